@@ -1,0 +1,82 @@
+//! The version of the agreement, and the names by which both sides find programs, maps and globals.
+
+/// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
+/// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
+pub const ABI_VERSION: u32 = 1;
+
+/// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
+pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
+
+/// Names of the kernel programs.
+pub mod program {
+    /// Runs at the `sys_enter` raw tracepoint.
+    pub const SYS_ENTER: &str = "sys_enter";
+    /// Runs at the `sys_exit` raw tracepoint.
+    pub const SYS_EXIT: &str = "sys_exit";
+    /// Runs when a task has forked, before the child first runs.
+    pub const PROCESS_FORK: &str = "process_fork";
+    /// Runs when an `execve` has replaced the image.
+    pub const PROCESS_EXEC: &str = "process_exec";
+    /// Runs when a task exits.
+    pub const PROCESS_EXIT: &str = "process_exit";
+    /// A task iterator: writes a record for each call that is still running.
+    pub const UNFINISHED: &str = "unfinished";
+}
+
+/// Names of the maps that the user side opens.
+pub mod map {
+    /// The ring of records.
+    pub const RING: &str = "RING";
+    /// Per-CPU counters, see [`crate::counter`].
+    pub const COUNTERS: &str = "COUNTERS";
+    /// One byte per process id, see [`crate::scope`].
+    pub const PROCESSES: &str = "PROCESSES";
+    /// The number of live processes that [`PROCESSES`] holds.
+    pub const LIVE: &str = "LIVE";
+    /// One [`crate::plan::Plan`] per ABI and syscall number.
+    pub const PLANS: &str = "PLANS";
+    /// Ids of the cgroups in scope.
+    pub const CGROUPS: &str = "CGROUPS";
+    /// User ids in scope.
+    pub const UIDS: &str = "UIDS";
+    /// Command names in scope, padded with zero bytes.
+    pub const COMMS: &str = "COMMS";
+    /// Error numbers that pass `--errno`.
+    pub const ERRNOS: &str = "ERRNOS";
+}
+
+/// Names of the read-only globals that are set before the object is loaded.
+pub mod global {
+    /// `u32`: the tracer's own process id, never traced.
+    pub const SELF_TGID: &str = "SELF_TGID";
+    /// `u32`: [`crate::scope`] bits that are switched on.
+    pub const SCOPE: &str = "SCOPE";
+    /// `u32`: the levels of the cgroup hierarchy at which a cgroup in scope stands, as a bit set.
+    pub const CGROUP_LEVELS: &str = "CGROUP_LEVELS";
+    /// `u32`: [`crate::plan::result`] bits that are switched on.
+    pub const RESULT_FILTER: &str = "RESULT_FILTER";
+    /// `u64`: shortest duration that passes, in nanoseconds.
+    pub const MIN_DURATION_NS: &str = "MIN_DURATION_NS";
+    /// `u32`: 1 where tracepoint programs can be preempted, so that counters need atomic adds.
+    pub const ATOMIC_COUNTERS: &str = "ATOMIC_COUNTERS";
+    /// `u32`: offset in bytes of the word of `task_struct` that tells a 32-bit call.
+    pub const COMPAT_OFFSET: &str = "COMPAT_OFFSET";
+    /// `u32`: the bit in that word; 0 when it could not be found.
+    pub const COMPAT_MASK: &str = "COMPAT_MASK";
+    /// `u32`: offset of `task_struct.pid`.
+    pub const TASK_PID: &str = "TASK_PID";
+    /// `u32`: offset of `task_struct.tgid`.
+    pub const TASK_TGID: &str = "TASK_TGID";
+    /// `u32`: offset of `task_struct.comm`.
+    pub const TASK_COMM: &str = "TASK_COMM";
+    /// `u32`: offset of `task_struct.group_leader`.
+    pub const TASK_GROUP_LEADER: &str = "TASK_GROUP_LEADER";
+    /// `u32`: offset of `task_struct.start_boottime`.
+    pub const TASK_START_BOOTTIME: &str = "TASK_START_BOOTTIME";
+    /// `u32`: offset of `task_struct.signal`.
+    pub const TASK_SIGNAL: &str = "TASK_SIGNAL";
+    /// `u32`: offset of `signal_struct.live`, the number of live threads.
+    pub const SIGNAL_LIVE: &str = "SIGNAL_LIVE";
+    /// `u8`: level of the kernel side's diagnostic log; 0 removes it.
+    pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
+}

@@ -1,0 +1,74 @@
+//! One counter per cause. The kernel side adds, the ledger reads; see `docs/ARCHITECTURE.md`.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What a kernel-side counter counts. The discriminant is its place in [`Counters`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Counter { $($(#[$doc])* $variant,)* }
+
+        impl Counter {
+            /// All counters, in the order of their discriminants.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// The name in the ledger.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Every run of the `sys_enter` program.
+    EnterSeen = "enter_seen",
+    /// Enters out of scope, of a syscall that is not traced, or of the tracer itself.
+    Filtered = "filtered",
+    /// Enters kept with their task until the exit.
+    Stored = "stored",
+    /// Enters of `exit` and `exit_group`, which have no exit and are recorded at once.
+    NoReturn = "noreturn",
+    /// Enters that could not be kept: the kernel had no memory for the task's storage.
+    StoreFailed = "store_failed",
+    /// Exits whose enter was kept.
+    Matched = "matched",
+    /// Kept enters that a second enter of the same task replaced.
+    Superseded = "superseded",
+    /// Kept enters whose task died without an exit.
+    TaskDied = "task_died",
+    /// Kept enters still running when tracing stopped.
+    InFlight = "in_flight",
+    /// Exits in a new task: the child's side of `fork`, `vfork`, `clone` and `clone3`.
+    ChildReturn = "child_return",
+    /// Exits in scope whose enter was not seen: running at attach, or denied by seccomp.
+    ExitOnly = "exit_only",
+    /// Paired calls that a filter on result, error or duration rejected.
+    FilteredResult = "filtered_result",
+    /// Records written to the ring.
+    Submitted = "submitted",
+    /// Records for which the ring had no room.
+    ReserveFailed = "reserve_failed",
+    /// Strings not read because the kernel had no memory to keep them.
+    StringNotRead = "string_not_read",
+    /// Strings that could be read neither at enter nor at exit.
+    StringFault = "string_fault",
+}
+
+/// How many counters there are.
+pub const COUNT: usize = Counter::ALL.len();
+
+/// The counters of one CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Indexed by [`Counter`].
+    pub values: [u64; COUNT],
+}
+
+impl Counters {
+    /// The value of one counter.
+    pub const fn get(&self, counter: Counter) -> u64 {
+        self.values[counter as usize]
+    }
+}
+
+const _: () = assert!(size_of::<Counters>() == COUNT * 8);

@@ -1,0 +1,186 @@
+//! The records of the kernel ring.
+
+/// Bytes of a command name, the terminating zero included: `TASK_COMM_LEN`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L317>.
+pub const COMM_LEN: usize = 16;
+
+/// Arguments of a syscall, at most: the registers of the calling convention, syscall(2).
+pub const MAX_ARGS: usize = 6;
+
+/// Value of [`SyscallEvent::kind`] of a syscall.
+pub const KIND_SYSCALL: u16 = 1;
+
+/// One syscall, as the kernel side writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct SyscallEvent {
+    /// [`KIND_SYSCALL`]; other values are other records.
+    pub kind: u16,
+    /// A [`Record`].
+    pub record: u8,
+    /// An [`Abi`].
+    pub abi: u8,
+    /// A [`Reason`].
+    pub reason: u8,
+    /// Number of captured strings that follow.
+    pub captures: u8,
+    /// Zero.
+    pub pad: u16,
+    /// The number the call was entered with, in the numbering of `abi`.
+    pub nr: u32,
+    /// Process id (thread group id) in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// Bytes after this struct that belong to the record.
+    pub payload_len: u32,
+    /// Boot clock at entry, in nanoseconds (`CLOCK_BOOTTIME`); for [`Record::ExitOnly`] at exit.
+    pub start_ns: u64,
+    /// Time between entry and exit, in nanoseconds.
+    pub duration_ns: u64,
+    /// The result as the kernel returns it: -4095..=-1 is an error number.
+    pub ret: i64,
+    /// The arguments as the registers held them at entry.
+    pub args: [u64; MAX_ARGS],
+    /// Id of the task's cgroup in the v2 hierarchy, at entry.
+    pub cgroup_id: u64,
+    /// Boot clock when the process started, in nanoseconds.
+    pub process_start_ns: u64,
+    /// Command name of the thread at entry; after a successful exec, the new one.
+    pub comm: [u8; COMM_LEN],
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<SyscallEvent>() == 128);
+    assert!(align_of::<SyscallEvent>() == 8);
+    assert!(offset_of!(SyscallEvent, nr) == 8);
+    assert!(offset_of!(SyscallEvent, payload_len) == 20);
+    assert!(offset_of!(SyscallEvent, start_ns) == 24);
+    assert!(offset_of!(SyscallEvent, ret) == 40);
+    assert!(offset_of!(SyscallEvent, args) == 48);
+    assert!(offset_of!(SyscallEvent, cgroup_id) == 96);
+    assert!(offset_of!(SyscallEvent, process_start_ns) == 104);
+    assert!(offset_of!(SyscallEvent, comm) == 112);
+};
+
+/// Stands before each captured string; the bytes follow, padded to a multiple of 8.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CaptureHeader {
+    /// Which argument the string belongs to, 0..=5.
+    pub arg: u8,
+    /// A [`CaptureState`].
+    pub state: u8,
+    /// 1 when the string was read at exit, because its page was not resident at entry.
+    pub at_exit: u8,
+    /// Zero.
+    pub pad: u8,
+    /// Bytes that follow, without the terminating zero and without padding.
+    pub len: u32,
+}
+
+const _: () = assert!(size_of::<CaptureHeader>() == 8);
+
+macro_rules! wire_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $value:literal $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$vdoc])* $variant = $value,)* }
+
+        impl $name {
+            /// All values.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// The value with this number on the wire, if there is one.
+            pub const fn from_wire(value: u8) -> Option<Self> {
+                match value { $($value => Some(Self::$variant),)* _ => None }
+            }
+            /// The name in output.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+wire_enum! {
+    /// Which ends of the call were seen.
+    Record {
+        /// Entry and exit.
+        Complete = 0 "complete",
+        /// Exit alone: start and duration are unknown.
+        ExitOnly = 1 "exit_only",
+        /// Entry alone: there is no result.
+        EnterOnly = 2 "enter_only",
+    }
+}
+
+wire_enum! {
+    /// Why a record is not complete.
+    Reason {
+        /// The record is complete.
+        None = 0 "none",
+        /// The call does not return: `exit`, `exit_group`.
+        NoReturn = 1 "noreturn",
+        /// The call was still running when tracing stopped.
+        Unfinished = 2 "unfinished",
+        /// The task died inside the call.
+        TaskDied = 3 "task_died",
+        /// The task entered another call without leaving this one.
+        Superseded = 4 "superseded",
+        /// The exit came without an entry: the call was running at attach, or denied by seccomp.
+        EnterNotSeen = 5 "enter_not_seen",
+    }
+}
+
+wire_enum! {
+    /// The calling convention, and with it the meaning of numbers and registers.
+    Abi {
+        /// 64-bit calls on x86-64.
+        X86_64 = 0 "x86_64",
+        /// 32-bit calls on x86-64 (`int 0x80`, 32-bit programs).
+        I386 = 1 "i386",
+        /// Calls of the x32 ABI: x86-64 with bit 30 of the number set.
+        X32 = 2 "x32",
+        /// 64-bit calls on aarch64.
+        Aarch64 = 3 "aarch64",
+        /// 32-bit calls on aarch64.
+        Arm = 4 "arm",
+    }
+}
+
+wire_enum! {
+    /// What became of the reading of a string.
+    CaptureState {
+        /// The whole string.
+        Whole = 0 "ok",
+        /// The beginning of a longer string.
+        Truncated = 1 "truncated",
+        /// The memory could not be read.
+        Fault = 2 "fault",
+        /// No memory to keep the string.
+        NotRead = 3 "not_read",
+    }
+}
+
+/// What the bit 30 of an x86-64 syscall number says: the x32 ABI. `__X32_SYSCALL_BIT`,
+/// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/uapi/asm/unistd.h#L14>.
+pub const X32_SYSCALL_BIT: u32 = 0x4000_0000;
+
+/// Longest string in bytes, the terminating zero included: `PATH_MAX`.
+pub const MAX_STRING: usize = 4096;
+
+/// Bytes for captured strings in the storage that is tried first; with the event and the kernel's
+/// own header (72 bytes) it fits an allocation of 1 KiB.
+pub const SMALL_PAYLOAD: usize = 792;
+
+/// Longest string that the small storage takes, the terminating zero included.
+pub const SMALL_STRING: usize = 256;
+
+/// Bytes for captured strings in the storage for long ones; with the event and the kernel's own
+/// header it fits an allocation of 8 KiB, the most that newer kernels give without sleeping.
+pub const LARGE_PAYLOAD: usize = 7904;
+
+/// A record never has more bytes than this.
+pub const MAX_RECORD: usize = size_of::<SyscallEvent>() + LARGE_PAYLOAD;

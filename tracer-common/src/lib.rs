@@ -1,0 +1,26 @@
+//! What the kernel programs and the user side of tracer agree on.
+//!
+//! One record of the kernel ring is one [`event::SyscallEvent`] followed by its captured strings:
+//!
+//! ```text
+//! 0                         136
+//! ┌─────────────────────────┬───────────────┬─────────────┬───────────────┬──────────···
+//! │ SyscallEvent            │ CaptureHeader │ bytes (pad) │ CaptureHeader │ bytes ···
+//! └─────────────────────────┴───────────────┴─────────────┴───────────────┴──────────···
+//!                           └────────────── payload_len bytes ───────────────────────···
+//! ```
+//!
+//! All fields are fixed width, in the byte order of the host, with padding written out and zeroed.
+//! Enumerations cross as integers; a value this build does not know is data, not an error.
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod abi;
+pub mod counter;
+pub mod event;
+pub mod parse;
+pub mod plan;
+pub mod scope;
+
+pub mod errno;
+pub mod syscalls;

@@ -1,0 +1,216 @@
+//! Bytes of the ring to records: total, checked, without unsafe code.
+
+use crate::event::{CaptureHeader, KIND_SYSCALL, MAX_ARGS, SyscallEvent};
+
+/// Why bytes are not a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParseError {
+    /// Fewer bytes than the fixed part.
+    TooShort {
+        /// Bytes there are.
+        len: usize,
+        /// Bytes there must be.
+        need: usize,
+    },
+    /// A kind this build does not know.
+    UnknownKind {
+        /// The value found.
+        kind: u16,
+    },
+    /// The record's own length is not the ring's.
+    LengthMismatch {
+        /// Bytes there are.
+        len: usize,
+        /// Bytes the record says it has.
+        claimed: usize,
+    },
+}
+
+impl core::fmt::Display for ParseError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::TooShort { len, need } => write!(f, "record of {len} bytes, need {need}"),
+            Self::UnknownKind { kind } => write!(f, "unknown record kind {kind}"),
+            Self::LengthMismatch { len, claimed } => {
+                write!(f, "record of {len} bytes claims {claimed}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ParseError {}
+
+macro_rules! field {
+    ($bytes:expr, $ty:ty, $at:expr) => {{
+        const AT: usize = $at;
+        let mut raw = [0u8; size_of::<$ty>()];
+        raw.copy_from_slice(&$bytes[AT..AT + size_of::<$ty>()]);
+        <$ty>::from_ne_bytes(raw)
+    }};
+}
+
+/// Splits one ring record into its fixed part and its payload.
+#[inline]
+pub fn syscall_event(bytes: &[u8]) -> Result<(SyscallEvent, &[u8]), ParseError> {
+    const FIXED: usize = size_of::<SyscallEvent>();
+    let Some((fixed, payload)) = bytes.split_first_chunk::<FIXED>() else {
+        return Err(ParseError::TooShort { len: bytes.len(), need: FIXED });
+    };
+    let kind = field!(fixed, u16, 0);
+    if kind != KIND_SYSCALL {
+        return Err(ParseError::UnknownKind { kind });
+    }
+    let payload_len = field!(fixed, u32, 20);
+    if payload_len as usize != payload.len() {
+        let claimed = FIXED.saturating_add(payload_len as usize);
+        return Err(ParseError::LengthMismatch { len: bytes.len(), claimed });
+    }
+    let mut args = [0u64; MAX_ARGS];
+    for (arg, raw) in args.iter_mut().zip(fixed[48..96].chunks_exact(8)) {
+        *arg = field!(raw, u64, 0);
+    }
+    let event = SyscallEvent {
+        kind,
+        record: fixed[2],
+        abi: fixed[3],
+        reason: fixed[4],
+        captures: fixed[5],
+        pad: 0,
+        nr: field!(fixed, u32, 8),
+        tgid: field!(fixed, u32, 12),
+        tid: field!(fixed, u32, 16),
+        payload_len,
+        start_ns: field!(fixed, u64, 24),
+        duration_ns: field!(fixed, u64, 32),
+        ret: field!(fixed, i64, 40),
+        args,
+        cgroup_id: field!(fixed, u64, 96),
+        process_start_ns: field!(fixed, u64, 104),
+        comm: field!(fixed, u128, 112).to_ne_bytes(),
+    };
+    Ok((event, payload))
+}
+
+/// The captured strings of a payload, in order. Ends at the first that does not fit.
+#[derive(Clone, Debug)]
+pub struct Captures<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Captures<'a> {
+    /// Reads `payload`, the bytes after a [`SyscallEvent`].
+    pub const fn new(payload: &'a [u8]) -> Self {
+        Self { rest: payload }
+    }
+
+    /// Bytes not yet read. Not empty after the last capture when the payload is damaged.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Captures<'a> {
+    type Item = (CaptureHeader, &'a [u8]);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        let (head, body) = self.rest.split_first_chunk::<{ size_of::<CaptureHeader>() }>()?;
+        let header = CaptureHeader {
+            arg: head[0],
+            state: head[1],
+            at_exit: head[2],
+            pad: 0,
+            len: field!(head, u32, 4),
+        };
+        let text = body.get(..header.len as usize)?;
+        self.rest = body.get(text.len().next_multiple_of(8)..)?;
+        Some((header, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bytes_of(event: &SyscallEvent) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(event.kind.to_ne_bytes());
+        out.extend([event.record, event.abi, event.reason, event.captures]);
+        out.extend(event.pad.to_ne_bytes());
+        for word in [event.nr, event.tgid, event.tid, event.payload_len] {
+            out.extend(word.to_ne_bytes());
+        }
+        out.extend(event.start_ns.to_ne_bytes());
+        out.extend(event.duration_ns.to_ne_bytes());
+        out.extend(event.ret.to_ne_bytes());
+        event.args.iter().for_each(|arg| out.extend(arg.to_ne_bytes()));
+        out.extend(event.cgroup_id.to_ne_bytes());
+        out.extend(event.process_start_ns.to_ne_bytes());
+        out.extend(event.comm);
+        out
+    }
+
+    #[test]
+    fn reads_what_was_written() {
+        let event = SyscallEvent {
+            kind: KIND_SYSCALL,
+            record: 2,
+            abi: 1,
+            reason: 3,
+            captures: 1,
+            pad: 0,
+            nr: 257,
+            tgid: 10,
+            tid: 11,
+            payload_len: 16,
+            start_ns: 1 << 40,
+            duration_ns: 77,
+            ret: -2,
+            args: [1, 2, 3, 4, 5, u64::MAX],
+            cgroup_id: 99,
+            process_start_ns: 1 << 39,
+            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        };
+        let mut bytes = bytes_of(&event);
+        assert_eq!(bytes.len(), size_of::<SyscallEvent>());
+        bytes.extend([1, 0, 0, 0, 4, 0, 0, 0]);
+        bytes.extend(b"/etc\0\0\0\0");
+        let (parsed, payload) = syscall_event(&bytes).unwrap();
+        assert_eq!(parsed, event);
+        let mut captures = Captures::new(payload);
+        let (header, text) = captures.next().unwrap();
+        assert_eq!((header.arg, text), (1, &b"/etc"[..]));
+        assert!(captures.next().is_none());
+        assert!(captures.rest().is_empty());
+    }
+
+    #[test]
+    fn rejects_what_is_not_a_record() {
+        assert_eq!(syscall_event(&[0; 10]), Err(ParseError::TooShort { len: 10, need: 128 }));
+        assert_eq!(syscall_event(&[0; 128]), Err(ParseError::UnknownKind { kind: 0 }));
+        let mut bytes =
+            bytes_of(&SyscallEvent { kind: KIND_SYSCALL, payload_len: 8, ..Default::default() });
+        let error = ParseError::LengthMismatch { len: 128, claimed: 136 };
+        assert_eq!(syscall_event(&bytes), Err(error));
+        bytes.extend([0; 8]);
+        assert!(syscall_event(&bytes).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400), valid: bool) {
+            let mut bytes = bytes;
+            if valid && bytes.len() >= size_of::<SyscallEvent>() {
+                let len = u32::try_from(bytes.len() - size_of::<SyscallEvent>()).unwrap();
+                bytes[..2].copy_from_slice(&KIND_SYSCALL.to_ne_bytes());
+                bytes[20..24].copy_from_slice(&len.to_ne_bytes());
+                prop_assert!(syscall_event(&bytes).is_ok());
+            }
+            if let Ok((_, payload)) = syscall_event(&bytes) {
+                let total: usize = Captures::new(payload).map(|(_, text)| text.len()).sum();
+                prop_assert!(total <= payload.len());
+            }
+        }
+    }
+}

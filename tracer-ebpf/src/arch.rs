@@ -1,0 +1,116 @@
+//! Registers: which hold the number and the arguments of a call.
+
+#[cfg(bpf_target_arch = "x86_64")]
+mod registers {
+    use aya_ebpf::bindings::pt_regs;
+    use tracer_common::event::{Abi, MAX_ARGS, X32_SYSCALL_BIT};
+
+    use crate::task::Task;
+
+    /// How the task makes this call. An `int 0x80` or a 32-bit program's call sets `TS_COMPAT`,
+    /// <https://github.com/torvalds/linux/blob/v6.12/arch/x86/include/asm/thread_info.h#L215>.
+    #[inline(always)]
+    pub(crate) fn abi(task: Task, nr: u32) -> Abi {
+        if task.is_compat() {
+            Abi::I386
+        } else if nr != u32::MAX && nr & X32_SYSCALL_BIT != 0 {
+            Abi::X32
+        } else {
+            Abi::X86_64
+        }
+    }
+
+    /// Whether `abi` uses the 32-bit table.
+    #[inline(always)]
+    pub(crate) fn is_32_bit(abi: Abi) -> bool {
+        matches!(abi, Abi::I386)
+    }
+
+    /// Arguments in the order of the calling convention of `abi`, syscall(2).
+    #[inline(always)]
+    pub(crate) fn args(regs: *const pt_regs, abi: Abi) -> [u64; MAX_ARGS] {
+        // SAFETY: the tracepoint passes the registers of the current task.
+        let regs = unsafe { &*regs };
+        if is_32_bit(abi) {
+            const LOW: u64 = u32::MAX as u64;
+            [
+                regs.rbx & LOW,
+                regs.rcx & LOW,
+                regs.rdx & LOW,
+                regs.rsi & LOW,
+                regs.rdi & LOW,
+                regs.rbp & LOW,
+            ]
+        } else {
+            [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9]
+        }
+    }
+
+    /// The number of the call that is returning.
+    #[inline(always)]
+    pub(crate) fn exit_nr(regs: *const pt_regs) -> u32 {
+        // SAFETY: the tracepoint passes the registers of the current task.
+        unsafe { (*regs).orig_rax as u32 }
+    }
+
+    /// Arguments as far as the registers still hold them at exit: all, on this architecture.
+    #[inline(always)]
+    pub(crate) fn args_at_exit(regs: *const pt_regs, abi: Abi) -> [u64; MAX_ARGS] {
+        args(regs, abi)
+    }
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+mod registers {
+    use aya_ebpf::bindings::pt_regs;
+    use tracer_common::event::{Abi, MAX_ARGS};
+
+    use crate::task::Task;
+
+    /// The kernel's `struct pt_regs` goes on after what user space may see,
+    /// <https://github.com/torvalds/linux/blob/v6.12/arch/arm64/include/asm/ptrace.h#L148>.
+    #[repr(C)]
+    struct KernelRegs {
+        user: pt_regs,
+        orig_x0: u64,
+        syscallno: i32,
+    }
+
+    /// How the task makes this call; a 32-bit program has `TIF_32BIT`.
+    #[inline(always)]
+    pub(crate) fn abi(task: Task, _nr: u32) -> Abi {
+        if task.is_compat() { Abi::Arm } else { Abi::Aarch64 }
+    }
+
+    /// Whether `abi` uses the 32-bit table.
+    #[inline(always)]
+    pub(crate) fn is_32_bit(abi: Abi) -> bool {
+        matches!(abi, Abi::Arm)
+    }
+
+    /// Arguments in the order of the calling convention, syscall(2).
+    #[inline(always)]
+    pub(crate) fn args(regs: *const pt_regs, _abi: Abi) -> [u64; MAX_ARGS] {
+        // SAFETY: the tracepoint passes the registers of the current task.
+        let x = unsafe { &(*regs).regs };
+        [x[0], x[1], x[2], x[3], x[4], x[5]]
+    }
+
+    /// The number of the call that is returning.
+    #[inline(always)]
+    pub(crate) fn exit_nr(regs: *const pt_regs) -> u32 {
+        // SAFETY: the tracepoint passes the registers of the current task.
+        unsafe { (*regs.cast::<KernelRegs>()).syscallno as u32 }
+    }
+
+    /// At exit the result is in x0; the first argument was kept aside.
+    #[inline(always)]
+    pub(crate) fn args_at_exit(regs: *const pt_regs, abi: Abi) -> [u64; MAX_ARGS] {
+        let mut all = args(regs, abi);
+        // SAFETY: the tracepoint passes the registers of the current task.
+        all[0] = unsafe { (*regs.cast::<KernelRegs>()).orig_x0 };
+        all
+    }
+}
+
+pub(crate) use registers::{abi, args, args_at_exit, exit_nr, is_32_bit};

@@ -1,0 +1,82 @@
+//! Records to the ring: the only place that touches it.
+
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::generated::bpf_ringbuf_output,
+};
+use tracer_common::{
+    counter::Counter,
+    event::{LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
+};
+
+use crate::{
+    capture::{IN_LARGE, IN_SMALL},
+    maps::{InFlight, LARGE, RING, SMALL},
+    stats::Stats,
+    task::Task,
+};
+
+const EVENT: usize = size_of::<SyscallEvent>();
+
+/// Writes a record without strings.
+#[inline(always)]
+pub(crate) fn bare(stats: Stats, event: &mut SyscallEvent) {
+    event.payload_len = 0;
+    event.captures = 0;
+    event.pad = 0;
+    output(stats, core::ptr::from_ref(event).cast(), EVENT as u64);
+}
+
+/// Writes the record of a call, with its strings.
+#[inline(always)]
+pub(crate) fn call(stats: Stats, task: Task, state: &mut InFlight) {
+    match state.captured {
+        IN_SMALL => {
+            let small = SMALL.get(task.0);
+            if !small.is_null() {
+                // SAFETY: a non-null storage value is valid while its task runs this program.
+                let small = unsafe { &mut *small };
+                let len = state.event.payload_len as u64;
+                state.event.pad = 0;
+                small.event = state.event;
+                if len <= SMALL_PAYLOAD as u64 {
+                    output(stats, core::ptr::from_ref(small).cast(), EVENT as u64 + len);
+                    return;
+                }
+            }
+        }
+        IN_LARGE => {
+            let large = LARGE.get(task.0);
+            if !large.is_null() {
+                // SAFETY: as above.
+                let large = unsafe { &mut *large };
+                let len = state.event.payload_len as u64;
+                state.event.pad = 0;
+                large.event = state.event;
+                if len <= LARGE_PAYLOAD as u64 {
+                    output(stats, core::ptr::from_ref(large).cast(), EVENT as u64 + len);
+                    // Long strings are rare: a task keeps these 8 KiB for one call only.
+                    LARGE.delete(task.0);
+                    return;
+                }
+            }
+        }
+        _ => {}
+    }
+    bare(stats, &mut state.event);
+}
+
+/// The reader polls, so no record pays for a wake-up.
+#[inline(always)]
+fn output(stats: Stats, data: *const u8, len: u64) {
+    let ring = (&raw const RING).cast_mut().cast();
+    // SAFETY: `data` holds `len` bytes of a map value or of the stack.
+    let failed = unsafe {
+        bpf_ringbuf_output(ring, data.cast_mut().cast(), len, u64::from(BPF_RB_NO_WAKEUP))
+    };
+    if failed == 0 {
+        stats.bump(Counter::Submitted);
+    } else {
+        stats.bump(Counter::ReserveFailed);
+    }
+}

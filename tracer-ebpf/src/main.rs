@@ -1,0 +1,31 @@
+//! The kernel programs of tracer. Modules in reading order; each may use only those above it:
+//! maps and globals, counters, what is known of a task, who is in scope, strings, the ring, programs.
+#![no_std]
+#![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
+
+mod maps;
+mod stats;
+
+mod arch;
+mod task;
+
+mod capture;
+mod emit;
+mod scope;
+
+mod lifecycle;
+mod syscall;
+mod unfinished;
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    // The verifier rejects a loop without an exit, so a program that could panic does not load.
+    loop {}
+}
+
+/// `bpf_probe_read_*` and task storage are for GPL-compatible programs only.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,146 @@
+//! All maps and all read-only globals. The user side fills the maps and sets the globals before
+//! the programs are loaded; a global that is off lets the verifier remove the code behind it.
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE, task_struct},
+    helpers::generated::{bpf_task_storage_delete, bpf_task_storage_get},
+    macros::{btf_map, map},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use tracer_common::{
+    abi::ABI_VERSION,
+    counter::Counters,
+    event::{COMM_LEN, LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
+    plan::PLANS as PLAN_COUNT,
+    scope::PROCESS_LIMIT,
+};
+
+/// Per-task storage: keyed by the task itself, so it survives a change of thread id by exec, is
+/// not confused by reuse of ids, cannot be filled up by others, and is freed with the task.
+///
+/// The layout is what BTF map definitions need: type, key, value, size and flags as pointer types.
+#[repr(C)]
+pub(crate) struct TaskStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_TASK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: the fields are never read; the loader turns the static into a map.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+impl<T> TaskStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: core::ptr::null(),
+            key: core::ptr::null(),
+            value: core::ptr::null(),
+            max_entries: core::ptr::null(),
+            map_flags: core::ptr::null(),
+        }
+    }
+
+    fn as_ptr(&self) -> *mut core::ffi::c_void {
+        core::ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// The task's value, or null when it has none.
+    #[inline(always)]
+    pub(crate) fn get(&self, task: *mut task_struct) -> *mut T {
+        // SAFETY: the map is a task storage and `task` comes from the kernel.
+        unsafe { bpf_task_storage_get(self.as_ptr(), task, core::ptr::null_mut(), 0).cast() }
+    }
+
+    /// The task's value, made of zeroes when it had none; null when the kernel has no memory.
+    #[inline(always)]
+    pub(crate) fn get_or_create(&self, task: *mut task_struct) -> *mut T {
+        const CREATE: u64 = aya_ebpf::bindings::BPF_LOCAL_STORAGE_GET_F_CREATE as u64;
+        // SAFETY: the map is a task storage and `task` comes from the kernel.
+        unsafe { bpf_task_storage_get(self.as_ptr(), task, core::ptr::null_mut(), CREATE).cast() }
+    }
+
+    /// Frees the task's value.
+    #[inline(always)]
+    pub(crate) fn delete(&self, task: *mut task_struct) {
+        // SAFETY: the map is a task storage and `task` comes from the kernel.
+        // That there was no value to free is no error.
+        let _ = unsafe { bpf_task_storage_delete(self.as_ptr(), task) };
+    }
+}
+
+/// What is kept of a task between entry and exit of a call.
+#[repr(C)]
+pub(crate) struct InFlight {
+    /// The record to be; without its strings.
+    pub(crate) event: SyscallEvent,
+    /// 1 while a call is running.
+    pub(crate) active: u32,
+    /// Where the call's strings are: 0 nowhere, 1 in [`SMALL`], 2 in [`LARGE`].
+    pub(crate) captured: u32,
+}
+
+/// A record with room for strings.
+#[repr(C)]
+pub(crate) struct Captured<const PAYLOAD: usize> {
+    pub(crate) event: SyscallEvent,
+    pub(crate) payload: [u8; PAYLOAD],
+}
+
+#[btf_map]
+pub(crate) static IN_FLIGHT: TaskStorage<InFlight> = TaskStorage::new();
+#[btf_map]
+pub(crate) static SMALL: TaskStorage<Captured<SMALL_PAYLOAD>> = TaskStorage::new();
+#[btf_map]
+pub(crate) static LARGE: TaskStorage<Captured<LARGE_PAYLOAD>> = TaskStorage::new();
+
+// The user side sets the sizes of RING, and of PROCESSES when processes are in scope.
+#[map]
+pub(crate) static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static PROCESSES: Array<u8> = Array::with_max_entries(PROCESS_LIMIT, 0);
+#[map]
+pub(crate) static LIVE: Array<u64> = Array::with_max_entries(1, 0);
+#[map]
+pub(crate) static PLANS: Array<u64> = Array::with_max_entries(PLAN_COUNT, 0);
+#[map]
+pub(crate) static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static UIDS: HashMap<u32, u8> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static COMMS: HashMap<[u8; COMM_LEN], u8> =
+    HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static ERRNOS: Array<u8> = Array::with_max_entries(4096, 0);
+
+macro_rules! globals {
+    ($($name:ident: $ty:ty = $value:expr;)*) => {
+        $(
+            #[unsafe(no_mangle)]
+            pub(crate) static $name: Global<$ty> = Global::new($value);
+        )*
+    };
+}
+
+globals! {
+    TRACER_ABI_VERSION: u32 = ABI_VERSION;
+    SELF_TGID: u32 = 0;
+    SCOPE: u32 = 0;
+    CGROUP_LEVELS: u32 = 0;
+    RESULT_FILTER: u32 = 0;
+    MIN_DURATION_NS: u64 = 0;
+    ATOMIC_COUNTERS: u32 = 1;
+    COMPAT_OFFSET: u32 = 0;
+    COMPAT_MASK: u32 = 0;
+    TASK_PID: u32 = 0;
+    TASK_TGID: u32 = 0;
+    TASK_COMM: u32 = 0;
+    TASK_GROUP_LEADER: u32 = 0;
+    TASK_START_BOOTTIME: u32 = 0;
+    TASK_SIGNAL: u32 = 0;
+    SIGNAL_LIVE: u32 = 0;
+}

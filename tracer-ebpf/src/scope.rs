@@ -1,0 +1,73 @@
+//! Who is traced: cheapest test first. Kinds that are off cost nothing.
+
+use aya_ebpf::helpers::{
+    bpf_get_current_uid_gid,
+    generated::bpf_get_current_ancestor_cgroup_id,
+};
+use tracer_common::scope::{
+    BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, CGROUP_LEVEL_LIMIT, PROCESS_IN, PROCESS_OUT,
+};
+
+use crate::{
+    maps::{CGROUP_LEVELS, CGROUPS, COMMS, PROCESSES, SCOPE, SELF_TGID, UIDS},
+    task::Task,
+};
+
+/// Whether the process with this id is traced, as far as that depends on the process alone.
+/// `execs` says that the call is an `execve`, the only one traced of a command being launched.
+#[inline(always)]
+pub(crate) fn process(tgid: u32, execs: bool) -> bool {
+    if tgid == SELF_TGID.load() {
+        return false;
+    }
+    if SCOPE.load() & BY_PROCESS == 0 {
+        return true;
+    }
+    match mark(tgid) {
+        PROCESS_OUT => false,
+        PROCESS_IN => true,
+        _ => execs,
+    }
+}
+
+/// The mark of a process in the `PROCESSES` map.
+#[inline(always)]
+pub(crate) fn mark(tgid: u32) -> u8 {
+    PROCESSES.get(tgid).map_or(PROCESS_OUT, |mark| *mark)
+}
+
+/// Whether the task is in all other kinds of scope.
+#[inline(always)]
+pub(crate) fn task(task: Task) -> bool {
+    let scope = SCOPE.load();
+    (scope & BY_CGROUP == 0 || under_cgroup())
+        && (scope & BY_UID == 0 || of_user())
+        // SAFETY: the map's values are never written through this reference.
+        && (scope & BY_COMM == 0 || unsafe { COMMS.get(task.comm()) }.is_some())
+}
+
+#[inline(always)]
+fn of_user() -> bool {
+    let uid = bpf_get_current_uid_gid() as u32;
+    // SAFETY: the map's values are never written through this reference.
+    unsafe { UIDS.get(uid) }.is_some()
+}
+
+/// Whether a cgroup in scope is the task's own or one of its ancestors. Ids are never used twice,
+/// so a cgroup that was removed and made again is another one.
+#[inline(always)]
+fn under_cgroup() -> bool {
+    let levels = CGROUP_LEVELS.load();
+    for level in 0..CGROUP_LEVEL_LIMIT {
+        if levels & (1 << level) == 0 {
+            continue;
+        }
+        // SAFETY: has no preconditions; the result is 0 when there is no such level.
+        let id = unsafe { bpf_get_current_ancestor_cgroup_id(level as i32) };
+        // SAFETY: the map's values are never written through this reference.
+        if id != 0 && unsafe { CGROUPS.get(id) }.is_some() {
+            return true;
+        }
+    }
+    false
+}

@@ -1,0 +1,54 @@
+//! Counting, without losing a count.
+
+use tracer_common::counter::{Counter, Counters};
+
+use crate::maps::{ATOMIC_COUNTERS, COUNTERS};
+
+/// The counters of this CPU.
+#[derive(Clone, Copy)]
+pub(crate) struct Stats(*mut Counters);
+
+impl Stats {
+    /// `None` cannot happen (the map has one entry per CPU) but the verifier wants it asked.
+    #[inline(always)]
+    pub(crate) fn get() -> Option<Self> {
+        COUNTERS.get_ptr_mut(0).map(Self)
+    }
+
+    /// Adds one. Up to Linux 6.18 a tracepoint program cannot be preempted, so a plain add of this
+    /// CPU's value is exact; later it can, and then the add must be atomic.
+    #[inline(always)]
+    pub(crate) fn bump(self, counter: Counter) {
+        // SAFETY: the counter is inside the map value, which lives as long as the program.
+        let value = unsafe { (&raw mut (*self.0).values).cast::<u64>().add(counter as usize) };
+        if ATOMIC_COUNTERS.load() == 0 {
+            // SAFETY: aligned and valid; no other program runs on this CPU meanwhile.
+            unsafe { *value += 1 };
+        } else {
+            // SAFETY: aligned and valid; all writers use atomic adds.
+            unsafe { atomic_add(value, 1) };
+        }
+    }
+}
+
+/// `BPF_ATOMIC | BPF_ADD`. The target has no compare-and-swap in its baseline, so `core` offers no
+/// atomic arithmetic for it at all, though every BPF kernel has this instruction.
+///
+/// # Safety
+/// `value` must be aligned and valid.
+#[inline(always)]
+pub(crate) unsafe fn atomic_add(value: *mut u64, change: u64) {
+    // SAFETY: by the caller's word.
+    #[cfg(target_arch = "bpf")]
+    unsafe {
+        core::arch::asm!(
+            "lock *(u64 *)({value} + 0) += {change}",
+            value = in(reg) value,
+            change = in(reg) change,
+            options(nostack),
+        );
+    }
+    // Only for checking this crate on another target; it is never run there.
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = (value, change);
+}

@@ -1,0 +1,201 @@
+//! The two programs that every call runs through: filter, capture, emit.
+
+use aya_ebpf::{
+    bindings::pt_regs,
+    helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use tracer_common::{
+    counter::Counter,
+    event::{Abi, KIND_SYSCALL, Reason, Record, SyscallEvent},
+    plan::{OTHER, PER_ABI, Plan, result},
+};
+
+use crate::{
+    arch, capture, emit,
+    maps::{ERRNOS, IN_FLIGHT, InFlight, MIN_DURATION_NS, PLANS, RESULT_FILTER},
+    scope,
+    stats::Stats,
+    task::Task,
+};
+
+/// Prototype: `void (struct pt_regs *regs, long id)`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L18>.
+#[btf_tracepoint(function = "sys_enter")]
+fn sys_enter(ctx: BtfTracePointContext) -> i32 {
+    let Some(stats) = Stats::get() else { return 0 };
+    stats.bump(Counter::EnterSeen);
+    let nr = ctx.arg::<i64>(1) as u32;
+    let task = Task::current();
+    let abi = arch::abi(task, nr);
+    let plan = plan(abi, nr);
+    if !plan.is_traced() || !scope::process(task.tgid(), plan.is_exec()) || !scope::task(task) {
+        stats.bump(Counter::Filtered);
+        return 0;
+    }
+    let regs = ctx.arg::<*const pt_regs>(0);
+    if plan.is_no_return() {
+        stats.bump(Counter::NoReturn);
+        let mut event = event(task, abi, nr, arch::args(regs, abi));
+        event.record = Record::EnterOnly as u8;
+        event.reason = Reason::NoReturn as u8;
+        emit::bare(stats, &mut event);
+        return 0;
+    }
+    let state = IN_FLIGHT.get_or_create(task.0);
+    if state.is_null() {
+        stats.bump(Counter::StoreFailed);
+        return 0;
+    }
+    // SAFETY: a non-null storage value is valid while its task runs this program, and no other
+    // task writes it.
+    let state = unsafe { &mut *state };
+    if state.active != 0 {
+        stats.bump(Counter::Superseded);
+        state.event.record = Record::EnterOnly as u8;
+        state.event.reason = Reason::Superseded as u8;
+        emit::call(stats, task, state);
+    }
+    stats.bump(Counter::Stored);
+    state.event = event(task, abi, nr, arch::args(regs, abi));
+    state.captured = capture::NOWHERE;
+    state.active = 1;
+    if plan.has_strings() {
+        capture::at_enter(stats, task, state, plan);
+    }
+    0
+}
+
+/// Prototype: `void (struct pt_regs *regs, long ret)`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L45>.
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    let task = Task::current();
+    let regs = ctx.arg::<*const pt_regs>(0);
+    let ret = ctx.arg::<i64>(1);
+    let Some(stats) = Stats::get() else { return 0 };
+    let state = IN_FLIGHT.get(task.0);
+    if state.is_null() {
+        return exit_alone(stats, task, regs, ret);
+    }
+    // SAFETY: as in `sys_enter`.
+    let state = unsafe { &mut *state };
+    if state.active == 0 {
+        return exit_alone(stats, task, regs, ret);
+    }
+    state.active = 0;
+    stats.bump(Counter::Matched);
+    // SAFETY: has no preconditions.
+    state.event.duration_ns = unsafe { bpf_ktime_get_boot_ns() } - state.event.start_ns;
+    state.event.ret = ret;
+    if !passes(ret, state.event.duration_ns) {
+        stats.bump(Counter::FilteredResult);
+        return 0;
+    }
+    if state.captured == capture::NOWHERE {
+        emit::bare(stats, &mut state.event);
+    } else {
+        finish_strings(stats, task, state);
+        emit::call(stats, task, state);
+    }
+    0
+}
+
+/// `pad` still holds the strings that could not be read at entry.
+#[inline(always)]
+fn finish_strings(stats: Stats, task: Task, state: &mut InFlight) {
+    if state.event.pad == 0 {
+        return;
+    }
+    let plan = plan(abi_of(&state.event), state.event.nr);
+    if plan.is_exec() && state.event.ret == 0 {
+        stats.bump(Counter::StringFault);
+    } else {
+        capture::at_exit(stats, task, state, plan);
+    }
+}
+
+/// An exit whose entry was not seen. Paired by task, never by number: at exit that can differ.
+#[inline(always)]
+fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) -> i32 {
+    let nr = arch::exit_nr(regs);
+    let abi = arch::abi(task, nr);
+    let plan = plan(abi, nr);
+    if !plan.is_traced() || !scope::process(task.tgid(), false) || !scope::task(task) {
+        return 0;
+    }
+    if plan.is_fork() && ret == 0 {
+        stats.bump(Counter::ChildReturn);
+        return 0;
+    }
+    stats.bump(Counter::ExitOnly);
+    if !passes(ret, 0) {
+        stats.bump(Counter::FilteredResult);
+        return 0;
+    }
+    let mut event = event(task, abi, nr, arch::args_at_exit(regs, abi));
+    event.record = Record::ExitOnly as u8;
+    event.reason = Reason::EnterNotSeen as u8;
+    event.ret = ret;
+    emit::bare(stats, &mut event);
+    0
+}
+
+/// A record of a call at its entry.
+#[inline(always)]
+fn event(task: Task, abi: Abi, nr: u32, args: [u64; 6]) -> SyscallEvent {
+    SyscallEvent {
+        kind: KIND_SYSCALL,
+        record: Record::Complete as u8,
+        abi: abi as u8,
+        reason: Reason::None as u8,
+        captures: 0,
+        pad: 0,
+        nr,
+        tgid: task.tgid(),
+        tid: task.tid(),
+        payload_len: 0,
+        // SAFETY: has no preconditions.
+        start_ns: unsafe { bpf_ktime_get_boot_ns() },
+        duration_ns: 0,
+        ret: 0,
+        args,
+        // SAFETY: has no preconditions.
+        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
+        process_start_ns: task.process_start_ns(),
+        comm: task.comm(),
+    }
+}
+
+#[inline(always)]
+fn abi_of(event: &SyscallEvent) -> Abi {
+    Abi::from_wire(event.abi).unwrap_or(Abi::X86_64)
+}
+
+/// What to do with this call.
+#[inline(always)]
+fn plan(abi: Abi, nr: u32) -> Plan {
+    let nr = if nr < OTHER && !matches!(abi, Abi::X32) { nr } else { OTHER };
+    let base = if arch::is_32_bit(abi) { PER_ABI } else { 0 };
+    Plan(PLANS.get(base + nr).copied().unwrap_or(0))
+}
+
+/// Whether a result passes `-z`, `-Z`, `--errno` and `--min-duration`.
+#[inline(always)]
+fn passes(ret: i64, duration_ns: u64) -> bool {
+    let filter = RESULT_FILTER.load();
+    if filter == 0 {
+        return true;
+    }
+    let failed = (-4095..0).contains(&ret);
+    (filter & result::SUCCESSFUL == 0 || !failed)
+        && (filter & result::FAILED == 0 || failed)
+        && (filter & result::ERRNO == 0 || (failed && has_errno(ret)))
+        && (filter & result::MIN_DURATION == 0 || duration_ns >= MIN_DURATION_NS.load())
+}
+
+#[inline(always)]
+fn has_errno(ret: i64) -> bool {
+    ERRNOS.get(ret.unsigned_abs() as u32).is_some_and(|set| *set != 0)
+}

@@ -1,0 +1,81 @@
+//! What is known of a task. Rust emits no CO-RE relocations, so the offsets of fields come from
+//! the running kernel's BTF as globals; the verifier checks each load against that BTF.
+
+use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_get_current_task_btf};
+use tracer_common::event::COMM_LEN;
+
+use crate::maps::{
+    COMPAT_MASK, COMPAT_OFFSET, SIGNAL_LIVE, TASK_COMM, TASK_GROUP_LEADER, TASK_PID, TASK_SIGNAL,
+    TASK_START_BOOTTIME, TASK_TGID,
+};
+
+/// A task that the kernel handed to a program.
+#[derive(Clone, Copy)]
+pub(crate) struct Task(pub(crate) *mut task_struct);
+
+impl Task {
+    /// The task that runs the program.
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        // SAFETY: has no preconditions.
+        Self(unsafe { bpf_get_current_task_btf() })
+    }
+
+    #[inline(always)]
+    fn read<T: Copy>(self, offset: u32) -> T {
+        // SAFETY: `offset` is that of a field of this type; a wrong one does not pass the verifier.
+        unsafe { field(self.0.cast(), offset) }
+    }
+
+    /// Thread id in the initial pid namespace.
+    #[inline(always)]
+    pub(crate) fn tid(self) -> u32 {
+        self.read(TASK_PID.load())
+    }
+
+    /// Process id in the initial pid namespace.
+    #[inline(always)]
+    pub(crate) fn tgid(self) -> u32 {
+        self.read(TASK_TGID.load())
+    }
+
+    /// Command name of the thread.
+    #[inline(always)]
+    pub(crate) fn comm(self) -> [u8; COMM_LEN] {
+        let words: [u64; 2] = [self.read(TASK_COMM.load()), self.read(TASK_COMM.load() + 8)];
+        // SAFETY: same size, and any bytes are valid.
+        unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) }
+    }
+
+    /// Boot clock when the process started, in nanoseconds.
+    #[inline(always)]
+    pub(crate) fn process_start_ns(self) -> u64 {
+        let leader: *mut task_struct = self.read(TASK_GROUP_LEADER.load());
+        Self(leader).read(TASK_START_BOOTTIME.load())
+    }
+
+    /// Whether this call uses the 32-bit ABI.
+    #[inline(always)]
+    pub(crate) fn is_compat(self) -> bool {
+        let mask = COMPAT_MASK.load();
+        mask != 0 && self.read::<u32>(COMPAT_OFFSET.load()) & mask != 0
+    }
+
+    /// Threads of the process that have not exited.
+    #[inline(always)]
+    pub(crate) fn live_threads(self) -> u32 {
+        let signal: *mut u8 = self.read(TASK_SIGNAL.load());
+        // SAFETY: `signal` is a `signal_struct`, checked by the verifier like a task.
+        unsafe { field(signal, SIGNAL_LIVE.load()) }
+    }
+}
+
+/// Loads a field of a kernel struct.
+///
+/// # Safety
+/// `base` must be a pointer that the verifier knows, `offset` that of a field of type `T`.
+#[inline(always)]
+unsafe fn field<T: Copy>(base: *mut u8, offset: u32) -> T {
+    // SAFETY: by the caller's word; volatile, so that loads are neither merged nor widened.
+    unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
+}

@@ -1,0 +1,46 @@
+//! A task iterator: what is still running when tracing stops.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::task_struct;
+use tracer_common::{
+    counter::Counter,
+    event::{Reason, Record},
+};
+
+use crate::{emit, maps::IN_FLIGHT, stats::Stats, task::Task};
+
+/// `struct bpf_iter__task`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/task_iter.c#L193>.
+#[repr(C)]
+struct IteratorContext {
+    meta: *mut c_void,
+    task: *mut task_struct,
+}
+
+/// Runs once for each task of the system, after the other programs are detached.
+#[unsafe(link_section = "iter/task")]
+#[unsafe(no_mangle)]
+fn unfinished(ctx: *mut c_void) -> i32 {
+    // SAFETY: the kernel passes this context to a task iterator.
+    let task = Task(unsafe { (*ctx.cast::<IteratorContext>()).task });
+    if task.0.is_null() {
+        return 0;
+    }
+    let Some(stats) = Stats::get() else { return 0 };
+    let state = IN_FLIGHT.get(task.0);
+    if state.is_null() {
+        return 0;
+    }
+    // SAFETY: a non-null storage value is valid while the iterator holds its task; the programs
+    // that also write it are detached.
+    let state = unsafe { &mut *state };
+    if state.active != 0 {
+        state.active = 0;
+        stats.bump(Counter::InFlight);
+        state.event.record = Record::EnterOnly as u8;
+        state.event.reason = Reason::Unfinished as u8;
+        emit::call(stats, task, state);
+    }
+    0
+}

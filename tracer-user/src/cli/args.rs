@@ -1,0 +1,139 @@
+//! The command line as typed. Nothing is looked up or opened here.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+
+/// A system-wide syscall tracer: what the system, a process, a cgroup or a command is doing.
+#[derive(Debug, Parser)]
+#[command(name = "tracer", version, about, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Show syscalls as they happen, or write them to files
+    Trace(Box<TraceArgs>),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo tracer trace -- ls -l                        trace a command and its children
+  sudo tracer trace -p 1234                         a running process, threads and children
+  sudo tracer trace -e %file -Z                     failed calls on files, system-wide
+  sudo tracer trace --cgroup system.slice/nginx.service --min-duration 10ms
+  sudo tracer trace -u www-data --export json=calls.jsonl --duration 10s
+  sudo tracer trace --comm redis-server -e '!epoll_wait,!read' --export null --ledger books.json
+
+Kinds of scope combine: a call must be in each kind that is given. Within a kind any value does.
+
+Exit status: that of COMMAND (128+n if signal n ended it); 1 for an error at run time, 2 for a
+mistake on the command line, 3 with --fail-on-loss when anything was lost, 126 or 127 when COMMAND
+cannot be run or is not found.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct TraceArgs {
+    /// Trace running processes, with their threads and descendants
+    #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', help_heading = "Scope")]
+    pub(super) pid: Vec<String>,
+
+    /// Do not trace descendants of the processes given with -p or of COMMAND
+    #[arg(long, help_heading = "Scope")]
+    pub(super) no_follow: bool,
+
+    /// Trace a cgroup (v2) and all below it: a full path, or one below the mount
+    #[arg(long, value_name = "PATH", help_heading = "Scope")]
+    pub(super) cgroup: Vec<PathBuf>,
+
+    /// Trace threads with this name (at most 15 bytes)
+    #[arg(long, value_name = "NAME", help_heading = "Scope")]
+    pub(super) comm: Vec<OsString>,
+
+    /// Trace processes of a user, by name or id
+    #[arg(short, long = "uid", value_name = "USER", value_delimiter = ',', help_heading = "Scope")]
+    pub(super) uid: Vec<String>,
+
+    /// Trace these syscalls: names, numbers, %classes (%file, %network, …), /regex/; ! takes out
+    #[arg(short = 'e', long = "trace", value_name = "SET", help_heading = "Filter")]
+    pub(super) trace: Vec<String>,
+
+    /// Show only calls that succeeded
+    #[arg(short = 'z', long, conflicts_with = "failed", help_heading = "Filter")]
+    pub(super) successful: bool,
+
+    /// Show only calls that failed
+    #[arg(short = 'Z', long, help_heading = "Filter")]
+    pub(super) failed: bool,
+
+    /// Show only calls that failed with one of these errors
+    #[arg(long, value_name = "NAME", value_delimiter = ',', help_heading = "Filter")]
+    pub(super) errno: Vec<String>,
+
+    /// Show only calls that took at least so long: 500us, 10ms, 1s
+    #[arg(long, value_name = "TIME", help_heading = "Filter")]
+    pub(super) min_duration: Option<String>,
+
+    /// Where spans go: text[=FILE], json[=FILE], null; FILE - is standard output
+    #[arg(long, value_name = "KIND[=FILE]", help_heading = "Output")]
+    pub(super) export: Vec<OsString>,
+
+    /// The same as --export text=FILE
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub(super) output: Vec<PathBuf>,
+
+    /// Write the accounting of all calls, seen and lost, as JSON at the end and on SIGUSR1
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub(super) ledger: Option<PathBuf>,
+
+    /// Exit with status 3 when anything was lost
+    #[arg(long, help_heading = "Output")]
+    pub(super) fail_on_loss: bool,
+
+    /// Colours in text
+    #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
+    pub(super) color: ColorChoice,
+
+    /// Say more: -v for the accounting at the end, -vv for details of the start
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
+    pub(super) verbose: u8,
+
+    /// Stop after this time: 10s, 5m
+    #[arg(long, value_name = "TIME")]
+    pub(super) duration: Option<String>,
+
+    /// Size of the kernel ring: a power of two, at least one page
+    #[arg(long, value_name = "SIZE", default_value = "16MiB")]
+    pub(super) ring_size: String,
+
+    /// Show the diagnostic log of the kernel programs
+    #[arg(long)]
+    pub(super) kernel_log: bool,
+
+    /// The command to run and trace, with its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorChoice {
+    /// On a terminal, unless `NO_COLOR` is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,280 @@
+//! From what was typed to what shall be done: values are parsed, names looked up, mistakes told.
+
+use std::{
+    ffi::{OsStr, OsString},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+    time::Duration,
+};
+
+use nix::unistd::User;
+use parse_size::Config as SizeParser;
+use tracer_common::{errno, event::COMM_LEN};
+
+use super::args::{ColorChoice, TraceArgs};
+use crate::{
+    filter::{FilterError, SyscallFilter, nearest},
+    kernel::{
+        ResultFilter,
+        cgroup::{self, CgroupError},
+    },
+    pipeline::TraceOptions,
+    reader::ring::page_size,
+};
+
+/// A mistake on the command line.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UsageError {
+    #[error("--pid: `{0}` is not a process id")]
+    Pid(String),
+    #[error("--cgroup: {0}")]
+    Cgroup(#[from] CgroupError),
+    #[error("--comm: `{name}` has {len} bytes; thread names have 1 to {max}", max = COMM_LEN - 1)]
+    Comm { name: String, len: usize },
+    #[error("--uid: no user `{0}`")]
+    User(String),
+    #[error("--trace: {0}")]
+    Syscalls(#[from] FilterError),
+    #[error("--errno: unknown error `{name}`{hint}")]
+    Errno { name: String, hint: String },
+    #[error("--{option}: `{value}` is not a time; write it like 500us, 10ms or 1s")]
+    Time { option: &'static str, value: String },
+    #[error("--ring-size: `{0}` is not a size; write it like 64KiB or 16MiB")]
+    Size(String),
+    #[error(
+        "--ring-size: {value} is not a power of two of at least one page ({page} bytes); \
+         the nearest are {below} and {above}"
+    )]
+    RingSize { value: u64, page: u64, below: String, above: String },
+    #[error("--export: unknown kind `{0}`; known are text[=FILE], json[=FILE] and null")]
+    Export(String),
+    #[error("--export: null takes no file")]
+    NullTarget,
+}
+
+/// All that `tracer trace` was asked to do.
+#[derive(Debug)]
+pub(super) struct TraceConfig {
+    pub(super) options: TraceOptions,
+    pub(super) exports: Vec<ExportConfig>,
+    pub(super) command: Vec<OsString>,
+    pub(super) ledger: Option<PathBuf>,
+    pub(super) duration: Option<Duration>,
+    pub(super) fail_on_loss: bool,
+    pub(super) color: ColorChoice,
+    pub(super) verbose: u8,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ExportConfig {
+    pub(super) kind: ExportKind,
+    pub(super) target: Target,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExportKind {
+    Text,
+    Json,
+    Null,
+}
+
+impl ExportKind {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+            Self::Null => "null",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Target {
+    Stdout,
+    Stderr,
+    File(PathBuf),
+}
+
+impl TraceConfig {
+    pub(super) fn new(args: TraceArgs) -> Result<Self, UsageError> {
+        let mut syscalls = SyscallFilter::all();
+        for expression in &args.trace {
+            syscalls.add(expression)?;
+        }
+        let options = TraceOptions {
+            pids: args.pid.iter().map(|pid| parse_pid(pid)).collect::<Result<_, _>>()?,
+            launched: None,
+            follow: !args.no_follow,
+            cgroups: args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?,
+            comms: args.comm.iter().map(|name| parse_comm(name)).collect::<Result<_, _>>()?,
+            uids: args.uid.iter().map(|user| parse_user(user)).collect::<Result<_, _>>()?,
+            syscalls,
+            result: ResultFilter {
+                successful: args.successful,
+                failed: args.failed,
+                errnos: args.errno.iter().map(|name| parse_errno(name)).collect::<Result<_, _>>()?,
+                min_duration_ns: parse_time("min-duration", args.min_duration.as_deref())?
+                    .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
+            },
+            ring_size: parse_ring_size(&args.ring_size)?,
+            kernel_log: args.kernel_log,
+            ..TraceOptions::default()
+        };
+        Ok(Self {
+            options,
+            exports: exports(&args)?,
+            duration: parse_time("duration", args.duration.as_deref())?,
+            command: args.command,
+            ledger: args.ledger,
+            fail_on_loss: args.fail_on_loss,
+            color: args.color,
+            verbose: args.verbose,
+        })
+    }
+}
+
+fn exports(args: &TraceArgs) -> Result<Vec<ExportConfig>, UsageError> {
+    let mut all: Vec<_> = args.export.iter().map(|it| parse_export(it)).collect::<Result<_, _>>()?;
+    all.extend(args.output.iter().map(|path| ExportConfig {
+        kind: ExportKind::Text,
+        target: target(Some(path.as_os_str()), Target::Stderr),
+    }));
+    if all.is_empty() {
+        all.push(ExportConfig { kind: ExportKind::Text, target: Target::Stderr });
+    }
+    Ok(all)
+}
+
+fn parse_export(text: &OsStr) -> Result<ExportConfig, UsageError> {
+    let bytes = text.as_bytes();
+    let (kind, file) = match bytes.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]))),
+        None => (bytes, None),
+    };
+    match kind {
+        b"text" => {
+            Ok(ExportConfig { kind: ExportKind::Text, target: target(file, Target::Stderr) })
+        }
+        b"json" => {
+            Ok(ExportConfig { kind: ExportKind::Json, target: target(file, Target::Stdout) })
+        }
+        b"null" if file.is_some() => Err(UsageError::NullTarget),
+        b"null" => Ok(ExportConfig { kind: ExportKind::Null, target: Target::Stdout }),
+        _ => Err(UsageError::Export(String::from_utf8_lossy(kind).into_owned())),
+    }
+}
+
+/// The standard streams by their usual names; `/dev/stdout` is a symbolic link.
+fn target(file: Option<&OsStr>, default: Target) -> Target {
+    match file.map(OsStr::as_bytes) {
+        None | Some(b"") => default,
+        Some(b"-" | b"/dev/stdout") => Target::Stdout,
+        Some(b"/dev/stderr") => Target::Stderr,
+        Some(path) => Target::File(PathBuf::from(OsStr::from_bytes(path))),
+    }
+}
+
+fn parse_pid(text: &str) -> Result<u32, UsageError> {
+    text.trim().parse().ok().filter(|pid| *pid > 0).ok_or_else(|| UsageError::Pid(text.into()))
+}
+
+fn parse_comm(name: &OsStr) -> Result<[u8; COMM_LEN], UsageError> {
+    let bytes = name.as_bytes();
+    let mut comm = [0; COMM_LEN];
+    match comm.get_mut(..bytes.len()) {
+        Some(place) if !bytes.is_empty() && bytes.len() < COMM_LEN => place.copy_from_slice(bytes),
+        _ => {
+            let name = name.to_string_lossy().into_owned();
+            return Err(UsageError::Comm { name, len: bytes.len() });
+        }
+    }
+    Ok(comm)
+}
+
+fn parse_user(text: &str) -> Result<u32, UsageError> {
+    if let Ok(Some(user)) = User::from_name(text) {
+        return Ok(user.uid.as_raw());
+    }
+    text.parse().map_err(|_| UsageError::User(text.into()))
+}
+
+fn parse_errno(text: &str) -> Result<u32, UsageError> {
+    if let Some(number) = errno::number(text) {
+        return Ok(number);
+    }
+    if let Some(number) = text.parse().ok().filter(|number| (1..4096).contains(number)) {
+        return Ok(number);
+    }
+    let names = (1..4096).filter_map(errno::name);
+    let hint = nearest(&text.to_uppercase(), names)
+        .map(|name| format!("; did you mean `{name}`?"))
+        .unwrap_or_default();
+    Err(UsageError::Errno { name: text.into(), hint })
+}
+
+fn parse_time(option: &'static str, text: Option<&str>) -> Result<Option<Duration>, UsageError> {
+    let Some(text) = text else { return Ok(None) };
+    let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
+    time.map(Some).ok_or_else(|| UsageError::Time { option, value: text.into() })
+}
+
+fn parse_ring_size(text: &str) -> Result<u32, UsageError> {
+    let parser = SizeParser::new().with_binary();
+    let value = parser.parse_size(text).map_err(|_| UsageError::Size(text.into()))?;
+    let page = page_size() as u64;
+    let largest = 1u64 << 30;
+    if value.is_power_of_two() && (page..=largest).contains(&value) {
+        return Ok(u32::try_from(value).unwrap_or(u32::MAX));
+    }
+    let below = value.checked_ilog2().map_or(page, |bit| 1 << bit).clamp(page, largest);
+    let above = value.checked_next_power_of_two().unwrap_or(largest).clamp(page, largest);
+    Err(UsageError::RingSize { value, page, below: size_text(below), above: size_text(above) })
+}
+
+fn size_text(bytes: u64) -> String {
+    match bytes {
+        _ if bytes >= 1 << 20 => format!("{}MiB", bytes >> 20),
+        _ => format!("{}KiB", bytes >> 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_checked() {
+        assert_eq!(parse_ring_size("64KiB").unwrap(), 65536);
+        assert_eq!(parse_ring_size("64K").unwrap(), 65536);
+        assert_eq!(parse_ring_size("65536").unwrap(), 65536);
+        let error = parse_ring_size("100KiB").unwrap_err().to_string();
+        assert!(error.contains("64KiB and 128KiB"), "{error}");
+        assert!(parse_ring_size("1KiB").is_err() && parse_ring_size("8GiB").is_err());
+        assert!(matches!(parse_ring_size("big"), Err(UsageError::Size(_))));
+    }
+
+    #[test]
+    fn exports_name_kind_and_place() {
+        let parse = |text: &str| parse_export(OsStr::new(text));
+        let expected = ExportConfig { kind: ExportKind::Json, target: Target::File("a=b".into()) };
+        assert_eq!(parse("json=a=b").unwrap(), expected);
+        assert_eq!(parse("json").unwrap().target, Target::Stdout);
+        assert_eq!(parse("text").unwrap().target, Target::Stderr);
+        assert_eq!(parse("text=-").unwrap().target, Target::Stdout);
+        assert!(parse("xml=f").unwrap_err().to_string().contains("text[=FILE]"));
+        assert!(parse("null=f").is_err());
+    }
+
+    #[test]
+    fn names_are_looked_up() {
+        assert_eq!(parse_user("root").unwrap(), 0);
+        assert_eq!(parse_user("1234").unwrap(), 1234);
+        assert!(parse_user("no-such-user").is_err());
+        assert_eq!(parse_errno("ENOENT").unwrap(), 2);
+        let error = parse_errno("ENOEMT").unwrap_err().to_string();
+        assert!(error.contains("did you mean `ENOENT`"), "{error}");
+        assert!(parse_pid("0").is_err() && parse_pid("x").is_err());
+        assert_eq!(&parse_comm(OsStr::new("cat")).unwrap()[..4], b"cat\0");
+        assert!(parse_comm(OsStr::new("a-name-of-16-byt")).is_err());
+    }
+}

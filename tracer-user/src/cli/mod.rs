@@ -1,0 +1,56 @@
+//! The command line: parse, run, say what went wrong in one line, exit as promised.
+
+mod args;
+mod config;
+mod signals;
+mod trace;
+
+use std::{io::Write, process::ExitCode};
+
+use clap::Parser;
+
+use args::{Cli, Verb};
+use config::UsageError;
+
+/// Exit status of an error at run time.
+const RUN_TIME: u8 = 1;
+/// Exit status of a mistake on the command line; clap uses the same.
+const USAGE: u8 = 2;
+/// Exit status with `--fail-on-loss` when anything was lost.
+const LOSS: u8 = 3;
+
+/// A message with its exit status.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn run_time(message: impl std::fmt::Display) -> Self {
+        Self { message: message.to_string(), code: RUN_TIME }
+    }
+}
+
+impl From<UsageError> for Failure {
+    fn from(error: UsageError) -> Self {
+        Self { message: error.to_string(), code: USAGE }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let Cli { verb: Verb::Trace(args) } = Cli::parse();
+    match trace::run(*args) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            say(&failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+/// Prints a line on standard error. When that is closed there is nobody to tell.
+fn say(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "tracer: {message}");
+}

@@ -1,0 +1,51 @@
+//! Signals as events. A second request to stop ends the process at once.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, sync_channel},
+    thread,
+};
+
+use signal_hook::{
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1},
+    iterator::Signals,
+    low_level,
+};
+
+/// What happened outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Stop tracing; the number of the signal.
+    Stop(i32),
+    /// Write the ledger.
+    WriteLedger,
+    /// A child has ended.
+    Child,
+}
+
+/// Starts to listen. To be called after the command was forked, and before it is released.
+pub(super) fn listen() -> io::Result<Receiver<Event>> {
+    // Enough for all that can come between two looks; a signal more of the same kind says nothing.
+    const PENDING: usize = 16;
+    let (sender, receiver) = sync_channel(PENDING);
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD])?;
+    thread::Builder::new().name("tracer-signals".into()).spawn(move || {
+        let mut stopping = false;
+        for signal in signals.forever() {
+            let event = match signal {
+                SIGUSR1 => Event::WriteLedger,
+                SIGCHLD => Event::Child,
+                _ if stopping => low_level::exit(128 + signal),
+                _ => {
+                    stopping = true;
+                    Event::Stop(signal)
+                }
+            };
+            // Full: the loop has enough to look at. Closed: it is about to end.
+            if sender.try_send(event).is_err() && stopping {
+                log::debug!("signal {signal} while the queue of events was full or closed");
+            }
+        }
+    })?;
+    Ok(receiver)
+}

@@ -1,0 +1,293 @@
+//! `tracer trace`.
+
+use std::{
+    env,
+    path::Path,
+    process::ExitStatus,
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Failure, LOSS, RUN_TIME,
+    args::{ColorChoice, TraceArgs},
+    config::{ExportConfig, ExportKind, Target, TraceConfig},
+    say,
+    signals::{self, Event},
+};
+use crate::{
+    export::{JsonExporter, NullExporter, Output, TextExporter, TextStyle},
+    kernel::preflight,
+    launch::{self, Invoker, LaunchError, Running, Waiting},
+    ledger::Ledger,
+    pipeline::Trace,
+    ring_buffer::Destination,
+};
+
+/// How often the number of live processes is asked for.
+const LIVE_CHECK: Duration = Duration::from_millis(20);
+
+pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
+    let mut config = TraceConfig::new(args)?;
+    start_logging(&config);
+    let invoker = Invoker::from_sudo();
+    // Asked early, so that nothing is created or started in vain.
+    preflight::check().map_err(Failure::run_time)?;
+    let destinations = open_destinations(&config, invoker)?;
+    let ledger_file = open_ledger(&config, invoker)?;
+
+    // Before any thread is started, see `launch::prepare`.
+    let waiting = match config.command.as_slice() {
+        [] => None,
+        command => Some(launch::prepare(command, invoker)?),
+    };
+    config.options.launched = waiting.as_ref().map(Waiting::pid);
+    let events = signals::listen().map_err(Failure::run_time)?;
+    let trace = Trace::start(&config.options, destinations).map_err(Failure::run_time)?;
+    log::info!("attached");
+    let deadline = config.duration.map(|duration| Instant::now() + duration);
+    let running = waiting.map(Waiting::release).transpose();
+
+    let mut session = Session { trace, running: None, status: None, ledger_file };
+    let ended = match running {
+        Ok(running) => {
+            session.running = running;
+            session.wait(&events, deadline).map(Some)
+        }
+        Err(error) => Err(error.into()),
+    };
+    session.finish(ended, &config)
+}
+
+impl From<LaunchError> for Failure {
+    fn from(error: LaunchError) -> Self {
+        Self { message: error.to_string(), code: error.exit_code() }
+    }
+}
+
+/// Why tracing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The last process in scope has ended.
+    Processes,
+    /// The time is over.
+    Duration,
+    /// A signal asked for it.
+    Signal(i32),
+}
+
+struct Session {
+    trace: Trace,
+    running: Option<Running>,
+    status: Option<ExitStatus>,
+    ledger_file: Option<Output>,
+}
+
+impl Session {
+    fn wait(
+        &mut self,
+        events: &Receiver<Event>,
+        deadline: Option<Instant>,
+    ) -> Result<End, Failure> {
+        loop {
+            self.trace.flush_kernel_log();
+            self.reap()?;
+            if self.trace.live_processes().map_err(Failure::run_time)? == Some(0) {
+                return Ok(End::Processes);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Ok(End::Duration);
+            }
+            let wait = left.map_or(LIVE_CHECK, |left| left.min(LIVE_CHECK));
+            match events.recv_timeout(wait) {
+                Ok(Event::Stop(signal)) => return Ok(End::Signal(signal)),
+                Ok(Event::WriteLedger) => self.write_ledger_now()?,
+                Ok(Event::Child) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Failure::run_time("the signal thread has ended"));
+                }
+            }
+        }
+    }
+
+    fn reap(&mut self) -> Result<(), Failure> {
+        if let (Some(running), None) = (&self.running, self.status) {
+            self.status = running.try_wait().map_err(Failure::run_time)?;
+        }
+        Ok(())
+    }
+
+    fn write_ledger_now(&mut self) -> Result<(), Failure> {
+        let ledger = self.trace.ledger().map_err(Failure::run_time)?;
+        match &mut self.ledger_file {
+            Some(file) => write_ledger(file, &ledger),
+            None => {
+                say(&ledger.to_json().to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// Closes the books and finds the exit status.
+    fn finish(
+        mut self,
+        ended: Result<Option<End>, Failure>,
+        config: &TraceConfig,
+    ) -> Result<u8, Failure> {
+        // Before stopping: a command that has ended by then is done, and its status known.
+        self.reap()?;
+        let ledger = self.trace.stop().map_err(Failure::run_time)?;
+        if let Some(file) = &mut self.ledger_file {
+            write_ledger(file, &ledger)?;
+        }
+        report(&ledger, config.verbose > 0);
+        let end = ended?;
+        if config.fail_on_loss && !(ledger.losses().is_empty() && ledger.balanced()) {
+            return Ok(LOSS);
+        }
+        if let Some(status) = self.status {
+            return Ok(launch::shell_status(status));
+        }
+        if let (Some(End::Signal(signal)), Some(_)) = (end, self.running) {
+            return Ok(u8::try_from(128 + signal).unwrap_or(RUN_TIME));
+        }
+        let failed = ledger.destinations.iter().any(|it| it.first_error.is_some());
+        Ok(if failed { RUN_TIME } else { 0 })
+    }
+}
+
+/// Says what was lost, and with `all` what was not.
+fn report(ledger: &Ledger, all: bool) {
+    for destination in &ledger.destinations {
+        if let Some(error) = &destination.first_error {
+            say(&format!("{}: {error}", destination.name));
+        }
+    }
+    let losses = ledger.losses();
+    // A reader that closes its pipe has seen enough: no loss worth a word.
+    let told: Vec<String> = losses
+        .iter()
+        .filter(|(name, _)| !name.ends_with(": pipe_closed"))
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if !told.is_empty() {
+        let hint = if losses.iter().any(|(name, _)| name == "reserve_failed") {
+            "; a larger --ring-size or a narrower scope loses less"
+        } else {
+            ""
+        };
+        say(&format!("lost: {}{hint}", told.join(", ")));
+    }
+    for imbalance in ledger.imbalances() {
+        say(&format!("the books do not balance: {imbalance}"));
+    }
+    if all {
+        say(&ledger.to_json().to_string());
+    }
+}
+
+fn open_destinations(
+    config: &TraceConfig,
+    invoker: Option<Invoker>,
+) -> Result<Vec<Destination>, Failure> {
+    let mut names: Vec<&str> = Vec::new();
+    config
+        .exports
+        .iter()
+        .map(|export| {
+            let kind = export.kind.name();
+            names.push(kind);
+            let name = match names.iter().filter(|name| **name == kind).count() {
+                1 => kind.to_owned(),
+                nth => format!("{kind}-{nth}"),
+            };
+            open_destination(name, export, config.color, invoker)
+        })
+        .collect()
+}
+
+fn open_destination(
+    name: String,
+    export: &ExportConfig,
+    color: ColorChoice,
+    invoker: Option<Invoker>,
+) -> Result<Destination, Failure> {
+    if export.kind == ExportKind::Null {
+        return Ok(Destination::new(name, NullExporter));
+    }
+    let output = match &export.target {
+        Target::Stdout => Output::stdout().map_err(Failure::run_time)?,
+        Target::Stderr => Output::stderr().map_err(Failure::run_time)?,
+        Target::File(path) => open_file(path, invoker)?,
+    };
+    Ok(match export.kind {
+        ExportKind::Json => Destination::new(name, JsonExporter::new(output)),
+        ExportKind::Text | ExportKind::Null => {
+            let style = TextStyle { color: wants_color(color, output.is_terminal()) };
+            Destination::new(name, TextExporter::new(output, style))
+        }
+    })
+}
+
+fn open_file(path: &Path, invoker: Option<Invoker>) -> Result<Output, Failure> {
+    let owner = invoker.map(|invoker| (invoker.uid, invoker.gid));
+    Output::create(path, owner).map_err(Failure::run_time)
+}
+
+fn open_ledger(
+    config: &TraceConfig,
+    invoker: Option<Invoker>,
+) -> Result<Option<Output>, Failure> {
+    let Some(path) = &config.ledger else { return Ok(None) };
+    if path == Path::new("-") {
+        return Output::stdout().map(Some).map_err(Failure::run_time);
+    }
+    open_file(path, invoker).map(Some)
+}
+
+fn write_ledger(file: &mut Output, ledger: &Ledger) -> Result<(), Failure> {
+    let text = format!("{:#}\n", ledger.to_json());
+    let failed = |error| Failure::run_time(format!("--ledger: cannot write: {error}"));
+    file.replace_content(text.as_bytes()).map_err(failed)
+}
+
+/// <https://no-color.org> and <https://bixense.com/clicolors>.
+fn wants_color(choice: ColorChoice, is_terminal: bool) -> bool {
+    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    match choice {
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+        ColorChoice::Auto if set("NO_COLOR") => false,
+        ColorChoice::Auto => is_terminal || (set("CLICOLOR_FORCE") && env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0")),
+    }
+}
+
+/// Warnings always; with `-v` more. The kernel side's log has its own switch.
+fn start_logging(config: &TraceConfig) {
+    static LOGGER: Logger = Logger;
+    let level = match (config.verbose, config.options.kernel_log) {
+        (0, false) => log::LevelFilter::Warn,
+        (1, false) => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    // A program that embeds this one may have set its own logger, which then serves.
+    if log::set_logger(&LOGGER).is_ok() {
+        log::set_max_level(level);
+    }
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        // aya's own debug messages are about its probing of the kernel.
+        !metadata.target().starts_with("aya") || metadata.level() <= log::Level::Warn
+    }
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            say(&record.args().to_string());
+        }
+    }
+    fn flush(&self) {}
+}

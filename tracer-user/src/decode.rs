@@ -1,0 +1,164 @@
+//! Bytes of the kernel ring to spans: total, and without allocation for all but long strings.
+
+use std::sync::Arc;
+
+use tracer_common::{
+    event::{Abi, Reason, Record, SyscallEvent},
+    parse::{self, Captures, ParseError},
+};
+
+use crate::{
+    clock::WallClock,
+    ids::{IdSource, ProcessIds},
+    span_record::{Payload, SpanContext, SpanRecord, SyscallSpan},
+};
+
+/// Why a record is not a span.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes are not a record.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A field has a value this build does not know.
+    #[error("unknown value {value} of `{field}`")]
+    UnknownValue {
+        /// Which field.
+        field: &'static str,
+        /// Its value.
+        value: u8,
+    },
+    /// The captured strings do not fill the payload.
+    #[error("damaged strings in a payload of {len} bytes")]
+    DamagedStrings {
+        /// Bytes of the payload.
+        len: usize,
+    },
+}
+
+/// Turns records into spans.
+#[derive(Debug)]
+pub struct Decoder {
+    clock: Arc<WallClock>,
+    ids: IdSource,
+    last_process: ((u32, u64), ProcessIds),
+}
+
+impl Decoder {
+    /// A decoder that converts times with `clock`.
+    pub fn new(clock: Arc<WallClock>, ids: IdSource) -> Self {
+        let last_process = ((0, 0), ids.process(0, 0));
+        Self { clock, ids, last_process }
+    }
+
+    /// Decodes one record.
+    #[inline]
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<SpanRecord, DecodeError> {
+        let (event, payload) = parse::syscall_event(bytes)?;
+        let call = call(&event, payload)?;
+        let process = self.process(event.tgid, event.process_start_ns);
+        let context = SpanContext {
+            trace_id: process.trace_id,
+            span_id: self.ids.call(event.tid, event.start_ns),
+            parent_span_id: Some(process.span_id),
+            start_time_nanos: self.clock.wall(event.start_ns),
+            duration_nanos: event.duration_ns,
+            // The boot clock at entry: it never runs backwards, on any CPU, and a child's first
+            // call is entered after the fork that made it.
+            logical_clock: event.start_ns,
+            process_id: event.tgid,
+            thread_id: event.tid,
+        };
+        Ok(SpanRecord::from_syscall(&context, call))
+    }
+
+    /// Neighbouring records are mostly of one process.
+    #[inline]
+    fn process(&mut self, tgid: u32, start_ns: u64) -> ProcessIds {
+        if self.last_process.0 != (tgid, start_ns) {
+            self.last_process = ((tgid, start_ns), self.ids.process(tgid, start_ns));
+        }
+        self.last_process.1
+    }
+}
+
+#[inline]
+fn call(event: &SyscallEvent, payload: &[u8]) -> Result<SyscallSpan, DecodeError> {
+    let unknown = |field, value| DecodeError::UnknownValue { field, value };
+    if !payload.is_empty() {
+        let mut strings = Captures::new(payload);
+        let count = strings.by_ref().count();
+        if count != usize::from(event.captures) || !strings.rest().is_empty() {
+            return Err(DecodeError::DamagedStrings { len: payload.len() });
+        }
+    }
+    Ok(SyscallSpan {
+        args: event.args,
+        ret: event.ret,
+        cgroup_id: event.cgroup_id,
+        comm: event.comm,
+        payload: Payload::new(payload),
+        nr: event.nr,
+        abi: Abi::from_wire(event.abi).ok_or(unknown("abi", event.abi))?,
+        record: Record::from_wire(event.record).ok_or(unknown("record", event.record))?,
+        reason: Reason::from_wire(event.reason).ok_or(unknown("reason", event.reason))?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use tracer_common::event::KIND_SYSCALL;
+
+    fn decoder() -> Decoder {
+        Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot())
+    }
+
+    fn record(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; size_of::<SyscallEvent>()];
+        bytes[..2].copy_from_slice(&KIND_SYSCALL.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&39u32.to_ne_bytes());
+        bytes[20..24].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_ne_bytes());
+        bytes[24..32].copy_from_slice(&1000u64.to_ne_bytes());
+        bytes[32..40].copy_from_slice(&7u64.to_ne_bytes());
+        bytes.extend(payload);
+        bytes
+    }
+
+    #[test]
+    fn a_record_becomes_a_span() {
+        let span = decoder().decode(&record(&[])).unwrap();
+        assert_eq!((span.span_name().as_ref(), span.duration_nanos()), ("getpid", 7));
+        assert_eq!(span.logical_clock(), 1000);
+        assert_eq!(span.syscall().unwrap().record, Record::Complete);
+    }
+
+    #[test]
+    fn values_from_another_version_are_errors() {
+        let mut bytes = record(&[]);
+        bytes[2] = 9;
+        let error = DecodeError::UnknownValue { field: "record", value: 9 };
+        assert_eq!(decoder().decode(&bytes).unwrap_err(), error);
+        let error = DecodeError::DamagedStrings { len: 8 };
+        assert_eq!(decoder().decode(&record(&[0; 8])).unwrap_err(), error);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_span_or_an_error(
+            head in proptest::collection::vec(any::<u8>(), 128),
+            payload in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            let mut bytes = record(&payload);
+            let framing: Vec<u8> = bytes[20..24].to_vec();
+            bytes[2..128].copy_from_slice(&head[2..]);
+            bytes[20..24].copy_from_slice(&framing);
+            if let Ok(span) = decoder().decode(&bytes) {
+                prop_assert!(!span.span_name().is_empty());
+                prop_assert!(span.end_time_nanos() >= span.start_time_nanos());
+                let call = span.syscall().unwrap();
+                prop_assert!((0..6).all(|arg| call.string(arg).is_none_or(|s| s.bytes.len() < 64)));
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! One JSON object per line and span. The names are a contract, see `docs/output.md`.
+
+use super::{
+    ExportError, Exporter, Output,
+    argument::{self, Decoded, arguments},
+    escape,
+};
+use crate::span_record::{SpanRecord, SyscallSpan, push_hex};
+use tracer_common::event::CaptureState;
+
+/// Writes JSON lines.
+#[derive(Debug)]
+pub struct JsonExporter {
+    output: Output,
+    buffer: Vec<u8>,
+}
+
+impl JsonExporter {
+    /// Writes to `output`.
+    pub const fn new(output: Output) -> Self {
+        Self { output, buffer: Vec::new() }
+    }
+}
+
+impl Exporter for JsonExporter {
+    fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError> {
+        self.output.write_batch(batch, &mut self.buffer, push)
+    }
+}
+
+fn push(out: &mut Vec<u8>, span: &SpanRecord) {
+    out.extend(b"{\"trace_id\":");
+    push_id(out, &span.trace_id());
+    out.extend(b",\"span_id\":");
+    push_id(out, &span.span_id());
+    out.extend(b",\"parent_span_id\":");
+    match span.parent_span_id() {
+        Some(id) => push_id(out, &id),
+        None => out.extend(b"null"),
+    }
+    out.extend(b",\"name\":");
+    escape::push_json(out, span.span_name().as_bytes());
+    push_text(out, "kind", span.span_kind().name());
+    push_number(out, "start_time_unix_nano", span.start_time_nanos());
+    push_number(out, "duration_nano", span.duration_nanos());
+    push_number(out, "logical_clock", span.logical_clock());
+    push_text(out, "status", span.status_code().name());
+    push_number(out, "pid", span.process_id());
+    push_number(out, "tid", span.thread_id());
+    match span.syscall() {
+        Some(call) => push_call(out, call),
+        None => push_attributes(out, span),
+    }
+    out.extend(b"}\n");
+}
+
+fn push_call(out: &mut Vec<u8>, call: &SyscallSpan) {
+    out.extend(b",\"comm\":");
+    if escape::push_json(out, call.comm()) {
+        out.extend(b",\"comm_escaped\":true");
+    }
+    push_number(out, "cgroup_id", call.cgroup_id);
+    out.extend(b",\"syscall\":{\"nr\":");
+    push_integer(out, call.nr);
+    out.extend(b",\"name\":");
+    escape::push_json(out, call.name().as_bytes());
+    push_text(out, "abi", call.abi.name());
+    out.extend(b",\"args\":[");
+    for (index, arg) in arguments(call).iter().enumerate() {
+        out.extend(if index == 0 { &b"{\"name\":"[..] } else { b",{\"name\":" });
+        escape::push_json(out, arg.name.as_bytes());
+        push_number(out, "value", call.args[index]);
+        out.extend(b",\"text\":");
+        push_argument(out, call, index);
+        out.push(b'}');
+    }
+    out.extend(b"],\"ret\":");
+    if call.has_result() { push_integer(out, call.ret) } else { out.extend(b"null") }
+    out.extend(b",\"error\":");
+    match call.error() {
+        Some(error) => {
+            escape::push_json(out, error.as_bytes());
+        }
+        None => out.extend(b"null"),
+    }
+    push_text(out, "record", call.record.name());
+    push_text(out, "reason", call.reason.name());
+    out.push(b'}');
+}
+
+/// The decoded form; how the reading of a string went, unless it went well.
+fn push_argument(out: &mut Vec<u8>, call: &SyscallSpan, index: usize) {
+    match argument::decode(call, index) {
+        Decoded::String(string) => {
+            if escape::push_json(out, string.bytes) {
+                out.extend(b",\"escaped\":true");
+            }
+        }
+        Decoded::Value => {
+            let mut text = Vec::with_capacity(24);
+            let kind = arguments(call)[index].kind;
+            argument::push_value(&mut text, call.abi, kind, call.args[index]);
+            escape::push_json(out, &text);
+        }
+    }
+    if let Some(string) = call.string(index).filter(|it| it.state != CaptureState::Whole) {
+        push_text(out, "state", string.state.name());
+    }
+}
+
+fn push_attributes(out: &mut Vec<u8>, span: &SpanRecord) {
+    let mut attributes: Vec<_> = span.attributes().iter().collect();
+    attributes.sort_unstable();
+    out.extend(b",\"attributes\":{");
+    for (index, (key, value)) in attributes.into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        escape::push_json(out, key.as_bytes());
+        out.push(b':');
+        escape::push_json(out, value.as_bytes());
+    }
+    out.push(b'}');
+}
+
+fn push_id(out: &mut Vec<u8>, id: &[u8]) {
+    out.push(b'"');
+    push_hex(out, id);
+    out.push(b'"');
+}
+
+/// `value` needs no escapes.
+fn push_text(out: &mut Vec<u8>, key: &str, value: &str) {
+    push_key(out, key);
+    out.push(b'"');
+    out.extend(value.bytes());
+    out.push(b'"');
+}
+
+fn push_number(out: &mut Vec<u8>, key: &str, value: impl itoa::Integer) {
+    push_key(out, key);
+    push_integer(out, value);
+}
+
+fn push_key(out: &mut Vec<u8>, key: &str) {
+    out.extend(b",\"");
+    out.extend(key.bytes());
+    out.extend(b"\":");
+}
+
+fn push_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
+    out.extend(itoa::Buffer::new().format(value).bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::span_record::{Payload, SpanContext, SpanKind, StatusCode};
+    use proptest::prelude::*;
+    use serde_json::Value;
+    use std::collections::HashMap;
+    use tracer_common::event::{Abi, Reason, Record};
+
+    fn parse(span: &SpanRecord) -> Value {
+        let mut out = Vec::new();
+        push(&mut out, span);
+        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    fn span(path: &[u8], state: CaptureState, nr: u32) -> SpanRecord {
+        let mut payload = vec![1, state as u8, 0, 0];
+        payload.extend(u32::try_from(path.len()).unwrap().to_ne_bytes());
+        payload.extend(path);
+        payload.resize(payload.len().next_multiple_of(8), 0);
+        let call = SyscallSpan {
+            args: [0xffff_ff9c, 4096, 0x80000, 0, 0, u64::MAX],
+            ret: -2,
+            cgroup_id: 77,
+            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            payload: Payload::new(&payload),
+            nr,
+            abi: Abi::X86_64,
+            record: Record::Complete,
+            reason: Reason::None,
+        };
+        let context = SpanContext {
+            trace_id: [0xab; 16],
+            span_id: [2; 8],
+            parent_span_id: None,
+            start_time_nanos: 1_700_000_000_000_000_001,
+            duration_nanos: 5,
+            logical_clock: 9,
+            process_id: 10,
+            thread_id: 11,
+        };
+        SpanRecord::from_syscall(&context, call)
+    }
+
+    #[test]
+    fn the_names_are_the_contracts() {
+        let value = parse(&span(b"/etc/hostname", CaptureState::Whole, 257));
+        let expected = serde_json::json!({
+            "trace_id": "abababababababababababababababab", "span_id": "0202020202020202",
+            "parent_span_id": null, "name": "openat", "kind": "internal",
+            "start_time_unix_nano": 1_700_000_000_000_000_001_u64, "duration_nano": 5,
+            "logical_clock": 9, "status": "error", "pid": 10, "tid": 11, "comm": "cat",
+            "cgroup_id": 77,
+            "syscall": {
+                "nr": 257, "name": "openat", "abi": "x86_64",
+                "args": [
+                    {"name": "dfd", "value": 0xffff_ff9c_u64, "text": "AT_FDCWD"},
+                    {"name": "filename", "value": 4096, "text": "/etc/hostname"},
+                    {"name": "flags", "value": 0x80000, "text": "0x80000"},
+                    {"name": "mode", "value": 0, "text": "0"},
+                ],
+                "ret": -2, "error": "ENOENT", "record": "complete", "reason": "none",
+            },
+        });
+        assert_eq!(value, expected);
+    }
+
+    #[test]
+    fn an_unknown_call_shows_all_registers() {
+        let value = parse(&span(b"", CaptureState::Fault, 499));
+        assert_eq!(value["name"], "syscall_499");
+        assert_eq!(value["syscall"]["args"].as_array().unwrap().len(), 6);
+        assert_eq!(value["syscall"]["args"][5]["value"], u64::MAX);
+    }
+
+    #[test]
+    fn a_string_that_could_not_be_read_says_so() {
+        let value = parse(&span(b"", CaptureState::Fault, 257));
+        let arg = &value["syscall"]["args"][1];
+        assert_eq!((&arg["state"], &arg["text"]), (&"fault".into(), &"0x1000".into()));
+        let value = parse(&span(b"/long", CaptureState::Truncated, 257));
+        assert_eq!(value["syscall"]["args"][1]["state"], "truncated");
+    }
+
+    #[test]
+    fn other_spans_carry_their_attributes() {
+        let attributes = HashMap::from([("k\"".to_owned(), "v\n".to_owned())]);
+        let span = SpanRecord::new(
+            [1; 16], [2; 8], Some([3; 8]), "work".into(), SpanKind::Client, 1, 2, 3,
+            StatusCode::Ok, String::new(), attributes, HashMap::new(), 4, 5,
+        );
+        let value = parse(&span);
+        assert_eq!(value["attributes"]["k\""], "v\n");
+        assert_eq!((&value["kind"], &value["status"]), (&"client".into(), &"ok".into()));
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_gives_one_valid_line(path in proptest::collection::vec(1u8.., 0..200)) {
+            let value = parse(&span(&path, CaptureState::Whole, 257));
+            let text = value["syscall"]["args"][1]["text"].as_str().unwrap();
+            if let Ok(path) = std::str::from_utf8(&path) {
+                prop_assert_eq!(text, path);
+            } else {
+                prop_assert_eq!(&value["syscall"]["args"][1]["escaped"], &Value::Bool(true));
+            }
+        }
+    }
+}

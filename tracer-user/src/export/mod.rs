@@ -1,0 +1,115 @@
+//! Exporters: a format and a place each. They know [`SpanRecord`] and nothing else of tracer.
+
+mod argument;
+mod escape;
+mod json;
+mod memory;
+mod null;
+mod output;
+mod text;
+
+pub use json::JsonExporter;
+pub use memory::MemoryExporter;
+pub use null::NullExporter;
+pub use output::{Output, OutputError};
+pub use text::{TextExporter, TextStyle};
+
+use std::io;
+
+use crate::{ring_buffer::DropReason, span_record::SpanRecord};
+
+/// Where spans go.
+///
+/// The contract: one thread owns the exporter and calls it, never two at once. `export` gets each
+/// span once, in the order in which the spans were queued; spans of one thread of a traced program
+/// are in the order of their end. It may block, for its own queue fills and drops, and nobody
+/// else's; but it must return in the end, because shutdown waits for it. After `Ok` all spans of
+/// the batch are delivered; after an error, as many as the error says, and the others are counted
+/// as dropped: neither is offered again, so retrying is the exporter's own affair. A panic is
+/// caught, and ends this exporter only.
+///
+/// ```
+/// use tracer_user::{
+///     export::{ExportError, Exporter},
+///     ring_buffer::{Destination, SpanRingBuffer},
+///     span_record::SpanRecord,
+/// };
+///
+/// struct Errors(u64);
+///
+/// impl Exporter for Errors {
+///     fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError> {
+///         self.0 += batch.iter().filter(|span| span.is_error()).count() as u64;
+///         Ok(())
+///     }
+/// }
+///
+/// let buffer = SpanRingBuffer::with_destinations(1024, vec![Destination::new("errors", Errors(0))])?;
+/// buffer.shutdown();
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub trait Exporter: Send {
+    /// Delivers a batch; it is never empty.
+    fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError>;
+
+    /// Called once, after the last batch: finishes what is open.
+    fn shutdown(&mut self) -> Result<(), ExportError> {
+        Ok(())
+    }
+}
+
+/// Why spans of a batch were not delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// Writing failed.
+    #[error("cannot write: {source}")]
+    Io {
+        /// Spans of the batch that were delivered before.
+        delivered: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The reader of the pipe has gone; nothing more can be delivered.
+    #[error("the reader of the pipe has gone")]
+    PipeClosed {
+        /// Spans of the batch that were delivered before.
+        delivered: usize,
+    },
+    /// Another reason.
+    #[error("rejected: {message}")]
+    Rejected {
+        /// Spans of the batch that were delivered before.
+        delivered: usize,
+        /// Why.
+        message: String,
+    },
+}
+
+impl ExportError {
+    /// Spans of the batch that were delivered before the error.
+    pub const fn delivered(&self) -> usize {
+        match self {
+            Self::Io { delivered, .. }
+            | Self::PipeClosed { delivered }
+            | Self::Rejected { delivered, .. } => *delivered,
+        }
+    }
+
+    /// The reason under which the others are counted.
+    pub const fn reason(&self) -> DropReason {
+        match self {
+            Self::Io { .. } => DropReason::Io,
+            Self::PipeClosed { .. } => DropReason::PipeClosed,
+            Self::Rejected { .. } => DropReason::Rejected,
+        }
+    }
+
+    /// Tells a closed pipe from other failures.
+    pub fn from_io(delivered: usize, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            Self::PipeClosed { delivered }
+        } else {
+            Self::Io { delivered, source }
+        }
+    }
+}

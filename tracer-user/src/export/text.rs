@@ -1,0 +1,296 @@
+//! One line per span, as a user of strace reads it:
+//!
+//! ```text
+//! 13:05:21.480101 cat[8431] openat(AT_FDCWD, "/etc/hostname", 0, 0) = 3 <0.000009412>
+//! ```
+
+use anstyle::{AnsiColor, Style};
+use jiff::{Timestamp, tz::TimeZone};
+use nix::errno::Errno;
+use tracer_common::{
+    event::{Reason, Record},
+    syscalls::Ret,
+};
+
+use super::{
+    ExportError, Exporter, Output,
+    argument::{self, Decoded, arguments},
+    escape,
+};
+use crate::span_record::{SpanRecord, StatusCode, SyscallSpan};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// How lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TextStyle {
+    /// Colours, for a terminal.
+    pub color: bool,
+}
+
+/// Writes lines of text.
+#[derive(Debug)]
+pub struct TextExporter {
+    output: Output,
+    buffer: Vec<u8>,
+    lines: Lines,
+}
+
+impl TextExporter {
+    /// Writes to `output`.
+    pub fn new(output: Output, style: TextStyle) -> Self {
+        Self { output, buffer: Vec::new(), lines: Lines::new(style, TimeZone::system()) }
+    }
+}
+
+impl Exporter for TextExporter {
+    fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError> {
+        self.output.write_batch(batch, &mut self.buffer, |out, span| self.lines.push(out, span))
+    }
+}
+
+#[derive(Debug)]
+struct Lines {
+    style: TextStyle,
+    zone: TimeZone,
+    /// Seconds at which `offset` was looked up; it holds for a quarter of an hour, and no zone
+    /// changes at other times.
+    looked_up: u64,
+    offset: i64,
+}
+
+impl Lines {
+    fn new(style: TextStyle, zone: TimeZone) -> Self {
+        Self { style, zone, looked_up: u64::MAX, offset: 0 }
+    }
+
+    fn push(&mut self, out: &mut Vec<u8>, span: &SpanRecord) {
+        self.push_time(out, span.start_time_nanos());
+        out.push(b' ');
+        match span.syscall() {
+            Some(call) => self.push_call(out, span, call),
+            None => self.push_other(out, span),
+        }
+        out.push(b'\n');
+    }
+
+    /// Local time of day with microseconds.
+    fn push_time(&mut self, out: &mut Vec<u8>, nanos: u64) {
+        const QUARTER: u64 = 15 * 60;
+        let seconds = nanos / SECOND;
+        if self.looked_up != seconds / QUARTER {
+            self.looked_up = seconds / QUARTER;
+            let time = Timestamp::from_second(seconds.cast_signed()).unwrap_or_default();
+            self.offset = i64::from(self.zone.to_offset(time).seconds());
+        }
+        let day = seconds.saturating_add_signed(self.offset) % 86_400;
+        for (value, end) in [(day / 3600, b':'), (day / 60 % 60, b':'), (day % 60, b'.')] {
+            push_padded(out, value, 2);
+            out.push(end);
+        }
+        push_padded(out, nanos % SECOND / 1000, 6);
+    }
+
+    fn push_call(&self, out: &mut Vec<u8>, span: &SpanRecord, call: &SyscallSpan) {
+        self.paint(out, AnsiColor::Cyan, |out| escape::push_visible(out, call.comm()));
+        push_ids(out, span);
+        out.push(b' ');
+        let resumed = call.record == Record::ExitOnly;
+        if resumed {
+            out.extend(b"<... ");
+        }
+        self.paint(out, AnsiColor::Blue, |out| out.extend(call.name().bytes()));
+        out.extend(if resumed { &b" resumed>("[..] } else { b"(" });
+        for (index, arg) in arguments(call).iter().enumerate() {
+            if index > 0 {
+                out.extend(b", ");
+            }
+            match argument::decode(call, index) {
+                Decoded::String(string) => {
+                    self.paint(out, AnsiColor::Green, |out| argument::push_string(out, string));
+                }
+                Decoded::Value => argument::push_value(out, call.abi, arg.kind, call.args[index]),
+            }
+        }
+        self.push_result(out, span, call);
+    }
+
+    fn push_result(&self, out: &mut Vec<u8>, span: &SpanRecord, call: &SyscallSpan) {
+        match call.reason {
+            Reason::Unfinished => return out.extend(b" <unfinished ...>"),
+            Reason::Superseded => return out.extend(b" <unfinished ...> superseded"),
+            Reason::TaskDied => return out.extend(b") = ? <thread died>"),
+            Reason::NoReturn => return out.extend(b") = ?"),
+            Reason::None | Reason::EnterNotSeen => out.extend(b") = "),
+        }
+        let ret = call.info().map_or(Ret::Int, |info| info.ret);
+        let mut number = itoa::Buffer::new();
+        match call.error() {
+            Some(error) if span.status_code() == StatusCode::Error => {
+                self.paint(out, AnsiColor::Red, |out| {
+                    out.extend(b"-1 ");
+                    out.extend(error.bytes());
+                });
+                push_description(out, call);
+            }
+            Some(error) => {
+                out.extend(b"? ");
+                out.extend(error.bytes());
+                out.extend(b" (to be restarted)");
+            }
+            None => match ret {
+                Ret::Pointer => argument::push_pointer(out, call.ret.cast_unsigned()),
+                Ret::None => out.push(b'?'),
+                Ret::Int | Ret::Fd | Ret::Size => out.extend(number.format(call.ret).bytes()),
+            },
+        }
+        if call.record == Record::Complete {
+            push_duration(out, span.duration_nanos());
+        }
+    }
+
+    /// A span that is no syscall: its name and how it ended.
+    fn push_other(&self, out: &mut Vec<u8>, span: &SpanRecord) {
+        self.paint(out, AnsiColor::Blue, |out| {
+            escape::push_visible(out, span.span_name().as_bytes());
+        });
+        push_ids(out, span);
+        out.push(b' ');
+        out.extend(span.status_code().name().bytes());
+        if !span.status_message().is_empty() {
+            out.extend(b": ");
+            escape::push_visible(out, span.status_message().as_bytes());
+        }
+        push_duration(out, span.duration_nanos());
+    }
+
+    fn paint(&self, out: &mut Vec<u8>, color: AnsiColor, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.style.color {
+            return write(out);
+        }
+        let style = Style::new().fg_color(Some(color.into()));
+        out.extend(style.render().to_string().bytes());
+        write(out);
+        out.extend(style.render_reset().to_string().bytes());
+    }
+}
+
+/// The process, and the thread where it is not the first.
+fn push_ids(out: &mut Vec<u8>, span: &SpanRecord) {
+    let mut number = itoa::Buffer::new();
+    out.push(b'[');
+    out.extend(number.format(span.process_id()).bytes());
+    if span.thread_id() != u64::from(span.process_id()) {
+        out.push(b'/');
+        out.extend(number.format(span.thread_id()).bytes());
+    }
+    out.push(b']');
+}
+
+fn push_description(out: &mut Vec<u8>, call: &SyscallSpan) {
+    let errno = call.errno().and_then(|errno| i32::try_from(errno).ok());
+    let known = errno.map(Errno::from_raw).filter(|errno| *errno != Errno::UnknownErrno);
+    if let Some(errno) = known {
+        out.extend(b" (");
+        out.extend(errno.desc().bytes());
+        out.push(b')');
+    }
+}
+
+fn push_duration(out: &mut Vec<u8>, nanos: u64) {
+    let mut number = itoa::Buffer::new();
+    out.extend(b" <");
+    out.extend(number.format(nanos / SECOND).bytes());
+    out.push(b'.');
+    push_padded(out, nanos % SECOND, 9);
+    out.push(b'>');
+}
+
+fn push_padded(out: &mut Vec<u8>, value: u64, width: usize) {
+    let mut number = itoa::Buffer::new();
+    let digits = number.format(value);
+    out.extend(std::iter::repeat_n(b'0', width.saturating_sub(digits.len())));
+    out.extend(digits.bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::span_record::{Payload, SpanContext};
+    use tracer_common::event::{Abi, CaptureState};
+
+    fn line(call: SyscallSpan, color: bool) -> String {
+        let context = SpanContext {
+            trace_id: [1; 16],
+            span_id: [2; 8],
+            parent_span_id: None,
+            start_time_nanos: 1_700_000_000_123_456_789,
+            duration_nanos: 9_876,
+            logical_clock: 1,
+            process_id: 8431,
+            thread_id: 8432,
+        };
+        let mut out = Vec::new();
+        Lines::new(TextStyle { color }, TimeZone::UTC)
+            .push(&mut out, &SpanRecord::from_syscall(&context, call));
+        String::from_utf8(out).unwrap()
+    }
+
+    fn openat(path: &[u8], ret: i64) -> SyscallSpan {
+        let mut payload = vec![1, CaptureState::Whole as u8, 0, 0];
+        payload.extend(u32::try_from(path.len()).unwrap().to_ne_bytes());
+        payload.extend(path);
+        payload.resize(payload.len().next_multiple_of(8), 0);
+        SyscallSpan {
+            args: [0xffff_ff9c, 0x7fff_0000, 0x80000, 0, 0, 0],
+            ret,
+            cgroup_id: 1,
+            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            payload: Payload::new(&payload),
+            nr: 257,
+            abi: Abi::X86_64,
+            record: Record::Complete,
+            reason: Reason::None,
+        }
+    }
+
+    #[test]
+    fn a_line_reads_like_strace() {
+        assert_eq!(
+            line(openat(b"/etc/hostname", 3), false),
+            "22:13:20.123456 cat[8431/8432] \
+             openat(AT_FDCWD, \"/etc/hostname\", 0x80000, 0) = 3 <0.000009876>\n"
+        );
+        assert!(line(openat(b"/x", -2), false).ends_with(
+            "openat(AT_FDCWD, \"/x\", 0x80000, 0) = -1 ENOENT (No such file or directory) \
+             <0.000009876>\n"
+        ));
+        assert!(line(openat(b"/x", -512), false).contains(") = ? ERESTARTSYS (to be restarted)"));
+    }
+
+    #[test]
+    fn calls_without_both_ends_say_so() {
+        let call = |record, reason| SyscallSpan { record, reason, ..openat(b"/x", 5) };
+        let end = |call| line(call, false).split_once("openat").unwrap().1.to_owned();
+        let unfinished = call(Record::EnterOnly, Reason::Unfinished);
+        assert_eq!(end(unfinished), "(AT_FDCWD, \"/x\", 0x80000, 0 <unfinished ...>\n");
+        let noreturn = call(Record::EnterOnly, Reason::NoReturn);
+        assert_eq!(end(noreturn), "(AT_FDCWD, \"/x\", 0x80000, 0) = ?\n");
+        let resumed = call(Record::ExitOnly, Reason::EnterNotSeen);
+        assert_eq!(end(resumed), " resumed>(AT_FDCWD, \"/x\", 0x80000, 0) = 5\n");
+    }
+
+    #[test]
+    fn nothing_hostile_reaches_the_terminal() {
+        let mut call = openat(b"/a\x1b[2J\n\xff", 3);
+        call.comm = *b"\x1b]0;owned\x07\0\0\0\0\0\0";
+        let text = line(call, false);
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(!text.contains('\x1b'), "{text}");
+    }
+
+    #[test]
+    fn colours_only_when_asked_for() {
+        assert!(line(openat(b"/x", -2), true).contains("\x1b[31m-1 ENOENT\x1b[0m"));
+    }
+}

@@ -1,0 +1,173 @@
+//! Cgroups by path: version 2 only, by id, wherever the hierarchy is mounted.
+
+use std::{
+    fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
+use tracer_common::scope::CGROUP_LEVEL_LIMIT;
+
+/// Inode number of the initial cgroup namespace: `PROC_CGROUP_INIT_INO`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h#L47>.
+const INITIAL_NAMESPACE: u64 = 0xEFFF_FFFB;
+
+/// A cgroup of the v2 hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Its id: the inode number of its folder.
+    pub id: u64,
+    /// Levels of the hierarchy at which it may stand, as a bit set; the root is level 0.
+    pub levels: u32,
+}
+
+/// Why a path is not a cgroup that can be traced.
+#[derive(Debug, thiserror::Error)]
+pub enum CgroupError {
+    /// No such folder.
+    #[error("no cgroup `{path}`: {source}{}", hint(.mount.as_deref()))]
+    NotFound {
+        /// The path as given.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+        /// Where the v2 hierarchy is mounted.
+        mount: Option<PathBuf>,
+    },
+    /// A cgroup of the old hierarchy.
+    #[error("`{path}` is cgroup v1, which tracer does not support{}", hint(.mount.as_deref()))]
+    Version1 {
+        /// The path as given.
+        path: PathBuf,
+        /// Where the v2 hierarchy is mounted.
+        mount: Option<PathBuf>,
+    },
+    /// Something else than a cgroup.
+    #[error("`{path}` is not a cgroup{}", hint(.mount.as_deref()))]
+    NotACgroup {
+        /// The path as given.
+        path: PathBuf,
+        /// Where the v2 hierarchy is mounted.
+        mount: Option<PathBuf>,
+    },
+    /// Deeper than can be told apart.
+    #[error("`{path}` is {level} levels deep, the limit is {CGROUP_LEVEL_LIMIT}")]
+    TooDeep {
+        /// The path as given.
+        path: PathBuf,
+        /// Its level.
+        level: usize,
+    },
+}
+
+fn hint(mount: Option<&Path>) -> String {
+    match mount {
+        Some(mount) => format!("; cgroup v2 is mounted at {}", mount.display()),
+        None => "; cgroup v2 is not mounted here (mount -t cgroup2 none /sys/fs/cgroup)".to_owned(),
+    }
+}
+
+/// A mount of the v2 hierarchy: where, and which part of the hierarchy is its root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mount {
+    at: PathBuf,
+    root: PathBuf,
+}
+
+/// Finds the cgroup at `path`, which is a full path or one below the mount of the v2 hierarchy.
+pub fn resolve(path: &Path) -> Result<Cgroup, CgroupError> {
+    let mounts = mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
+    let initial = fs::metadata("/proc/self/ns/cgroup").is_ok_and(|ns| ns.ino() == INITIAL_NAMESPACE);
+    resolve_in(path, &mounts, initial)
+}
+
+fn resolve_in(path: &Path, mounts: &[Mount], initial: bool) -> Result<Cgroup, CgroupError> {
+    let mount = || mounts.first().map(|mount| mount.at.clone());
+    let mut full = fs::canonicalize(path);
+    if full.is_err()
+        && let Some(mount) = mounts.first()
+    {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        full = fs::canonicalize(mount.at.join(below)).or(full);
+    }
+    let full = full.map_err(|source| CgroupError::NotFound {
+        path: path.to_owned(),
+        source,
+        mount: mount(),
+    })?;
+    match statfs(&full).map(|found| found.filesystem_type()) {
+        Ok(CGROUP2_SUPER_MAGIC) => {}
+        Ok(CGROUP_SUPER_MAGIC) => {
+            return Err(CgroupError::Version1 { path: path.to_owned(), mount: mount() });
+        }
+        _ => return Err(CgroupError::NotACgroup { path: path.to_owned(), mount: mount() }),
+    }
+    let folder = fs::metadata(&full).ok().filter(fs::Metadata::is_dir);
+    let id = folder
+        .ok_or_else(|| CgroupError::NotACgroup { path: path.to_owned(), mount: mount() })?
+        .ino();
+    // Seen from inside a cgroup namespace the true level is unknown: any may be it.
+    let level = mounts.iter().find_map(|mount| {
+        let below = full.strip_prefix(&mount.at).ok()?;
+        initial.then(|| depth(&mount.root) + depth(below))
+    });
+    match level {
+        None => Ok(Cgroup { id, levels: u32::MAX }),
+        Some(level) if level < CGROUP_LEVEL_LIMIT as usize => Ok(Cgroup { id, levels: 1 << level }),
+        Some(level) => Err(CgroupError::TooDeep { path: path.to_owned(), level }),
+    }
+}
+
+fn depth(path: &Path) -> usize {
+    path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).count()
+}
+
+/// The cgroup2 lines of mountinfo, `proc_pid_mountinfo(5)`: field 4 is the root, 5 the mount
+/// point, and the type stands behind a lone dash.
+fn mounts(mountinfo: &str) -> Vec<Mount> {
+    mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (head, tail) = line.split_once(" - ")?;
+            if tail.split(' ').next() != Some("cgroup2") {
+                return None;
+            }
+            let mut fields = head.split(' ').skip(3);
+            Some(Mount { root: unescape(fields.next()?), at: unescape(fields.next()?) })
+        })
+        .collect()
+}
+
+/// Space, tab, newline and backslash stand as octal escapes.
+fn unescape(field: &str) -> PathBuf {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    PathBuf::from(escapes.iter().fold(field.to_owned(), |text, (from, to)| text.replace(from, to)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_are_read() {
+        let text = "30 24 0:26 / /sys/fs/cgroup/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw\n\
+                    31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
+                    32 24 0:26 /a/b /mnt/my\\040groups rw - cgroup2 none rw\n";
+        let found = mounts(text);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[0].at, Path::new("/sys/fs/cgroup/unified"));
+        assert_eq!((depth(&found[1].root), found[1].at.to_str()), (2, Some("/mnt/my groups")));
+    }
+
+    #[test]
+    fn what_is_no_cgroup_is_said() {
+        let mounts = vec![Mount { at: "/sys/fs/cgroup/unified".into(), root: "/".into() }];
+        let error = resolve_in(Path::new("/tmp"), &mounts, true).unwrap_err().to_string();
+        assert!(error.contains("not a cgroup") && error.contains("unified"), "{error}");
+        let error = resolve_in(Path::new("no/such"), &mounts, true).unwrap_err().to_string();
+        assert!(error.starts_with("no cgroup `no/such`"), "{error}");
+        let error = resolve_in(Path::new("/no/such"), &[], true).unwrap_err().to_string();
+        assert!(error.contains("not mounted"), "{error}");
+    }
+}

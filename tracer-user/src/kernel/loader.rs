@@ -1,0 +1,388 @@
+//! Loads the object with its settings, attaches the programs, and takes them off again.
+
+use std::{fs, io, os::fd::AsRawFd};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader, Endianness,
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    programs::{BtfTracePoint, Iter, tp_btf::BtfTracePointLinkId},
+};
+use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
+use tracer_common::{
+    abi::{global, map, program},
+    counter::{COUNT, Counter, Counters},
+    plan::{Plan, result},
+    scope::{BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, FOLLOW, PROCESS_LIMIT},
+};
+
+use super::{
+    KernelError,
+    btf::KernelTypes,
+    cgroup::Cgroup,
+    object,
+    preflight::{self, KernelVersion, PREEMPTIBLE_SINCE},
+    processes::ProcessScope,
+};
+
+/// What the kernel side shall do; all of it is evaluated there.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Processes in scope are marked in a map (see [`ProcessScope`]); without this, all are.
+    pub by_process: bool,
+    /// New processes take their parent's mark.
+    pub follow: bool,
+    /// Cgroups in scope, with their descendants. Empty: all.
+    pub cgroups: Vec<Cgroup>,
+    /// Thread names in scope, padded with zero bytes. Empty: all.
+    pub comms: Vec<[u8; 16]>,
+    /// Users in scope. Empty: all.
+    pub uids: Vec<u32>,
+    /// One plan per ABI and number.
+    pub plans: Vec<Plan>,
+    /// Which results pass.
+    pub result: ResultFilter,
+    /// Bytes of the ring: a power of two and at least one page.
+    pub ring_size: u32,
+    /// Let the kernel side write its diagnostic log.
+    pub kernel_log: bool,
+}
+
+/// Which calls pass by how they ended; all conditions that are set must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ResultFilter {
+    /// Only calls that succeeded.
+    pub successful: bool,
+    /// Only calls that failed.
+    pub failed: bool,
+    /// Only calls that failed with one of these. Empty: any.
+    pub errnos: Vec<u32>,
+    /// Only calls that took at least so long, in nanoseconds.
+    pub min_duration_ns: u64,
+}
+
+impl ResultFilter {
+    fn bits(&self) -> u32 {
+        let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+        bit(self.successful, result::SUCCESSFUL)
+            | bit(self.failed, result::FAILED)
+            | bit(!self.errnos.is_empty(), result::ERRNO)
+            | bit(self.min_duration_ns > 0, result::MIN_DURATION)
+    }
+}
+
+/// A view of the kernel's counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    /// Sums over all CPUs.
+    pub counters: Counters,
+    /// Runs of any program that the kernel skipped because it was already running on that CPU.
+    pub recursion_misses: u64,
+}
+
+/// Programs and maps in the kernel, not yet attached.
+pub struct Loaded {
+    ebpf: Ebpf,
+    btf: Btf,
+    by_process: bool,
+}
+
+const TRACEPOINTS: [(&str, &str); 5] = [
+    // In the order of attaching: exits before enters, or a call between the two would be kept
+    // and never matched.
+    (program::PROCESS_FORK, "sched_process_fork"),
+    (program::PROCESS_EXEC, "sched_process_exec"),
+    (program::PROCESS_EXIT, "sched_process_exit"),
+    (program::SYS_EXIT, "sys_exit"),
+    (program::SYS_ENTER, "sys_enter"),
+];
+
+impl Loaded {
+    /// Checks the host, loads the object and fills its maps.
+    pub fn load(settings: &Settings) -> Result<Self, KernelError> {
+        let btf_bytes = preflight::check()?;
+        object::check(object::BYTES)?;
+        raise_memlock();
+        let types = KernelTypes::parse(&btf_bytes)?;
+        let btf = Btf::parse(&btf_bytes, Endianness::default()).map_err(aya::EbpfError::from)?;
+        let ebpf = load_object(settings, &types, &btf)?;
+        let mut loaded = Self { ebpf, btf, by_process: settings.by_process };
+        loaded.fill_maps(settings)?;
+        loaded.load_programs()?;
+        Ok(loaded)
+    }
+
+    fn fill_maps(&mut self, settings: &Settings) -> Result<(), KernelError> {
+        let plans: Vec<u64> = settings.plans.iter().map(|plan| plan.0).collect();
+        self.fill_array(map::PLANS, &plans)?;
+        if !settings.result.errnos.is_empty() {
+            let mut set = [0u8; 4096];
+            for errno in &settings.result.errnos {
+                if let Some(slot) = set.get_mut(*errno as usize) {
+                    *slot = 1;
+                }
+            }
+            self.fill_array(map::ERRNOS, &set)?;
+        }
+        self.fill_set(map::CGROUPS, settings.cgroups.iter().map(|cgroup| cgroup.id))?;
+        self.fill_set(map::UIDS, settings.uids.iter().copied())?;
+        self.fill_set(map::COMMS, settings.comms.iter().copied())
+    }
+
+    fn fill_array<T: aya::Pod>(
+        &mut self,
+        name: &'static str,
+        values: &[T],
+    ) -> Result<(), KernelError> {
+        let at = |source| KernelError::Map { map: name, source };
+        let mut array: Array<_, T> = self.map_mut(name)?.try_into().map_err(at)?;
+        for (index, value) in (0..).zip(values) {
+            array.set(index, *value, 0).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    fn fill_set<K: aya::Pod>(
+        &mut self,
+        name: &'static str,
+        keys: impl Iterator<Item = K>,
+    ) -> Result<(), KernelError> {
+        let at = |source| KernelError::Map { map: name, source };
+        let mut set: HashMap<_, K, u8> = self.map_mut(name)?.try_into().map_err(at)?;
+        for key in keys {
+            set.insert(key, 1, 0).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    fn map_mut(&mut self, name: &'static str) -> Result<&mut Map, KernelError> {
+        self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))
+    }
+
+    fn load_programs(&mut self) -> Result<(), KernelError> {
+        for (name, tracepoint) in TRACEPOINTS {
+            let btf = &self.btf;
+            let at = |source| KernelError::Program { action: "load", program: name, source };
+            tracepoint_program(&mut self.ebpf, name)?.load(tracepoint, btf).map_err(at)?;
+        }
+        let name = program::UNFINISHED;
+        let at = |source| KernelError::Program { action: "load", program: name, source };
+        iterator(&mut self.ebpf)?.load("task", &self.btf).map_err(at)
+    }
+
+    /// Takes the ring's map out, for the reader.
+    pub fn take_ring(&mut self) -> Result<MapData, KernelError> {
+        match self.ebpf.take_map(map::RING) {
+            Some(Map::RingBuf(data)) => Ok(data),
+            _ => Err(KernelError::Missing(map::RING)),
+        }
+    }
+
+    /// Takes the process scope out; `None` when processes are not in scope by id.
+    pub fn take_processes(&mut self) -> Result<Option<ProcessScope>, KernelError> {
+        if !self.by_process {
+            return Ok(None);
+        }
+        let at = |map| move |source| KernelError::Map { map, source };
+        let marks = self.ebpf.take_map(map::PROCESSES).ok_or(KernelError::Missing(map::PROCESSES))?;
+        let live = self.ebpf.take_map(map::LIVE).ok_or(KernelError::Missing(map::LIVE))?;
+        let marks = marks.try_into().map_err(at(map::PROCESSES))?;
+        let live = live.try_into().map_err(at(map::LIVE))?;
+        Ok(Some(ProcessScope::new(marks, live)))
+    }
+
+    /// The kernel side's diagnostic log, to be flushed from time to time.
+    pub fn kernel_log(
+        &mut self,
+    ) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        aya_log::EbpfLogger::init(&mut self.ebpf).ok()
+    }
+
+    /// Attaches all programs: from its return on no call in scope is missed.
+    pub fn attach(mut self) -> Result<Attached, KernelError> {
+        let mut links = Vec::new();
+        for (name, _) in TRACEPOINTS {
+            let at = |source| KernelError::Program { action: "attach", program: name, source };
+            let link = tracepoint_program(&mut self.ebpf, name)?.attach().map_err(at)?;
+            links.push((name, link));
+        }
+        Ok(Attached { ebpf: self.ebpf, links })
+    }
+}
+
+/// Programs that run.
+pub struct Attached {
+    ebpf: Ebpf,
+    links: Vec<(&'static str, BtfTracePointLinkId)>,
+}
+
+impl Attached {
+    /// Reads all counters.
+    pub fn counts(&self) -> Result<KernelCounts, KernelError> {
+        let at = |source| KernelError::Map { map: map::COUNTERS, source };
+        let found = self.ebpf.map(map::COUNTERS).ok_or(KernelError::Missing(map::COUNTERS))?;
+        let array: PerCpuArray<_, [u64; COUNT]> = found.try_into().map_err(at)?;
+        let mut counters = Counters::default();
+        for cpu in array.get(&0, 0).map_err(at)?.iter() {
+            for (sum, value) in counters.values.iter_mut().zip(cpu) {
+                *sum += value;
+            }
+        }
+        Ok(KernelCounts { counters, recursion_misses: self.recursion_misses() })
+    }
+
+    /// From `/proc/self/fdinfo`, where the kernel shows a program's statistics by descriptor,
+    /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/syscall.c#L2367>.
+    fn recursion_misses(&self) -> u64 {
+        let fds = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        fds.map(|fd| {
+            let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsFd::as_fd(fd).as_raw_fd());
+            let info = fs::read_to_string(path).unwrap_or_default();
+            let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+            line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
+        })
+        .sum()
+    }
+
+    /// Stops tracing: takes the programs off, waits until none runs any more, and writes a record
+    /// for each call that is still running. After this no counter and no record changes.
+    pub fn stop(&mut self) -> Result<(), KernelError> {
+        for (name, link) in self.links.drain(..).rev() {
+            let at = |source| KernelError::Program { action: "detach", program: name, source };
+            tracepoint_program(&mut self.ebpf, name)?.detach(link).map_err(at)?;
+        }
+        self.wait_until_quiet()?;
+        self.write_unfinished()
+    }
+
+    /// A program may still run on another CPU when its link is gone. A grace period ends all that
+    /// cannot be preempted; where they can be, the counters tell.
+    fn wait_until_quiet(&self) -> Result<(), KernelError> {
+        grace_period()?;
+        let mut before = self.counts()?;
+        loop {
+            grace_period()?;
+            let after = self.counts()?;
+            if before == after {
+                return Ok(());
+            }
+            before = after;
+        }
+    }
+
+    fn write_unfinished(&mut self) -> Result<(), KernelError> {
+        let name = program::UNFINISHED;
+        let at = |source| KernelError::Program { action: "run", program: name, source };
+        let program = iterator(&mut self.ebpf)?;
+        let id = program.attach().map_err(at)?;
+        let link = program.take_link(id).map_err(at)?;
+        let failed = |source| KernelError::System { action: "task iterator", source };
+        let mut file = link.into_file().map_err(|error| failed(io::Error::other(error)))?;
+        io::copy(&mut file, &mut io::sink()).map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn tracepoint_program<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut BtfTracePoint, KernelError> {
+    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+    let at = |source| KernelError::Program { action: "load", program: name, source };
+    program.try_into().map_err(at)
+}
+
+fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, KernelError> {
+    let name = program::UNFINISHED;
+    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
+    let at = |source| KernelError::Program { action: "load", program: name, source };
+    program.try_into().map_err(at)
+}
+
+/// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period, membarrier(2); tracepoint programs run
+/// inside such a section.
+fn grace_period() -> Result<(), KernelError> {
+    // SAFETY: no pointers are passed.
+    let failed = unsafe {
+        libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0)
+    };
+    if failed == 0 {
+        return Ok(());
+    }
+    let source = io::Error::last_os_error();
+    Err(KernelError::System { action: "membarrier", source })
+}
+
+/// Kernels before 5.11 charge maps to this limit. That it cannot be raised is no error: newer ones
+/// do not, and older ones say themselves that memory is short.
+fn raise_memlock() {
+    if let Err(error) = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY) {
+        log::debug!("RLIMIT_MEMLOCK stays as it is: {error}");
+    }
+}
+
+fn load_object(
+    settings: &Settings,
+    types: &KernelTypes,
+    btf: &Btf,
+) -> Result<Ebpf, KernelError> {
+    let task = |field| types.offset("task_struct", field);
+    let (compat_offset, compat_mask) = compat_flag(types);
+    let preemptible = KernelVersion::running().is_none_or(|now| now >= PREEMPTIBLE_SINCE);
+    let words = [
+        (global::SELF_TGID, std::process::id()),
+        (global::SCOPE, scope_bits(settings)),
+        (global::CGROUP_LEVELS, settings.cgroups.iter().fold(0, |all, cgroup| all | cgroup.levels)),
+        (global::RESULT_FILTER, settings.result.bits()),
+        (global::ATOMIC_COUNTERS, u32::from(preemptible)),
+        (global::COMPAT_OFFSET, compat_offset),
+        (global::COMPAT_MASK, compat_mask),
+        (global::TASK_PID, task("pid")?),
+        (global::TASK_TGID, task("tgid")?),
+        (global::TASK_COMM, task("comm")?),
+        (global::TASK_GROUP_LEADER, task("group_leader")?),
+        (global::TASK_START_BOOTTIME, task("start_boottime")?),
+        (global::TASK_SIGNAL, task("signal")?),
+        (global::SIGNAL_LIVE, types.offset("signal_struct", "live")?),
+    ];
+    let log_level: u8 = if settings.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(btf))
+        // Task storage is not known to aya, and needs nothing from this side.
+        .allow_unsupported_maps()
+        .map_max_entries(map::RING, settings.ring_size)
+        .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_LIMIT } else { 1 })
+        .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
+        .override_global(global::LOG_LEVEL, &log_level, true);
+    for (name, value) in &words {
+        loader.override_global(name, value, true);
+    }
+    Ok(loader.load(object::BYTES)?)
+}
+
+fn scope_bits(settings: &Settings) -> u32 {
+    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+    bit(settings.by_process, BY_PROCESS)
+        | bit(settings.follow, FOLLOW)
+        | bit(!settings.cgroups.is_empty(), BY_CGROUP)
+        | bit(!settings.comms.is_empty(), BY_COMM)
+        | bit(!settings.uids.is_empty(), BY_UID)
+}
+
+/// Where the kernel says that a call is a 32-bit one: `TS_COMPAT` of `thread_info.status` on x86,
+/// `TIF_32BIT` of `thread_info.flags` on arm64. The struct is the first member of `task_struct`.
+fn compat_flag(types: &KernelTypes) -> (u32, u32) {
+    let (field, mask) =
+        if cfg!(target_arch = "x86_64") { ("status", 1 << 1) } else { ("flags", 1 << 22) };
+    types
+        .offset("task_struct", "thread_info")
+        .and_then(|base| Ok(base + types.offset("thread_info", field)?))
+        .map_or((0, 0), |offset| (offset, mask))
+}
+
+impl KernelCounts {
+    /// The value of one counter.
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.counters.get(counter)
+    }
+}

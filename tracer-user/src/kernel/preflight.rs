@@ -1,0 +1,157 @@
+//! Can this host run the kernel programs? Asked before the first `bpf(2)` call, so that the answer
+//! is one clear line.
+
+use std::{fmt, fs, io, path::Path};
+
+use super::btf;
+
+/// Oldest kernel that is supported: task storage for tracing programs, BTF tracepoints, ring
+/// buffer and boot clock are all older.
+pub const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 15 };
+
+/// From here on tracepoint programs can be preempted.
+pub const PREEMPTIBLE_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19 };
+
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// The first two numbers of a kernel release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KernelVersion {
+    /// 6 of `6.12.1`.
+    pub major: u32,
+    /// 12 of `6.12.1`.
+    pub minor: u32,
+}
+
+impl KernelVersion {
+    /// Reads a release as `uname -r` prints it.
+    pub fn parse(release: &str) -> Option<Self> {
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+        let major = numbers.next()?.parse().ok()?;
+        let minor = numbers.next()?.parse().ok()?;
+        Some(Self { major, minor })
+    }
+
+    /// The kernel that runs.
+    pub fn running() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/sys/kernel/osrelease").ok()?)
+    }
+}
+
+impl fmt::Display for KernelVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// What this host lacks.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// The process may not load programs.
+    #[error("missing {missing}: loading kernel programs needs root; run it with sudo")]
+    Capabilities {
+        /// The names of the capabilities, joined.
+        missing: String,
+    },
+    /// The kernel is older than [`OLDEST_KERNEL`].
+    #[error(
+        "kernel {found} is too old: tracer needs {OLDEST_KERNEL} or newer \
+         (task storage for tracing programs); boot a newer kernel"
+    )]
+    Kernel {
+        /// The kernel that runs.
+        found: KernelVersion,
+    },
+    /// The kernel does not describe its types.
+    #[error(
+        "this kernel has no BTF ({path}: {error}); \
+         tracer needs a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+    )]
+    NoBtf {
+        /// Where BTF was looked for.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Checks privileges, kernel version and BTF, in this order; returns the kernel's BTF.
+pub fn check() -> Result<Vec<u8>, PreflightError> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    capabilities(effective(&status))?;
+    if let Some(found) = KernelVersion::running() {
+        version(found)?;
+    }
+    kernel_btf(Path::new(btf::VMLINUX))
+}
+
+fn kernel_btf(path: &Path) -> Result<Vec<u8>, PreflightError> {
+    fs::read(path)
+        .map_err(|error| PreflightError::NoBtf { path: path.display().to_string(), error })
+}
+
+fn version(found: KernelVersion) -> Result<(), PreflightError> {
+    if found < OLDEST_KERNEL { Err(PreflightError::Kernel { found }) } else { Ok(()) }
+}
+
+/// The `CapEff` line of `/proc/PID/status`, proc(5).
+fn effective(status: &str) -> u64 {
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+/// `CAP_SYS_ADMIN` includes the other two, capabilities(7).
+fn capabilities(effective: u64) -> Result<(), PreflightError> {
+    let has = |cap: u32| effective >> cap & 1 == 1;
+    if has(CAP_SYS_ADMIN) || (has(CAP_BPF) && has(CAP_PERFMON)) {
+        return Ok(());
+    }
+    let missing: Vec<_> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|(cap, _)| !has(*cap))
+        .map(|(_, name)| name)
+        .collect();
+    Err(PreflightError::Capabilities { missing: missing.join(" and ") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn missing_capabilities_are_named() {
+        let error = capabilities(0).unwrap_err().to_string();
+        assert!(error.contains("CAP_BPF and CAP_PERFMON") && error.contains("sudo"), "{error}");
+        let error = capabilities(1 << CAP_BPF).unwrap_err().to_string();
+        assert!(error.starts_with("missing CAP_PERFMON:"), "{error}");
+        assert!(capabilities(1 << CAP_SYS_ADMIN).is_ok());
+        assert!(capabilities(1 << CAP_BPF | 1 << CAP_PERFMON).is_ok());
+    }
+
+    #[test]
+    fn effective_capabilities_are_read() {
+        assert_eq!(effective("Name:\tx\nCapEff:\t000001fffeffffff\n"), 0x1ff_feff_ffff);
+        assert_eq!(effective(""), 0);
+    }
+
+    #[test]
+    fn an_old_kernel_is_named_with_what_it_lacks() {
+        let old = KernelVersion::parse("5.10.0-32-cloud-amd64").unwrap();
+        let error = version(old).unwrap_err().to_string();
+        assert!(error.contains("5.10") && error.contains("5.15"), "{error}");
+        assert!(version(KernelVersion::parse("6.1.0").unwrap()).is_ok());
+        assert!(version(KernelVersion::parse("7.3.4-cloud").unwrap()).is_ok());
+        assert_eq!(KernelVersion::parse("linux"), None);
+    }
+
+    #[test]
+    fn a_kernel_without_btf_is_told_by_its_config() {
+        let error = kernel_btf(Path::new("/nonexistent/btf")).unwrap_err().to_string();
+        assert!(error.contains("CONFIG_DEBUG_INFO_BTF"), "{error}");
+    }
+}

@@ -1,0 +1,301 @@
+//! The books: where every call that was seen has gone, and whether the sums agree.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use serde_json::{Map, Value, json};
+use tracer_common::counter::Counter;
+
+use crate::{
+    kernel::KernelCounts,
+    reader::ReaderCounts,
+    ring_buffer::{BufferStats, Delivery, DropReason},
+};
+
+/// A reading of all counters. Balanced when taken after the end of tracing; before, calls are on
+/// their way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    /// The kernel side.
+    pub kernel: KernelCounts,
+    /// The ring between the kernel and the reader.
+    pub ring: RingAccount,
+    /// The reader and the span queue.
+    pub spans: SpanAccount,
+    /// One account for each destination.
+    pub destinations: Vec<DestinationAccount>,
+}
+
+/// What passed through the ring, in records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RingAccount {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Taken out by the reader.
+    pub read: u64,
+    /// Bytes still in it: 0 after the end.
+    pub residual_bytes: u64,
+}
+
+/// What the reader made of the records.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpanAccount {
+    /// Records that became spans.
+    pub made: u64,
+    /// Records that could not be decoded.
+    pub decode_errors: u64,
+    /// Spans that found the span queue full.
+    pub dropped: u64,
+    /// Spans in the span queue: 0 after the end.
+    pub queued: u64,
+}
+
+/// What became of the spans of a destination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationAccount {
+    /// Its name: the export kind, with a number from the second of a kind on.
+    pub name: String,
+    /// Spans that arrived.
+    pub delivered: u64,
+    /// Spans that did not, by reason.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Spans in its queue: 0 after the end.
+    pub queued: u64,
+    /// What first went wrong.
+    pub first_error: Option<String>,
+}
+
+impl DestinationAccount {
+    fn new(delivery: &Delivery, buffer_dropped: u64) -> Self {
+        let mut dropped: Vec<_> = DropReason::ALL
+            .iter()
+            .map(|reason| (reason.name(), delivery.dropped(*reason)))
+            .collect();
+        // A span that the span queue dropped is lost to every destination.
+        dropped.push(("span_queue_full", buffer_dropped));
+        Self {
+            name: delivery.name().to_owned(),
+            delivered: delivery.delivered(),
+            dropped,
+            queued: delivery.queued(),
+            first_error: delivery.first_error(),
+        }
+    }
+
+    /// Spans that did not arrive, for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl Ledger {
+    /// Puts the readings together.
+    pub fn new(
+        kernel: KernelCounts,
+        ring: RingAccount,
+        reader: &ReaderCounts,
+        buffer: BufferStats,
+        deliveries: &[Arc<Delivery>],
+    ) -> Self {
+        let spans = SpanAccount {
+            made: reader.spans.load(Ordering::Relaxed),
+            decode_errors: reader.decode_errors.load(Ordering::Relaxed),
+            dropped: buffer.total_dropped,
+            queued: buffer.current_size as u64,
+        };
+        let ring = RingAccount { read: reader.read.load(Ordering::Relaxed), ..ring };
+        let destinations = deliveries
+            .iter()
+            .map(|delivery| DestinationAccount::new(delivery, buffer.total_dropped))
+            .collect();
+        Self { kernel, ring, spans, destinations }
+    }
+
+    /// Records that the kernel side tried to write.
+    fn records(&self) -> i128 {
+        let sum: i128 = [
+            Counter::Matched,
+            Counter::NoReturn,
+            Counter::ExitOnly,
+            Counter::Superseded,
+            Counter::TaskDied,
+            Counter::InFlight,
+        ]
+        .into_iter()
+        .map(|counter| i128::from(self.kernel.get(counter)))
+        .sum();
+        sum - i128::from(self.kernel.get(Counter::FilteredResult))
+    }
+
+    /// The equations of the books that do not hold, each in one line.
+    pub fn imbalances(&self) -> Vec<String> {
+        let k = |counter| i128::from(self.kernel.get(counter));
+        let mut equations = vec![
+            (
+                "enter_seen = filtered + stored + noreturn + store_failed",
+                k(Counter::EnterSeen),
+                k(Counter::Filtered)
+                    + k(Counter::Stored)
+                    + k(Counter::NoReturn)
+                    + k(Counter::StoreFailed),
+            ),
+            (
+                "stored = matched + superseded + task_died + in_flight",
+                k(Counter::Stored),
+                k(Counter::Matched)
+                    + k(Counter::Superseded)
+                    + k(Counter::TaskDied)
+                    + k(Counter::InFlight),
+            ),
+            (
+                "records = submitted + reserve_failed",
+                self.records(),
+                k(Counter::Submitted) + k(Counter::ReserveFailed),
+            ),
+            ("submitted = read", k(Counter::Submitted), i128::from(self.ring.read)),
+            ("residual = 0", i128::from(self.ring.residual_bytes), 0),
+            (
+                "read = spans + decode_error",
+                i128::from(self.ring.read),
+                i128::from(self.spans.made) + i128::from(self.spans.decode_errors),
+            ),
+            ("span queue = 0", i128::from(self.spans.queued), 0),
+        ];
+        for it in &self.destinations {
+            equations.push((
+                "spans = delivered + dropped + queued",
+                i128::from(self.spans.made),
+                i128::from(it.delivered) + i128::from(it.dropped_total()) + i128::from(it.queued),
+            ));
+        }
+        equations
+            .into_iter()
+            .filter(|(_, left, right)| left != right)
+            .map(|(equation, left, right)| format!("{equation}: {left} is not {right}"))
+            .collect()
+    }
+
+    /// Whether all equations hold.
+    pub fn balanced(&self) -> bool {
+        self.imbalances().is_empty()
+    }
+
+    /// What was lost, by name; empty when nothing was.
+    pub fn losses(&self) -> Vec<(String, u64)> {
+        let kernel = [Counter::ReserveFailed, Counter::StoreFailed]
+            .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
+        let misses = ("recursion_misses".to_owned(), self.kernel.recursion_misses);
+        let errors = ("decode_error".to_owned(), self.spans.decode_errors);
+        let destinations = self.destinations.iter().flat_map(|it| {
+            it.dropped.iter().map(|(reason, count)| (format!("{}: {reason}", it.name), *count))
+        });
+        kernel.into_iter().chain([misses, errors]).chain(destinations).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// One JSON object; the names are a contract, see `docs/output.md`.
+    pub fn to_json(&self) -> Value {
+        let mut kernel: Map<String, Value> = Counter::ALL
+            .iter()
+            .map(|counter| (counter.name().to_owned(), self.kernel.get(*counter).into()))
+            .collect();
+        kernel.insert("recursion_misses".into(), self.kernel.recursion_misses.into());
+        let destinations: Map<String, Value> = self
+            .destinations
+            .iter()
+            .map(|it| {
+                let dropped: Map<String, Value> =
+                    it.dropped.iter().map(|(reason, n)| ((*reason).into(), (*n).into())).collect();
+                let account = json!({
+                    "delivered": it.delivered,
+                    "dropped": dropped,
+                    "queued": it.queued,
+                    "first_error": it.first_error,
+                });
+                (it.name.clone(), account)
+            })
+            .collect();
+        json!({
+            "kernel": kernel,
+            "ring": {
+                "size": self.ring.size,
+                "submitted": self.kernel.get(Counter::Submitted),
+                "read": self.ring.read,
+                "residual": self.ring.residual_bytes,
+            },
+            "spans": {
+                "read": self.ring.read,
+                "spans": self.spans.made,
+                "decode_error": self.spans.decode_errors,
+                "filtered_user": 0,
+                "queue_full": self.spans.dropped,
+                "queued": self.spans.queued,
+            },
+            "destinations": destinations,
+            "balanced": self.balanced(),
+            "imbalances": self.imbalances(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> Ledger {
+        let mut kernel = KernelCounts::default();
+        let mut set = |counter: Counter, value| kernel.counters.values[counter as usize] = value;
+        set(Counter::EnterSeen, 110);
+        set(Counter::Filtered, 9);
+        set(Counter::Stored, 100);
+        set(Counter::NoReturn, 1);
+        set(Counter::Matched, 97);
+        set(Counter::InFlight, 2);
+        set(Counter::TaskDied, 1);
+        set(Counter::FilteredResult, 1);
+        set(Counter::Submitted, 90);
+        set(Counter::ReserveFailed, 10);
+        Ledger {
+            kernel,
+            ring: RingAccount { size: 4096, read: 90, residual_bytes: 0 },
+            spans: SpanAccount { made: 90, ..SpanAccount::default() },
+            destinations: vec![DestinationAccount {
+                name: "json".into(),
+                delivered: 88,
+                dropped: vec![("io", 2)],
+                queued: 0,
+                first_error: None,
+            }],
+        }
+    }
+
+    #[test]
+    fn balanced_books_name_their_losses() {
+        let ledger = ledger();
+        assert_eq!(ledger.imbalances(), Vec::<String>::new());
+        let losses = [("reserve_failed".to_owned(), 10), ("json: io".to_owned(), 2)];
+        assert_eq!(ledger.losses(), losses);
+        assert_eq!(ledger.to_json()["balanced"], true);
+    }
+
+    #[test]
+    fn each_equation_can_fail() {
+        let count = |counter: Counter| {
+            let mut ledger = ledger();
+            ledger.kernel.counters.values[counter as usize] += 1;
+            ledger.imbalances().len()
+        };
+        assert_eq!(count(Counter::EnterSeen), 1);
+        assert_eq!(count(Counter::Stored), 2);
+        assert_eq!(count(Counter::Matched), 2);
+        assert_eq!(count(Counter::FilteredResult), 1);
+        assert_eq!(count(Counter::Submitted), 2);
+        let mut wrong = ledger();
+        wrong.spans.made -= 1;
+        assert_eq!(wrong.imbalances().len(), 2);
+        let mut wrong = ledger();
+        wrong.ring.residual_bytes = 8;
+        assert!(!wrong.balanced());
+        let mut wrong = ledger();
+        wrong.destinations[0].delivered -= 1;
+        assert_eq!(wrong.imbalances(), ["spans = delivered + dropped + queued: 90 is not 89"]);
+    }
+}

@@ -1,0 +1,29 @@
+//! tracer: a system-wide syscall tracer.
+//!
+//! Modules in the order of the data flow: [`kernel`] loads the programs that write records into
+//! the kernel ring; [`reader`] takes them out; [`decode`] makes a [`span_record::SpanRecord`] of
+//! each; [`ring_buffer`] carries spans to the sidecar, which hands them to the exporters of
+//! [`export`]. [`pipeline`] puts all of it together; [`ledger`] is the account of what was lost.
+//!
+//! The parts are usable by themselves: see [`ring_buffer::SpanRingBuffer`] for the queue with an
+//! exporter of your own, and [`pipeline::Trace`] for tracing from a program.
+
+pub mod kernel;
+
+pub mod reader;
+
+pub mod clock;
+pub mod decode;
+pub mod ids;
+pub mod span_record;
+
+pub mod ring_buffer;
+
+pub mod export;
+
+pub mod filter;
+pub mod ledger;
+pub mod pipeline;
+
+pub mod cli;
+pub mod launch;

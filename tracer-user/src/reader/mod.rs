@@ -1,0 +1,181 @@
+//! From the kernel ring to the span queue, on a thread of its own: takes no lock, does no I/O, and
+//! allocates nothing for all but long strings.
+
+pub mod ring;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::{clock::WallClock, decode::Decoder, ring_buffer::SpanRingBuffer};
+use ring::Ring;
+
+/// Records between two looks at the clock and at the request to stop.
+const BATCH: usize = 1024;
+/// Longest wait for a record: bounds how late a lone one is seen.
+const LONGEST_WAIT: Duration = Duration::from_millis(20);
+/// Shortest wait after the ring was found empty.
+const SHORTEST_WAIT: Duration = Duration::from_micros(100);
+/// How often wall time is measured anew.
+const CLOCK_REFRESH: Duration = Duration::from_secs(1);
+
+/// What the reader has done.
+#[derive(Debug, Default)]
+pub struct ReaderCounts {
+    /// Records taken from the ring.
+    pub read: AtomicU64,
+    /// Records that became spans.
+    pub spans: AtomicU64,
+    /// Records that did not.
+    pub decode_errors: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Control {
+    stop: AtomicBool,
+}
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Reader {
+    control: Arc<Control>,
+    counts: Arc<ReaderCounts>,
+    thread: JoinHandle<Ring>,
+}
+
+impl Reader {
+    /// Starts reading `ring` into `spans`.
+    pub fn start(
+        ring: Ring,
+        decoder: Decoder,
+        clock: Arc<WallClock>,
+        spans: Arc<SpanRingBuffer>,
+    ) -> io::Result<Self> {
+        let control = Arc::new(Control::default());
+        let counts = Arc::new(ReaderCounts::default());
+        let work = Work {
+            ring,
+            decoder,
+            clock,
+            spans,
+            control: Arc::clone(&control),
+            counts: Arc::clone(&counts),
+        };
+        let thread = thread::Builder::new().name("tracer-reader".into()).spawn(|| work.run())?;
+        Ok(Self { control, counts, thread })
+    }
+
+    /// What has been done so far.
+    pub fn counts(&self) -> Arc<ReaderCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Reads what is in the ring and ends. Returns the bytes left in it: 0 unless a producer
+    /// still runs. `None` when the thread has panicked.
+    pub fn finish(self) -> Option<usize> {
+        self.control.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        self.thread.join().ok().map(|ring| ring.unread())
+    }
+}
+
+struct Work {
+    ring: Ring,
+    decoder: Decoder,
+    clock: Arc<WallClock>,
+    spans: Arc<SpanRingBuffer>,
+    control: Arc<Control>,
+    counts: Arc<ReaderCounts>,
+}
+
+impl Work {
+    fn run(mut self) -> Ring {
+        let mut pause = Pause::for_ring(self.ring.size());
+        let mut refreshed = Instant::now();
+        loop {
+            // Asked before reading: what was written before the request is then read.
+            let stop = self.control.stop.load(Ordering::Acquire);
+            let read = self.read_batch();
+            if read == BATCH {
+                continue;
+            }
+            if stop && read == 0 {
+                return self.ring;
+            }
+            if !stop {
+                thread::park_timeout(pause.next(read > 0));
+            }
+            if refreshed.elapsed() >= CLOCK_REFRESH {
+                self.clock.refresh();
+                refreshed = Instant::now();
+            }
+        }
+    }
+
+    /// Reads at most as many records as the span queue has room for: the kernel's ring is larger,
+    /// and keeps the others while the sidecar catches up.
+    fn read_batch(&mut self) -> usize {
+        let room = self.spans.room().min(BATCH);
+        if room == 0 {
+            self.spans.wake();
+            thread::park_timeout(SHORTEST_WAIT);
+            // Nothing was read, but there is something to read.
+            return BATCH;
+        }
+        let Self { ring, decoder, spans, .. } = self;
+        let (mut made, mut errors) = (0, 0);
+        let read = ring.read(room, |bytes| match decoder.decode(bytes) {
+            Ok(span) => {
+                spans.push(span);
+                made += 1;
+            }
+            Err(_) => errors += 1,
+        });
+        self.counts.read.fetch_add(read as u64, Ordering::Relaxed);
+        self.counts.spans.fetch_add(made, Ordering::Relaxed);
+        self.counts.decode_errors.fetch_add(errors, Ordering::Relaxed);
+        if read == room { BATCH } else { read }
+    }
+}
+
+/// How long to wait for records: little while they come, longer and longer while none come.
+struct Pause {
+    busy: Duration,
+    now: Duration,
+}
+
+impl Pause {
+    /// A small ring fills quickly: at four million records of 136 bytes a second.
+    fn for_ring(size: usize) -> Self {
+        let fills_in = Duration::from_nanos(size as u64 / 136 * 250);
+        let busy = (fills_in / 4).clamp(SHORTEST_WAIT, Duration::from_millis(2));
+        Self { busy, now: busy }
+    }
+
+    fn next(&mut self, found_records: bool) -> Duration {
+        self.now = if found_records { self.busy } else { (self.now * 2).min(LONGEST_WAIT) };
+        self.now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_bound_and_shrink_at_once() {
+        let mut pause = Pause::for_ring(16 << 20);
+        for _ in 0..20 {
+            assert!(pause.next(false) <= LONGEST_WAIT);
+        }
+        assert_eq!(pause.next(false), LONGEST_WAIT);
+        assert_eq!(pause.next(true), Duration::from_millis(2));
+        assert!(Pause::for_ring(4096).next(true) == SHORTEST_WAIT);
+    }
+}

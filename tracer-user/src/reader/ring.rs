@@ -1,0 +1,167 @@
+//! The consumer's side of a BPF ring buffer: bytes out, in order, with the space given back once
+//! per batch. The layout is the kernel's,
+//! <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/ringbuf.c#L49>.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr::NonNull,
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+};
+
+/// `BPF_RINGBUF_BUSY_BIT`: the producer still writes this record.
+const BUSY: u32 = 1 << 31;
+/// `BPF_RINGBUF_DISCARD_BIT`: the producer took this record back.
+const DISCARD: u32 = 1 << 30;
+/// `BPF_RINGBUF_HDR_SZ`.
+const HEADER: usize = 8;
+
+/// Bytes that a record of `len` bytes takes in the ring.
+pub const fn space(len: usize) -> usize {
+    (HEADER + len).next_multiple_of(8)
+}
+
+/// The one consumer of a ring.
+#[derive(Debug)]
+pub struct Ring {
+    consumer: Mapping,
+    /// One page with the producer's position, then the data, mapped twice in a row so that a
+    /// record that wraps round can be read in one piece.
+    producer: Mapping,
+    page: usize,
+    size: usize,
+}
+
+impl Ring {
+    /// Maps the ring of a map's descriptor; `size` is its size in bytes, a power of two.
+    pub fn map(fd: BorrowedFd<'_>, size: usize) -> io::Result<Self> {
+        let page = page_size();
+        Ok(Self {
+            consumer: Mapping::new(fd, 0, page, libc::PROT_READ | libc::PROT_WRITE)?,
+            producer: Mapping::new(fd, page, page + 2 * size, libc::PROT_READ)?,
+            page,
+            size,
+        })
+    }
+
+    /// Calls `each` with the bytes of up to `limit` records, and gives their space back. Returns
+    /// how many there were.
+    #[inline]
+    pub fn read(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
+        let start = self.consumer.word().load(Ordering::Relaxed);
+        // Pairs with the release store by which the kernel makes reserved headers visible.
+        let end = self.producer.word().load(Ordering::Acquire);
+        let mut at = start;
+        let mut count = 0;
+        while at != end && count < limit {
+            let Some((header, record)) = self.record(at) else { break };
+            if header & BUSY != 0 {
+                break;
+            }
+            if header & DISCARD == 0 {
+                each(record);
+                count += 1;
+            }
+            at = at.wrapping_add(space(record.len()));
+        }
+        if at != start {
+            // Pairs with the kernel's acquire load: our reads are done when it reuses the space.
+            self.consumer.word().store(at, Ordering::Release);
+        }
+        count
+    }
+
+    /// Bytes that are written and not yet read.
+    pub fn unread(&self) -> usize {
+        let end = self.producer.word().load(Ordering::Acquire);
+        end.wrapping_sub(self.consumer.word().load(Ordering::Relaxed))
+    }
+
+    /// Size in bytes.
+    pub const fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The header at a position, and the record behind it.
+    #[inline]
+    fn record(&self, position: usize) -> Option<(u32, &[u8])> {
+        let offset = self.page + (position & (self.size - 1));
+        let header = self.producer.at(offset, HEADER)?.cast::<AtomicU32>();
+        // SAFETY: inside the mapping; records start at multiples of 8. Pairs with the exchange by
+        // which the kernel commits: when the busy bit is gone, the record is written.
+        let header = unsafe { header.as_ref() }.load(Ordering::Acquire);
+        let len = (header & !(BUSY | DISCARD)) as usize;
+        if header & BUSY != 0 {
+            return Some((header, &[]));
+        }
+        let data = self.producer.at(offset + HEADER, len)?;
+        // SAFETY: inside the mapping, and the kernel does not write a committed record before its
+        // space is given back, which needs `&mut self`.
+        Some((header, unsafe { std::slice::from_raw_parts(data.as_ptr(), len) }))
+    }
+}
+
+/// A shared mapping of a part of a map.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the memory is shared with the kernel and touched through atomics, or read when the
+// kernel no longer writes it; no thread owns it more than another.
+unsafe impl Send for Mapping {}
+
+impl Mapping {
+    fn new(fd: BorrowedFd<'_>, offset: usize, len: usize, protection: i32) -> io::Result<Self> {
+        let offset = i64::try_from(offset).map_err(io::Error::other)?;
+        let fd = fd.as_raw_fd();
+        // SAFETY: a new mapping at an address of the kernel's choice.
+        let start = unsafe {
+            libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd, offset)
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
+        Ok(Self { start, len })
+    }
+
+    /// The position at the start of both kinds of mapping.
+    fn word(&self) -> &AtomicUsize {
+        // SAFETY: page-aligned, longer than a word, and written by the kernel atomically.
+        unsafe { self.start.cast::<AtomicUsize>().as_ref() }
+    }
+
+    /// `len` bytes at `offset`, if they are inside.
+    fn at(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
+        let inside = offset.checked_add(len)? <= self.len;
+        // SAFETY: inside the mapping.
+        inside.then(|| unsafe { self.start.add(offset) })
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, and nothing borrowed from it outlives it.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Bytes of a page of memory.
+pub fn page_size() -> usize {
+    // SAFETY: has no preconditions.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_takes_its_header_and_whole_words() {
+        assert_eq!(space(0), 8);
+        assert_eq!(space(1), 16);
+        assert_eq!(space(128), 136);
+    }
+}

@@ -1,0 +1,306 @@
+//! The one model type: a span, flat and self-contained. Exporters know nothing else.
+//!
+//! A span of a syscall holds its numbers as the kernel delivered them, so that making, queueing
+//! and dropping one allocates nothing (long strings excepted). Any other span is made with
+//! [`SpanRecord::new`] from names and maps of the caller's own.
+
+mod payload;
+mod syscall;
+
+pub use payload::Payload;
+pub use syscall::{CapturedString, SyscallSpan};
+
+use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
+
+/// The role of a span, numbered as in the seed; OTLP's numbers are one higher.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum SpanKind {
+    /// Work inside one process.
+    #[default]
+    Internal = 0,
+    /// The serving side of a request.
+    Server = 1,
+    /// The asking side of a request.
+    Client = 2,
+    /// The sender of a message.
+    Producer = 3,
+    /// The receiver of a message.
+    Consumer = 4,
+}
+
+impl SpanKind {
+    /// The name in output, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Internal => "internal",
+            Self::Server => "server",
+            Self::Client => "client",
+            Self::Producer => "producer",
+            Self::Consumer => "consumer",
+        }
+    }
+}
+
+/// How a span ended, numbered as in OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum StatusCode {
+    /// Nothing is claimed.
+    #[default]
+    Unset = 0,
+    /// It succeeded.
+    Ok = 1,
+    /// It failed.
+    Error = 2,
+}
+
+impl StatusCode {
+    /// The name in output, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unset => "unset",
+            Self::Ok => "ok",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One span.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use tracer_user::span_record::{SpanKind, SpanRecord, StatusCode};
+///
+/// let span = SpanRecord::new(
+///     [0x4b; 16], [0x01; 8], None, "read".to_string(), SpanKind::Internal,
+///     1_700_000_000_000_000_000, 1_700_000_000_000_015_000, 42, StatusCode::Ok, String::new(),
+///     HashMap::from([("syscall.fd".to_string(), "3".to_string())]), HashMap::new(), 1234, 5678,
+/// );
+/// assert_eq!(span.duration_nanos(), 15_000);
+/// assert_eq!(span.span_id_hex(), "0101010101010101");
+/// assert!(span.is_root());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct SpanRecord {
+    trace_id: [u8; 16],
+    span_id: [u8; 8],
+    parent_span_id: Option<[u8; 8]>,
+    start_time_nanos: u64,
+    end_time_nanos: u64,
+    logical_clock: u64,
+    thread_id: u64,
+    process_id: u32,
+    span_kind: SpanKind,
+    status_code: StatusCode,
+    body: Body,
+}
+
+/// What differs between spans of syscalls and all others.
+#[derive(Clone, Debug, PartialEq)]
+enum Body {
+    Syscall(SyscallSpan),
+    Named(Box<Named>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Named {
+    name: String,
+    status_message: String,
+    attributes: HashMap<String, String>,
+    resource: HashMap<String, String>,
+}
+
+// The ring buffer copies a span in and out: four cache lines, and no more by accident.
+const _: () = assert!(size_of::<SpanRecord>() <= 256);
+
+static NO_ENTRIES: LazyLock<HashMap<String, String>> = LazyLock::new(HashMap::new);
+
+/// Identity, time and place of a syscall's span; the rest is derived from the call.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanContext {
+    /// The trace.
+    pub trace_id: [u8; 16],
+    /// The span itself.
+    pub span_id: [u8; 8],
+    /// The span it is part of.
+    pub parent_span_id: Option<[u8; 8]>,
+    /// Start, in nanoseconds since the Unix epoch.
+    pub start_time_nanos: u64,
+    /// Duration in nanoseconds.
+    pub duration_nanos: u64,
+    /// Orders causally related spans.
+    pub logical_clock: u64,
+    /// Process id.
+    pub process_id: u32,
+    /// Thread id.
+    pub thread_id: u32,
+}
+
+impl SpanRecord {
+    /// Makes a span from its parts. Times are nanoseconds since the Unix epoch.
+    #[expect(clippy::too_many_arguments, reason = "a contract: callers pass exactly these")]
+    pub fn new(
+        trace_id: [u8; 16],
+        span_id: [u8; 8],
+        parent_span_id: Option<[u8; 8]>,
+        span_name: String,
+        span_kind: SpanKind,
+        start_time_nanos: u64,
+        end_time_nanos: u64,
+        logical_clock: u64,
+        status_code: StatusCode,
+        status_message: String,
+        attributes: HashMap<String, String>,
+        resource: HashMap<String, String>,
+        process_id: u32,
+        thread_id: u64,
+    ) -> Self {
+        let body = Named { name: span_name, status_message, attributes, resource };
+        Self {
+            trace_id,
+            span_id,
+            parent_span_id,
+            start_time_nanos,
+            end_time_nanos,
+            logical_clock,
+            thread_id,
+            process_id,
+            span_kind,
+            status_code,
+            body: Body::Named(Box::new(body)),
+        }
+    }
+
+    /// Makes the span of a syscall; allocates nothing.
+    #[inline]
+    pub fn from_syscall(context: &SpanContext, call: SyscallSpan) -> Self {
+        Self {
+            trace_id: context.trace_id,
+            span_id: context.span_id,
+            parent_span_id: context.parent_span_id,
+            start_time_nanos: context.start_time_nanos,
+            end_time_nanos: context.start_time_nanos.saturating_add(context.duration_nanos),
+            logical_clock: context.logical_clock,
+            thread_id: u64::from(context.thread_id),
+            process_id: context.process_id,
+            span_kind: SpanKind::Internal,
+            status_code: call.status(),
+            body: Body::Syscall(call),
+        }
+    }
+
+    /// The trace the span belongs to.
+    pub const fn trace_id(&self) -> [u8; 16] {
+        self.trace_id
+    }
+    /// The span's own id.
+    pub const fn span_id(&self) -> [u8; 8] {
+        self.span_id
+    }
+    /// The span this one is part of; `None` for a root.
+    pub const fn parent_span_id(&self) -> Option<[u8; 8]> {
+        self.parent_span_id
+    }
+    /// The name: that of the syscall for a syscall.
+    pub fn span_name(&self) -> Cow<'_, str> {
+        match &self.body {
+            Body::Syscall(call) => call.name(),
+            Body::Named(named) => Cow::Borrowed(&named.name),
+        }
+    }
+    /// The role.
+    pub const fn span_kind(&self) -> SpanKind {
+        self.span_kind
+    }
+    /// Start, in nanoseconds since the Unix epoch.
+    pub const fn start_time_nanos(&self) -> u64 {
+        self.start_time_nanos
+    }
+    /// End, in nanoseconds since the Unix epoch.
+    pub const fn end_time_nanos(&self) -> u64 {
+        self.end_time_nanos
+    }
+    /// Duration in nanoseconds; 0 when the end is before the start.
+    pub const fn duration_nanos(&self) -> u64 {
+        self.end_time_nanos.saturating_sub(self.start_time_nanos)
+    }
+    /// Orders causally related spans: of two, the one that depends on the other has the larger.
+    pub const fn logical_clock(&self) -> u64 {
+        self.logical_clock
+    }
+    /// How it ended.
+    pub const fn status_code(&self) -> StatusCode {
+        self.status_code
+    }
+    /// Empty unless it failed; the errno's name for a syscall.
+    pub fn status_message(&self) -> Cow<'_, str> {
+        match &self.body {
+            Body::Syscall(call) => call.error().unwrap_or_default(),
+            Body::Named(named) => Cow::Borrowed(&named.status_message),
+        }
+    }
+    /// Attributes that have no accessor of their own.
+    pub fn attributes(&self) -> &HashMap<String, String> {
+        match &self.body {
+            Body::Syscall(_) => &NO_ENTRIES,
+            Body::Named(named) => &named.attributes,
+        }
+    }
+    /// What the span's process is, where it was told.
+    pub fn resource(&self) -> &HashMap<String, String> {
+        match &self.body {
+            Body::Syscall(_) => &NO_ENTRIES,
+            Body::Named(named) => &named.resource,
+        }
+    }
+    /// Process id (thread group id).
+    pub const fn process_id(&self) -> u32 {
+        self.process_id
+    }
+    /// Thread id.
+    pub const fn thread_id(&self) -> u64 {
+        self.thread_id
+    }
+    /// The call, for the span of a syscall.
+    pub const fn syscall(&self) -> Option<&SyscallSpan> {
+        match &self.body {
+            Body::Syscall(call) => Some(call),
+            Body::Named(_) => None,
+        }
+    }
+    /// Whether the span is part of no other.
+    pub const fn is_root(&self) -> bool {
+        self.parent_span_id.is_none()
+    }
+    /// Whether it failed.
+    pub const fn is_error(&self) -> bool {
+        matches!(self.status_code, StatusCode::Error)
+    }
+    /// The trace id as 32 hexadecimal digits.
+    pub fn trace_id_hex(&self) -> String {
+        hex(&self.trace_id)
+    }
+    /// The span id as 16 hexadecimal digits.
+    pub fn span_id_hex(&self) -> String {
+        hex(&self.span_id)
+    }
+    /// The parent's id as 16 hexadecimal digits.
+    pub fn parent_span_id_hex(&self) -> Option<String> {
+        self.parent_span_id.as_ref().map(|id| hex(id))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = Vec::with_capacity(bytes.len() * 2);
+    push_hex(&mut text, bytes);
+    text.into_iter().map(char::from).collect()
+}
+
+/// Appends bytes as lower-case hexadecimal digits.
+pub(crate) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend(bytes.iter().flat_map(|byte| {
+        [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]
+    }));
+}

@@ -1,0 +1,174 @@
+//! What a span knows of its syscall.
+
+use std::borrow::Cow;
+
+use tracer_common::{
+    errno,
+    event::{Abi, CaptureState, MAX_ARGS, Reason, Record, X32_SYSCALL_BIT},
+    parse::Captures,
+    syscalls::{self, Syscall},
+};
+
+use super::{Payload, StatusCode};
+
+/// A call as the kernel delivered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyscallSpan {
+    /// Raw argument registers.
+    pub args: [u64; MAX_ARGS],
+    /// The result; meaningless unless [`Self::has_result`].
+    pub ret: i64,
+    /// Id of the thread's cgroup (v2).
+    pub cgroup_id: u64,
+    /// Name of the thread, ended by a zero byte unless it fills the array.
+    pub comm: [u8; 16],
+    /// Captured strings.
+    pub payload: Payload,
+    /// The number, in the numbering of `abi`.
+    pub nr: u32,
+    /// The calling convention.
+    pub abi: Abi,
+    /// Which ends of the call were seen.
+    pub record: Record,
+    /// Why it is not complete.
+    pub reason: Reason,
+}
+
+/// A string argument as captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapturedString<'a> {
+    /// How the reading went.
+    pub state: CaptureState,
+    /// The bytes: any but zero, and not necessarily UTF-8.
+    pub bytes: &'a [u8],
+}
+
+/// Errors lie in this range, syscall(2).
+const ERRORS: std::ops::RangeInclusive<i64> = -4095..=-1;
+
+/// `ERESTARTSYS`, `ERESTARTNOINTR`, `ERESTARTNOHAND` and `ERESTART_RESTARTBLOCK`: the kernel will
+/// run the call again or turn it into `EINTR`; user space never sees them.
+const RESTARTS: [u32; 4] = [512, 513, 514, 516];
+
+impl SyscallSpan {
+    /// The table's entry; `None` for a number this build does not know.
+    pub fn info(&self) -> Option<&'static Syscall> {
+        syscalls::lookup(self.abi, self.nr)
+    }
+
+    /// The name, or `syscall_` and the number. A call of the x32 ABI has its bit taken off.
+    pub fn name(&self) -> Cow<'static, str> {
+        if let Some(info) = self.info() {
+            return Cow::Borrowed(info.name);
+        }
+        let nr = if self.abi == Abi::X32 { self.nr & !X32_SYSCALL_BIT } else { self.nr };
+        // Past any table: a negative number reads better as the register it came in.
+        Cow::Owned(if nr > i32::MAX.cast_unsigned() {
+            format!("syscall_{nr:#x}")
+        } else {
+            format!("syscall_{nr}")
+        })
+    }
+
+    /// How many arguments to show: all six for an unknown call.
+    pub fn arg_count(&self) -> usize {
+        self.info().map_or(MAX_ARGS, |info| info.args.len())
+    }
+
+    /// Whether there is a result.
+    pub const fn has_result(&self) -> bool {
+        !matches!(self.record, Record::EnterOnly)
+    }
+
+    /// The error number, when the call failed.
+    pub fn errno(&self) -> Option<u32> {
+        let failed = self.has_result() && ERRORS.contains(&self.ret);
+        failed.then(|| u32::try_from(self.ret.unsigned_abs()).unwrap_or_default())
+    }
+
+    /// The error's name, when the call failed; `errno_` and the number for one without a name.
+    pub fn error(&self) -> Option<Cow<'static, str>> {
+        let errno = self.errno()?;
+        Some(errno::name(errno).map_or_else(|| Cow::Owned(format!("errno_{errno}")), Cow::Borrowed))
+    }
+
+    /// `Error` for an error, but not for a call that the kernel is about to run again.
+    pub fn status(&self) -> StatusCode {
+        match self.errno() {
+            Some(errno) if RESTARTS.contains(&errno) => StatusCode::Unset,
+            Some(_) => StatusCode::Error,
+            None if self.has_result() => StatusCode::Ok,
+            None => StatusCode::Unset,
+        }
+    }
+
+    /// The string that argument `arg` (0..=5) points to, if it was captured. One that was read
+    /// again at exit stands behind the first try.
+    pub fn string(&self, arg: usize) -> Option<CapturedString<'_>> {
+        Captures::new(self.payload.as_slice())
+            .filter(|(header, _)| usize::from(header.arg) == arg)
+            .last()
+            .map(|(header, bytes)| CapturedString {
+                state: CaptureState::from_wire(header.state).unwrap_or(CaptureState::Fault),
+                bytes,
+            })
+    }
+
+    /// The thread's name.
+    pub fn comm(&self) -> &[u8] {
+        let end = self.comm.iter().position(|byte| *byte == 0).unwrap_or(self.comm.len());
+        &self.comm[..end]
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn call(nr: u32, ret: i64) -> SyscallSpan {
+        SyscallSpan {
+            args: [0; MAX_ARGS],
+            ret,
+            cgroup_id: 1,
+            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            payload: Payload::new(&[]),
+            nr,
+            abi: Abi::X86_64,
+            record: Record::Complete,
+            reason: Reason::None,
+        }
+    }
+
+    #[test]
+    fn unknown_numbers_keep_their_number() {
+        assert_eq!(call(257, 0).name(), "openat");
+        assert_eq!(call(999, 0).name(), "syscall_999");
+        assert_eq!(call(999, 0).arg_count(), 6);
+        assert_eq!(call(u32::MAX, 0).name(), "syscall_0xffffffff");
+        let x32 = SyscallSpan { abi: Abi::X32, ..call(X32_SYSCALL_BIT | 39, 0) };
+        assert_eq!(x32.name(), "getpid");
+    }
+
+    #[test]
+    fn results_are_told_apart() {
+        assert_eq!(call(0, 5).status(), StatusCode::Ok);
+        assert_eq!(call(0, -2).status(), StatusCode::Error);
+        assert_eq!(call(0, -2).error().as_deref(), Some("ENOENT"));
+        assert_eq!(call(0, -4096).errno(), None);
+        assert_eq!(call(0, -1000).error().as_deref(), Some("errno_1000"));
+        assert_eq!(call(0, -512).status(), StatusCode::Unset);
+        let open_end = SyscallSpan { record: Record::EnterOnly, ..call(231, -1) };
+        assert_eq!((open_end.status(), open_end.errno()), (StatusCode::Unset, None));
+    }
+
+    #[test]
+    fn a_string_read_again_replaces_the_first_try() {
+        let mut bytes = vec![1, CaptureState::Fault as u8, 0, 0, 0, 0, 0, 0];
+        bytes.extend([1, CaptureState::Whole as u8, 1, 0, 4, 0, 0, 0]);
+        bytes.extend(b"/etc\0\0\0\0");
+        let call = SyscallSpan { payload: Payload::new(&bytes), ..call(257, 3) };
+        let string = call.string(1).unwrap();
+        assert_eq!((string.state, string.bytes), (CaptureState::Whole, &b"/etc"[..]));
+        assert_eq!(call.string(0), None);
+    }
+}

@@ -1,0 +1,124 @@
+//! The books: every call is a span or has a named loss, and the sums agree.
+
+use std::os::fd::AsFd;
+
+use tracer_common::counter::Counter;
+use tracer_user::{
+    kernel::{Loaded, Settings},
+    pipeline::TraceOptions,
+    reader::ring::{Ring, space},
+};
+
+use crate::support::{Session, Workload, count, syscalls, trace_workload};
+
+const PROCESSES: u64 = 16;
+const CALLS: u64 = 1_000_000;
+
+fn flood(ring_size: u32) -> u64 {
+    let options =
+        TraceOptions { syscalls: syscalls("getppid"), ring_size, ..TraceOptions::default() };
+    let (processes, calls) = (PROCESSES.to_string(), CALLS.to_string());
+    let (spans, ledger) = trace_workload(&["processes", &processes, &calls], options);
+    let account = &ledger.destinations[0];
+    assert_eq!(spans.len() as u64, account.delivered);
+    let lost = ledger.kernel.get(Counter::ReserveFailed)
+        + ledger.kernel.get(Counter::StoreFailed)
+        + ledger.spans.decode_errors
+        + account.dropped_total();
+    assert_eq!(account.delivered + lost, PROCESSES * CALLS, "{ledger:?}");
+    assert_eq!(ledger.spans.decode_errors, 0);
+    lost
+}
+
+#[test]
+fn sixteen_million_calls_are_accounted_for() {
+    flood(TraceOptions::default().ring_size);
+}
+
+#[test]
+fn sixteen_million_calls_are_accounted_for_when_most_are_lost() {
+    let lost = flood(64 * 1024);
+    assert!(lost > PROCESSES * CALLS / 2, "only {lost} were lost");
+}
+
+/// No reader: what fits is there, to the record, the rest is counted, and nobody waits.
+#[test]
+fn an_overfilled_ring_holds_exactly_what_fits() {
+    const RING: u32 = 64 * 1024;
+    const RECORD: usize = space(128);
+    let calls = 10_000;
+    let workload = Workload::new(&["calls", &calls.to_string()]);
+    let settings = Settings {
+        by_process: true,
+        follow: true,
+        cgroups: Vec::new(),
+        comms: Vec::new(),
+        uids: Vec::new(),
+        plans: syscalls("getppid").plans(),
+        result: tracer_user::kernel::ResultFilter::default(),
+        ring_size: RING,
+        kernel_log: false,
+    };
+    let mut loaded = Loaded::load(&settings).unwrap();
+    let map = loaded.take_ring().unwrap();
+    let mut ring = Ring::map(map.fd().as_fd(), RING as usize).unwrap();
+    let mut processes = loaded.take_processes().unwrap().unwrap();
+    let mut attached = loaded.attach().unwrap();
+    processes.attach(&[workload.pid()], true).unwrap();
+    // Ends by itself: nothing blocks a traced process.
+    workload.run();
+    attached.stop().unwrap();
+    let counts = attached.counts().unwrap();
+    // The kernel keeps the two positions less than the ring's size apart.
+    let fits = (RING as usize - 1) / RECORD;
+    assert_eq!(ring.unread(), fits * RECORD);
+    assert_eq!(counts.get(Counter::Submitted), fits as u64);
+    assert_eq!(counts.get(Counter::ReserveFailed), calls - fits as u64);
+    let mut bytes = Vec::new();
+    assert_eq!(ring.read(usize::MAX, |record| bytes.push(record.len())), fits);
+    assert!(bytes.iter().all(|len| *len == 128) && ring.unread() == 0);
+}
+
+#[test]
+fn calls_running_at_the_end_are_shown_as_unfinished() {
+    let mut workload = Workload::new(&["hang"]);
+    let pid = workload.pid();
+    let options = TraceOptions { pids: vec![pid], ..TraceOptions::default() };
+    let session = Session::start(&options);
+    workload.begin();
+    while running_syscall(pid) != libc::SYS_pause.to_string() {
+        std::thread::yield_now();
+    }
+    let (spans, ledger) = session.stop();
+    let pause = spans.iter().find(|span| span.span_name() == "pause").expect("a span");
+    let call = pause.syscall().unwrap();
+    assert_eq!((call.record.name(), call.reason.name()), ("enter_only", "unfinished"));
+    assert_eq!(ledger.kernel.get(Counter::InFlight), 1);
+}
+
+/// The number of the call that a process is blocked in, proc(5).
+fn running_syscall(pid: u32) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_call_running_at_attach_is_shown_by_its_exit() {
+    let mut workload = Workload::new(&["calls", "5"]);
+    let pid = workload.pid();
+    while running_syscall(pid) != libc::SYS_read.to_string() {
+        std::thread::yield_now();
+    }
+    let options = TraceOptions { pids: vec![pid], ..TraceOptions::default() };
+    let mut session = Session::start(&options);
+    workload.begin();
+    session.wait_for_end();
+    let (spans, ledger) = session.stop();
+    let first = &spans[0];
+    assert_eq!(first.span_name(), "read");
+    assert_eq!(first.syscall().unwrap().record.name(), "exit_only");
+    assert_eq!(first.syscall().unwrap().ret, 1);
+    assert_eq!(ledger.kernel.get(Counter::ExitOnly), 1);
+    assert_eq!(count(&spans, "getppid"), 5);
+    workload.wait();
+}

@@ -1,0 +1,188 @@
+//! `tracer trace -- COMMAND`, signals, files.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::support::{Running, TRACER, WORKLOAD, Workload, json, json_lines, stderr, tracer};
+
+fn names(lines: &[Value]) -> Vec<&str> {
+    lines.iter().map(|line| line["name"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_command_is_traced_from_its_exec_to_its_exit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, books) = (folder.path().join("out.jsonl"), folder.path().join("ledger.json"));
+    let export = format!("json={}", out.display());
+    let ledger = books.to_str().unwrap();
+    let output =
+        tracer(&["--export", &export, "--ledger", ledger, "--", "cat", "/etc/hostname"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    assert_eq!(output.stdout, fs::read("/etc/hostname").unwrap());
+    let lines = json_lines(&out);
+    let names = names(&lines);
+    assert_eq!((names[0], names[names.len() - 1]), ("execve", "exit_group"));
+    let open = lines
+        .iter()
+        .find(|line| line["syscall"]["args"][1]["text"] == "/etc/hostname")
+        .expect("the open of the file");
+    let fd = open["syscall"]["ret"].as_i64().unwrap();
+    assert!(open["name"] == "openat" && fd >= 3);
+    let of_file = |line: &&Value| line["syscall"]["args"][0]["value"] == fd;
+    assert!(lines.iter().filter(of_file).any(|line| line["name"] == "read"));
+    assert!(lines.iter().any(|line| {
+        line["name"] == "write" && line["syscall"]["args"][0]["text"] == "1"
+    }));
+    let exit = &lines[lines.len() - 1]["syscall"];
+    assert_eq!((&exit["record"], &exit["ret"]), (&"enter_only".into(), &Value::Null));
+    assert!(lines.iter().all(|line| line["comm"] == "cat"));
+    let ledger = json(&books);
+    assert_eq!(ledger["balanced"], true);
+    assert_eq!(ledger["destinations"]["json"]["delivered"], lines.len());
+}
+
+#[test]
+fn the_commands_exit_status_is_passed_on() {
+    let status = |script: &str| {
+        tracer(&["--export", "null", "--", "sh", "-c", script]).status.code().unwrap()
+    };
+    assert_eq!(status("exit 0"), 0);
+    assert_eq!(status("exit 7"), 7);
+    assert_eq!(status("kill -TERM $$"), 143);
+    assert_eq!(status("kill -KILL $$"), 137);
+}
+
+#[test]
+fn a_command_that_does_not_run_says_why() {
+    let output = tracer(&["--", "no-such-command-here"]);
+    assert_eq!(output.status.code(), Some(127));
+    assert_eq!(stderr(&output), "tracer: no-such-command-here: command not found\n");
+    let output = tracer(&["--", "/etc"]);
+    assert_eq!(output.status.code(), Some(126));
+    let folder = tempfile::tempdir().unwrap();
+    let garbage = folder.path().join("garbage");
+    fs::write(&garbage, b"\x7fELFnot").unwrap();
+    let output = tracer(&["--", garbage.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(126));
+    let expected = format!("tracer: {}: Permission denied\n", garbage.display());
+    assert_eq!(stderr(&output), expected);
+    fs::set_permissions(&garbage, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = tracer(&["--export", "null", "--", garbage.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(126), "{}", stderr(&output));
+    assert!(stderr(&output).contains("Exec format error"), "{}", stderr(&output));
+}
+
+#[test]
+fn through_sudo_the_command_runs_as_the_invoking_user() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.txt");
+    let output = Command::new(TRACER)
+        .args(["trace", "-o", out.to_str().unwrap(), "--", "id", "-u"])
+        .env("SUDO_UID", "65534")
+        .env("SUDO_GID", "65534")
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "65534\n", "{}", stderr(&output));
+    let file = fs::metadata(&out).unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (65534, 65534, 0o600));
+}
+
+#[test]
+fn text_reads_like_strace() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.txt");
+    let output = tracer(&["-o", out.to_str().unwrap(), "--", "cat", "/etc/hostname"]);
+    assert!(output.status.success());
+    let text = fs::read_to_string(&out).unwrap();
+    assert!(text.contains("openat(AT_FDCWD, \"/etc/hostname\", "), "{text}");
+    assert!(text.trim_end().ends_with("exit_group(0) = ?"), "{text}");
+    assert!(!text.contains('\x1b'), "no colours in a file");
+}
+
+#[test]
+fn an_interrupt_ends_tracing_and_shows_what_was_still_running() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.jsonl");
+    let mut workload = Workload::new(&["hang"]);
+    let pid = workload.pid().to_string();
+    let export = format!("json={}", out.display());
+    let running = Running::start(&["-p", &pid, "-e", "pause,read", "--export", &export]);
+    workload.begin();
+    while !fs::read_to_string(&out).unwrap().contains("\"name\":\"read\"") {
+        std::thread::yield_now();
+    }
+    let pause = libc::SYS_pause.to_string();
+    while !fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap().starts_with(&pause) {
+        std::thread::yield_now();
+    }
+    running.signal(libc::SIGINT);
+    let (status, said) = running.finish();
+    assert_eq!(status, Some(0), "{said}");
+    let lines = json_lines(&out);
+    let last = &lines[lines.len() - 1];
+    assert_eq!((&last["name"], &last["syscall"]["reason"]), (&"pause".into(), &"unfinished".into()));
+}
+
+#[test]
+fn sigusr1_writes_the_ledger_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = folder.path().join("ledger.json");
+    let running =
+        Running::start(&["--export", "null", "-e", "none", "--ledger", books.to_str().unwrap()]);
+    running.signal(libc::SIGUSR1);
+    while fs::read_to_string(&books).unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    running.signal(libc::SIGTERM);
+    let (status, said) = running.finish();
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(json(&books)["balanced"], true);
+}
+
+#[test]
+fn a_duration_ends_tracing() {
+    let output = tracer(&["--duration", "50ms", "--export", "null"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn loss_can_be_made_an_error() {
+    let workload = [WORKLOAD, "now", "processes", "4", "200000"];
+    let mut args = vec!["--ring-size", "4KiB", "--export", "null", "--fail-on-loss", "--"];
+    args.extend(workload);
+    let output = tracer(&args);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("lost: reserve_failed"), "{}", stderr(&output));
+    let output = tracer(&["--export", "null", "--fail-on-loss", "--", "true"]);
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let script = format!("{TRACER} trace --export json=- -- ls / 3>&1 >/dev/null | head -n 1");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(stderr(&output), "");
+    let script = format!("{TRACER} trace --export json=- -- sh -c 'ls -lR /usr/lib' | head -n 1");
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(!stderr(&output).contains("tracer:"), "{}", stderr(&output));
+    assert_eq!(output.stdout.iter().filter(|byte| **byte == b'\n').count(), 1);
+}
+
+#[test]
+fn a_full_disk_is_told_and_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = folder.path().join("ledger.json");
+    let args =
+        ["--export", "json=/dev/full", "--export", "null", "--ledger", books.to_str().unwrap()];
+    let output = tracer(&[&args[..], &["--", "true"]].concat());
+    assert!(stderr(&output).contains("No space left on device"), "{}", stderr(&output));
+    let ledger = json(&books);
+    assert_eq!(ledger["balanced"], true);
+    assert_eq!(ledger["destinations"]["json"]["dropped"]["io"], ledger["spans"]["spans"]);
+    assert_eq!(ledger["destinations"]["null"]["delivered"], ledger["spans"]["spans"]);
+}

@@ -1,0 +1,75 @@
+//! Strings of calls: read where they can be, and told apart where they cannot.
+
+use tracer_common::{counter::Counter, event::CaptureState};
+use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
+
+use crate::support::{syscalls, trace_workload};
+
+fn trace(args: &[&str], calls: &str) -> Vec<SpanRecord> {
+    let options = TraceOptions { syscalls: syscalls(calls), ..TraceOptions::default() };
+    trace_workload(args, options).0
+}
+
+/// The last call of this name that has a string in this argument.
+fn last_string(spans: &[SpanRecord], arg: usize) -> (CaptureState, Vec<u8>) {
+    let string = spans.last().unwrap().syscall().unwrap().string(arg).expect("a string");
+    (string.state, string.bytes.to_vec())
+}
+
+#[test]
+fn paths_of_any_length_are_whole() {
+    for len in [1, 79, 80, 254, 255, 256, 257, 1000, 4094, 4095] {
+        let path = format!("/{}", "x".repeat(len - 1));
+        let spans = trace(&["open", &path], "openat,open");
+        let whole = (CaptureState::Whole, path.into_bytes());
+        assert_eq!(last_string(&spans, 1), whole, "length {len}");
+    }
+}
+
+#[test]
+fn a_path_longer_than_any_is_cut_and_says_so() {
+    let path = format!("/{}", "x".repeat(5000));
+    let spans = trace(&["open", &path], "openat,open");
+    let (state, bytes) = last_string(&spans, 1);
+    assert_eq!((state, bytes.len()), (CaptureState::Truncated, 4095));
+    assert!(path.as_bytes().starts_with(&bytes));
+}
+
+#[test]
+fn two_paths_are_both_read() {
+    for (from, to) in [(10, 20), (300, 10), (10, 3000), (2500, 2500), (4095, 3000)] {
+        let (from, to) = (format!("/{}", "f".repeat(from - 1)), format!("/{}", "t".repeat(to - 1)));
+        let spans = trace(&["rename", &from, &to], "rename");
+        assert_eq!(last_string(&spans, 0), (CaptureState::Whole, from.into_bytes()));
+        assert_eq!(last_string(&spans, 1), (CaptureState::Whole, to.into_bytes()));
+    }
+}
+
+#[test]
+fn a_path_on_a_page_that_was_never_touched_is_read_at_exit() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("path");
+    std::fs::write(&file, b"/etc/hostname\0").unwrap();
+    for _ in 0..20 {
+        let spans = trace(&["open-cold", file.to_str().unwrap()], "openat");
+        assert_eq!(last_string(&spans, 1), (CaptureState::Whole, b"/etc/hostname".to_vec()));
+    }
+}
+
+#[test]
+fn kernel_memory_is_never_read() {
+    for address in [0xffff_ffff_8100_0000_u64, u64::MAX, 0x8000_0000_0000_0000, 1] {
+        let options = TraceOptions { syscalls: syscalls("openat"), ..TraceOptions::default() };
+        let (spans, ledger) = trace_workload(&["open-address", &address.to_string()], options);
+        assert_eq!(last_string(&spans, 1), (CaptureState::Fault, Vec::new()), "{address:#x}");
+        assert_eq!(ledger.kernel.get(Counter::StringFault), 1);
+        assert_eq!(spans.last().unwrap().status_message(), "EFAULT");
+    }
+}
+
+#[test]
+fn bytes_that_are_not_text_stay_as_they_are() {
+    let path = "/\u{1b}[31m\n\u{202e}\"\\";
+    let spans = trace(&["open", path], "openat,open");
+    assert_eq!(last_string(&spans, 1), (CaptureState::Whole, path.as_bytes().to_vec()));
+}

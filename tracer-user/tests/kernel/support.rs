@@ -1,0 +1,199 @@
+//! Tracing a workload from a test, by the library or by the command.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tracer_user::{
+    export::MemoryExporter,
+    filter::SyscallFilter,
+    ledger::Ledger,
+    pipeline::{Trace, TraceOptions},
+    ring_buffer::Destination,
+    span_record::SpanRecord,
+};
+
+pub(crate) const TRACER: &str = env!("CARGO_BIN_EXE_tracer");
+pub(crate) const WORKLOAD: &str = env!("CARGO_BIN_EXE_tracer-workload");
+
+/// A workload that waits to be told to begin. Killed when the test ends early.
+pub(crate) struct Workload {
+    child: Child,
+    start: Option<ChildStdin>,
+}
+
+impl Workload {
+    pub(crate) fn new(args: &[&str]) -> Self {
+        Self::with(Command::new(WORKLOAD).arg("wait").args(args))
+    }
+
+    pub(crate) fn with(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("the workload starts");
+        let start = child.stdin.take();
+        Self { child, start }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it begin.
+    pub(crate) fn begin(&mut self) {
+        self.start.take().expect("begun once").write_all(b"\n").expect("it listens");
+    }
+
+    /// Lets it begin and waits for its end.
+    pub(crate) fn run(mut self) {
+        self.begin();
+        assert!(self.child.wait().expect("it ends").success());
+    }
+
+    pub(crate) fn wait(mut self) {
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        // Ended already in a test that has passed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn syscalls(expression: &str) -> SyscallFilter {
+    let mut filter = SyscallFilter::all();
+    filter.add(expression).expect("a valid expression");
+    filter
+}
+
+/// A trace into memory.
+pub(crate) struct Session {
+    pub(crate) trace: Trace,
+    memory: MemoryExporter,
+}
+
+impl Session {
+    pub(crate) fn start(options: &TraceOptions) -> Self {
+        let memory = MemoryExporter::new();
+        let destination = Destination::new("memory", memory.clone());
+        let trace = Trace::start(options, vec![destination]).expect("tracing starts");
+        Self { trace, memory }
+    }
+
+    /// Waits until no process in scope lives.
+    pub(crate) fn wait_for_end(&mut self) {
+        while self.trace.live_processes().expect("a count") != Some(0) {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Stops; the books must balance.
+    pub(crate) fn stop(self) -> (Vec<SpanRecord>, Ledger) {
+        let ledger = self.trace.stop().expect("tracing stops");
+        assert_eq!(ledger.imbalances(), Vec::<String>::new());
+        (self.memory.take(), ledger)
+    }
+}
+
+/// Traces one workload by its process id, from before it begins until it has ended.
+pub(crate) fn trace_workload(args: &[&str], options: TraceOptions) -> (Vec<SpanRecord>, Ledger) {
+    let workload = Workload::new(args);
+    let options = TraceOptions { pids: vec![workload.pid()], ..options };
+    let mut session = Session::start(&options);
+    workload.run();
+    session.wait_for_end();
+    session.stop()
+}
+
+/// How many spans have this name.
+pub(crate) fn count(spans: &[SpanRecord], name: &str) -> usize {
+    spans.iter().filter(|span| span.span_name() == name).count()
+}
+
+/// Runs `tracer trace` with these arguments.
+pub(crate) fn tracer(args: &[&str]) -> Output {
+    Command::new(TRACER).arg("trace").args(args).output().expect("tracer runs")
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A `tracer trace` that runs, attached.
+pub(crate) struct Running {
+    child: Child,
+    stderr: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(TRACER)
+            .args(["trace", "-v"])
+            .args(args)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("tracer starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let mut line = String::new();
+        while !line.contains("attached") {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "ended before attaching");
+        }
+        Self { child, stderr }
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        // SAFETY: our own child, not yet waited for.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Waits for the end; exit status and the rest of what it said.
+    pub(crate) fn finish(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut self.stderr, &mut said).expect("text");
+        (self.child.wait().expect("it ends").code(), said)
+    }
+}
+
+pub(crate) fn json_lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("the file was written");
+    text.lines().map(|line| serde_json::from_str(line).expect("valid JSON")).collect()
+}
+
+pub(crate) fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).expect("the file was written")).expect("JSON")
+}
+
+/// A cgroup of the test's own, removed at its end.
+pub(crate) struct Group(pub(crate) PathBuf);
+
+impl Group {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        fs::create_dir(&path).expect("a cgroup can be made");
+        Self(path)
+    }
+
+    pub(crate) fn add(&self, pid: u32) {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).expect("it can be moved");
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Fails only while a test that has failed leaves a process behind.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// Where cgroup v2 is mounted.
+pub(crate) fn cgroup_mount() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("cgroup v2");
+    PathBuf::from(line.split(' ').nth(4).expect("a mount point"))
+}

@@ -1,0 +1,150 @@
+//! A program with known syscalls, for the kernel tests to trace.
+//!
+//! Waits for a line on standard input, then does what its arguments say and ends.
+
+use std::{
+    env,
+    ffi::CString,
+    io::{self, BufRead},
+    os::unix::process::CommandExt,
+    process::{self, Command},
+    ptr, thread,
+};
+
+fn main() {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if words.first() != Some(&"now") {
+        io::stdin().lock().read_line(&mut String::new()).expect("a line to start");
+    }
+    match words.as_slice() {
+        [_, "calls", count] => calls(number(count)),
+        [_, "processes", processes, count] => processes_calling(number(processes), number(count)),
+        [_, "family", count] => family(number(count)),
+        [_, "chain", count] => chain(number(count)),
+        [_, "fail", count] => fail(number(count)),
+        [_, "nap", millis] => nap(number(millis)),
+        [_, "hang"] => hang(),
+        [_, "open", path] => open(path),
+        [_, "open-cold", file] => open_cold(file),
+        [_, "open-address", address] => open_address(number(address)),
+        [_, "rename", from, to] => rename(from, to),
+        _ => panic!("unknown workload {words:?}"),
+    }
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().expect("a number")
+}
+
+/// Makes `count` calls of `getppid`, which always succeeds.
+fn calls(count: u64) {
+    for _ in 0..count {
+        // SAFETY: has no preconditions.
+        unsafe { libc::syscall(libc::SYS_getppid) };
+    }
+}
+
+/// Forks, and runs `work` in the child.
+fn child(work: impl FnOnce()) -> libc::pid_t {
+    // SAFETY: the child makes system calls only and ends without returning.
+    match unsafe { libc::fork() } {
+        0 => {
+            work();
+            // SAFETY: ends the child without its parent's destructors.
+            unsafe { libc::_exit(0) }
+        }
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        pid => pid,
+    }
+}
+
+fn wait_for(pid: libc::pid_t) {
+    // SAFETY: no status is wanted.
+    assert_eq!(unsafe { libc::waitpid(pid, ptr::null_mut(), 0) }, pid);
+}
+
+fn processes_calling(processes: u64, count: u64) {
+    let pids: Vec<_> = (0..processes).map(|_| child(|| calls(count))).collect();
+    pids.into_iter().for_each(wait_for);
+}
+
+/// A thread, a child, and a grandchild that outlives its parent: `count` calls each.
+fn family(count: u64) {
+    let thread = thread::Builder::new()
+        .name("family-thread".into())
+        .spawn(move || calls(count))
+        .expect("a thread");
+    let pid = child(|| {
+        calls(count);
+        child(|| calls(count));
+    });
+    thread.join().expect("the thread");
+    wait_for(pid);
+    calls(count);
+}
+
+/// Replaces itself by a new program that makes the calls.
+fn chain(count: u64) {
+    let error = Command::new(env::current_exe().expect("own path"))
+        .args(["now", "calls", &count.to_string()])
+        .exec();
+    panic!("exec: {error}");
+}
+
+/// `close` of a descriptor that is not open fails with `EBADF`; every other call succeeds.
+fn fail(count: u64) {
+    for _ in 0..count {
+        // SAFETY: no memory is involved.
+        unsafe {
+            libc::syscall(libc::SYS_close, 987_654);
+            libc::syscall(libc::SYS_getppid);
+        }
+    }
+}
+
+/// One sleep, and some calls that take no time.
+fn nap(millis: u64) {
+    calls(10);
+    thread::sleep(std::time::Duration::from_millis(millis));
+    calls(10);
+}
+
+fn hang() {
+    // SAFETY: waits for a signal.
+    unsafe { libc::pause() };
+}
+
+fn open(path: &str) {
+    let path = CString::new(path).expect("no zero byte");
+    // SAFETY: a valid string.
+    unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) };
+}
+
+/// Opens the path that `file` holds, from a mapping of it that was never touched.
+fn open_cold(file: &str) {
+    let file = CString::new(file).expect("no zero byte");
+    // SAFETY: a new private mapping of one page of the file; its first bytes are a string.
+    unsafe {
+        let fd = libc::open(file.as_ptr(), libc::O_RDONLY);
+        assert!(fd >= 0);
+        let page = libc::mmap(ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_PRIVATE, fd, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        libc::madvise(page, 4096, libc::MADV_DONTNEED);
+        libc::syscall(libc::SYS_openat, libc::AT_FDCWD, page, libc::O_RDONLY, 0);
+    }
+}
+
+/// Opens a "path" at an address.
+fn open_address(address: u64) {
+    // SAFETY: the kernel refuses the address.
+    let ret = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, address, 0, 0) };
+    assert_eq!(ret, -1);
+    process::exit(0);
+}
+
+fn rename(from: &str, to: &str) {
+    let (from, to) = (CString::new(from).expect("text"), CString::new(to).expect("text"));
+    // SAFETY: valid strings.
+    unsafe { libc::rename(from.as_ptr(), to.as_ptr()) };
+}

@@ -91,6 +91,29 @@ pub fn syscall_event(bytes: &[u8]) -> Result<(SyscallEvent, &[u8]), ParseError> 
     Ok((event, payload))
 }
 
+/// The bytes of an event's fixed part, as the kernel side writes them: the inverse of
+/// [`syscall_event`].
+pub fn event_bytes(event: &SyscallEvent) -> [u8; size_of::<SyscallEvent>()] {
+    let mut out = [0; size_of::<SyscallEvent>()];
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &event.kind.to_ne_bytes());
+    put(2, &[event.record, event.abi, event.reason, event.captures]);
+    put(8, &event.nr.to_ne_bytes());
+    put(12, &event.tgid.to_ne_bytes());
+    put(16, &event.tid.to_ne_bytes());
+    put(20, &event.payload_len.to_ne_bytes());
+    put(24, &event.start_ns.to_ne_bytes());
+    put(32, &event.duration_ns.to_ne_bytes());
+    put(40, &event.ret.to_ne_bytes());
+    for (index, arg) in event.args.iter().enumerate() {
+        put(48 + index * 8, &arg.to_ne_bytes());
+    }
+    put(96, &event.cgroup_id.to_ne_bytes());
+    put(104, &event.process_start_ns.to_ne_bytes());
+    put(112, &event.comm);
+    out
+}
+
 /// The captured strings of a payload, in order. Ends at the first that does not fit.
 #[derive(Clone, Debug)]
 pub struct Captures<'a> {
@@ -133,24 +156,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn bytes_of(event: &SyscallEvent) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend(event.kind.to_ne_bytes());
-        out.extend([event.record, event.abi, event.reason, event.captures]);
-        out.extend(event.pad.to_ne_bytes());
-        for word in [event.nr, event.tgid, event.tid, event.payload_len] {
-            out.extend(word.to_ne_bytes());
-        }
-        out.extend(event.start_ns.to_ne_bytes());
-        out.extend(event.duration_ns.to_ne_bytes());
-        out.extend(event.ret.to_ne_bytes());
-        event.args.iter().for_each(|arg| out.extend(arg.to_ne_bytes()));
-        out.extend(event.cgroup_id.to_ne_bytes());
-        out.extend(event.process_start_ns.to_ne_bytes());
-        out.extend(event.comm);
-        out
-    }
-
     #[test]
     fn reads_what_was_written() {
         let event = SyscallEvent {
@@ -172,7 +177,7 @@ mod tests {
             process_start_ns: 1 << 39,
             comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
         };
-        let mut bytes = bytes_of(&event);
+        let mut bytes = event_bytes(&event).to_vec();
         assert_eq!(bytes.len(), size_of::<SyscallEvent>());
         bytes.extend([1, 0, 0, 0, 4, 0, 0, 0]);
         bytes.extend(b"/etc\0\0\0\0");
@@ -189,8 +194,8 @@ mod tests {
     fn rejects_what_is_not_a_record() {
         assert_eq!(syscall_event(&[0; 10]), Err(ParseError::TooShort { len: 10, need: 128 }));
         assert_eq!(syscall_event(&[0; 128]), Err(ParseError::UnknownKind { kind: 0 }));
-        let mut bytes =
-            bytes_of(&SyscallEvent { kind: KIND_SYSCALL, payload_len: 8, ..Default::default() });
+        let event = SyscallEvent { kind: KIND_SYSCALL, payload_len: 8, ..Default::default() };
+        let mut bytes = event_bytes(&event).to_vec();
         let error = ParseError::LengthMismatch { len: 128, claimed: 136 };
         assert_eq!(syscall_event(&bytes), Err(error));
         bytes.extend([0; 8]);

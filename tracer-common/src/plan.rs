@@ -85,7 +85,7 @@ impl Plan {
         // A bit of its own says that there is one: the verifier cannot follow arithmetic between
         // the test of a value and its use as an index.
         let packed = self.0 >> shift;
-        if packed & Self::STRING_SET == 0 { None } else { Some(packed as u32 & 7) }
+        if packed & Self::STRING_SET == 0 { None } else { Some((packed & 7) as u32) }
     }
 }
 

@@ -207,8 +207,7 @@ fn read<const PAYLOAD: usize, const MAX: usize>(
     // SAFETY: as above.
     let text = unsafe { header.add(HEADER) };
     // SAFETY: `text` has room for MAX bytes; the helper checks the user's pointer.
-    let got =
-        unsafe { bpf_probe_read_user_str(text.cast(), MAX as u32, pointer as *const _) };
+    let got = unsafe { bpf_probe_read_user_str(text.cast(), MAX as u32, pointer as *const _) };
     let (state, len) = if got <= 0 || got > MAX as i64 {
         cursor.faulted |= 1 << slot;
         (CaptureState::Fault, 0)

@@ -1,9 +1,6 @@
 //! Records to the ring: the only place that touches it.
 
-use aya_ebpf::{
-    bindings::BPF_RB_NO_WAKEUP,
-    helpers::generated::bpf_ringbuf_output,
-};
+use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output};
 use tracer_common::{
     counter::Counter,
     event::{LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},

@@ -1,9 +1,6 @@
 //! Who is traced: cheapest test first. Kinds that are off cost nothing.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_uid_gid,
-    generated::bpf_get_current_ancestor_cgroup_id,
-};
+use aya_ebpf::helpers::{bpf_get_current_uid_gid, generated::bpf_get_current_ancestor_cgroup_id};
 use tracer_common::scope::{
     BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, CGROUP_LEVEL_LIMIT, PROCESS_IN, PROCESS_OUT,
 };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracer_common::{
-    event::{Abi, Reason, Record, SyscallEvent},
+    event::{Abi, CaptureState, KIND_SYSCALL, Reason, Record, SyscallEvent},
     parse::{self, Captures, ParseError},
 };
 
@@ -81,6 +81,27 @@ impl Decoder {
     }
 }
 
+/// A record as the kernel side writes it, with its strings by argument: the inverse of
+/// [`Decoder::decode`], for tests and benchmarks.
+pub fn encode(event: SyscallEvent, strings: &[(u8, CaptureState, &[u8])]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for (arg, state, text) in strings {
+        payload.extend([*arg, *state as u8, 0, 0]);
+        payload.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_ne_bytes());
+        payload.extend_from_slice(text);
+        payload.resize(payload.len().next_multiple_of(8), 0);
+    }
+    let event = SyscallEvent {
+        kind: KIND_SYSCALL,
+        captures: u8::try_from(strings.len()).unwrap_or(u8::MAX),
+        payload_len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+        ..event
+    };
+    let mut bytes = parse::event_bytes(&event).to_vec();
+    bytes.extend(payload);
+    bytes
+}
+
 #[inline]
 fn call(event: &SyscallEvent, payload: &[u8]) -> Result<SyscallSpan, DecodeError> {
     let unknown = |field, value| DecodeError::UnknownValue { field, value };
@@ -108,19 +129,15 @@ fn call(event: &SyscallEvent, payload: &[u8]) -> Result<SyscallSpan, DecodeError
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use tracer_common::event::KIND_SYSCALL;
 
     fn decoder() -> Decoder {
         Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot())
     }
 
     fn record(payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0; size_of::<SyscallEvent>()];
-        bytes[..2].copy_from_slice(&KIND_SYSCALL.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&39u32.to_ne_bytes());
+        let event = SyscallEvent { nr: 39, start_ns: 1000, duration_ns: 7, ..Default::default() };
+        let mut bytes = encode(event, &[]);
         bytes[20..24].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_ne_bytes());
-        bytes[24..32].copy_from_slice(&1000u64.to_ne_bytes());
-        bytes[32..40].copy_from_slice(&7u64.to_ne_bytes());
         bytes.extend(payload);
         bytes
     }

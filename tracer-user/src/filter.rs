@@ -110,9 +110,7 @@ impl SyscallFilter {
     /// Whether a call is in the set. `info` is `None` for numbers the table does not know.
     fn contains(&self, number: u32, info: Option<&Syscall>) -> bool {
         let any = |negated: bool| {
-            self.terms
-                .iter()
-                .any(|term| term.negated == negated && term.what.matches(number, info))
+            self.terms.iter().any(|term| term.negated == negated && term.what.matches(number, info))
         };
         let all_meant = self.terms.iter().all(|term| term.negated);
         (all_meant || any(false)) && !any(true)
@@ -123,9 +121,8 @@ impl SyscallFilter {
         let mut plans = vec![Plan::default(); PLANS as usize];
         for (base, abi) in (0..).step_by(PER_ABI as usize).zip(ABIS) {
             for number in 0..PER_ABI {
-                let info = abi
-                    .filter(|_| number != OTHER)
-                    .and_then(|abi| syscalls::lookup(abi, number));
+                let info =
+                    abi.filter(|_| number != OTHER).and_then(|abi| syscalls::lookup(abi, number));
                 let plan = info.map_or_else(Plan::default, shape);
                 plans[(base + number) as usize] = plan.traced(self.contains(number, info));
             }
@@ -256,9 +253,8 @@ fn shape(info: &Syscall) -> Plan {
     if ENDS.contains(&info.name) && info.ret == Ret::None {
         plan = plan.no_return();
     }
-    let strings = (0..).zip(info.args).filter(|(_, arg)| {
-        matches!(arg.kind, ArgKind::Path | ArgKind::Str)
-    });
+    let strings =
+        (0..).zip(info.args).filter(|(_, arg)| matches!(arg.kind, ArgKind::Path | ArgKind::Str));
     for (slot, (arg, _)) in (0..).zip(strings.take(MAX_STRINGS)) {
         plan = plan.string(slot, arg);
     }
@@ -271,7 +267,9 @@ mod tests {
 
     fn traced(expressions: &[&str]) -> impl Fn(&str) -> bool {
         let mut filter = SyscallFilter::all();
-        expressions.iter().for_each(|it| filter.add(it).unwrap());
+        for it in expressions {
+            filter.add(it).unwrap();
+        }
         let plans = filter.plans();
         move |name| {
             let number = ABIS[0].and_then(|abi| syscalls::number(abi, name));
@@ -318,7 +316,10 @@ mod tests {
         let plans = SyscallFilter::all().plans();
         let plan = |name| plans[syscalls::number(ABIS[0].unwrap(), name).unwrap() as usize];
         assert_eq!(plan("openat").string_arg(0), Some(1));
-        assert_eq!((plan("renameat").string_arg(0), plan("renameat").string_arg(1)), (Some(1), Some(3)));
+        assert_eq!(
+            (plan("renameat").string_arg(0), plan("renameat").string_arg(1)),
+            (Some(1), Some(3))
+        );
         assert!(plan("exit_group").is_no_return() && plan("exit").is_no_return());
         assert!(!plan("rt_sigreturn").is_no_return());
         assert!(plan("clone").is_fork() && plan("execve").is_exec() && !plan("read").has_strings());

@@ -15,10 +15,12 @@ use nix::{
     errno::Errno,
     fcntl::AtFlags,
     sys::{
-        signal::{SigSet, SigmaskHow, Signal, signal, sigprocmask, SigHandler},
+        signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
         wait::{WaitPidFlag, waitpid},
     },
-    unistd::{AccessFlags, ForkResult, Gid, Pid, Uid, User, faccessat, fork, initgroups, setgid, setuid},
+    unistd::{
+        AccessFlags, ForkResult, Gid, Pid, Uid, User, faccessat, fork, initgroups, setgid, setuid,
+    },
 };
 
 /// Why a command does not run.
@@ -155,7 +157,9 @@ impl Running {
     pub fn try_wait(&self) -> io::Result<Option<ExitStatus>> {
         let mut status = 0;
         // SAFETY: `status` is valid.
-        let pid = unsafe { libc::waitpid(self.pid.as_raw(), &raw mut status, WaitPidFlag::WNOHANG.bits()) };
+        let pid = unsafe {
+            libc::waitpid(self.pid.as_raw(), &raw mut status, WaitPidFlag::WNOHANG.bits())
+        };
         match pid {
             0 => Ok(None),
             -1 => Err(io::Error::last_os_error()),
@@ -197,7 +201,8 @@ fn run(
     }
     let name = command.first().ok_or((NOT_FOUND, String::new()))?;
     let path = resolve(name)?;
-    let text = |bytes: &[u8]| CString::new(bytes).map_err(|error| (NOT_EXECUTABLE, error.to_string()));
+    let text =
+        |bytes: &[u8]| CString::new(bytes).map_err(|error| (NOT_EXECUTABLE, error.to_string()));
     let program = text(path.as_os_str().as_bytes())?;
     let args: Vec<CString> =
         command.iter().map(|arg| text(arg.as_bytes())).collect::<Result<_, _>>()?;

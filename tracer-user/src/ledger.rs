@@ -188,7 +188,12 @@ impl Ledger {
         let destinations = self.destinations.iter().flat_map(|it| {
             it.dropped.iter().map(|(reason, count)| (format!("{}: {reason}", it.name), *count))
         });
-        kernel.into_iter().chain([misses, errors]).chain(destinations).filter(|(_, n)| *n > 0).collect()
+        kernel
+            .into_iter()
+            .chain([misses, errors])
+            .chain(destinations)
+            .filter(|(_, n)| *n > 0)
+            .collect()
     }
 
     /// One JSON object; the names are a contract, see `docs/output.md`.

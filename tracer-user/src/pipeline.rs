@@ -8,9 +8,7 @@ use crate::{
     decode::Decoder,
     filter::SyscallFilter,
     ids::IdSource,
-    kernel::{
-        Attached, KernelError, Loaded, ProcessScope, ResultFilter, Settings, cgroup::Cgroup,
-    },
+    kernel::{Attached, KernelError, Loaded, ProcessScope, ResultFilter, Settings, cgroup::Cgroup},
     ledger::{Ledger, RingAccount},
     reader::{Reader, ReaderCounts, ring::Ring},
     ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
@@ -134,7 +132,8 @@ impl Trace {
         let buffer = Arc::new(buffer);
         let clock = Arc::new(WallClock::new());
         let decoder = Decoder::new(Arc::clone(&clock), IdSource::this_boot());
-        let reader = Reader::start(ring, decoder, clock, Arc::clone(&buffer)).map_err(at("reader"))?;
+        let reader =
+            Reader::start(ring, decoder, clock, Arc::clone(&buffer)).map_err(at("reader"))?;
 
         if let (Some(processes), Some(pid)) = (&mut processes, options.launched) {
             processes.launch(pid)?;

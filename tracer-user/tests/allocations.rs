@@ -7,9 +7,12 @@ use std::{
     sync::Arc,
 };
 
-use tracer_common::event::{CaptureState, KIND_SYSCALL, SyscallEvent};
+use tracer_common::event::{CaptureState, SyscallEvent};
 use tracer_user::{
-    clock::WallClock, decode::Decoder, ids::IdSource, ring_buffer::SpanRingBuffer,
+    clock::WallClock,
+    decode::{Decoder, encode},
+    ids::IdSource,
+    ring_buffer::SpanRingBuffer,
 };
 
 thread_local! {
@@ -25,6 +28,7 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: by the caller's word.
         unsafe { System.alloc(layout) }
     }
+
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: by the caller's word.
         unsafe { System.dealloc(pointer, layout) }
@@ -35,20 +39,9 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn record(path: &[u8]) -> Vec<u8> {
-    let mut payload = Vec::new();
-    if !path.is_empty() {
-        payload.extend([1, CaptureState::Whole as u8, 0, 0]);
-        payload.extend(u32::try_from(path.len()).unwrap().to_ne_bytes());
-        payload.extend(path);
-        payload.resize(payload.len().next_multiple_of(8), 0);
-    }
-    let mut bytes = vec![0; size_of::<SyscallEvent>()];
-    bytes[..2].copy_from_slice(&KIND_SYSCALL.to_ne_bytes());
-    bytes[5] = u8::from(!path.is_empty());
-    bytes[8..12].copy_from_slice(&257u32.to_ne_bytes());
-    bytes[20..24].copy_from_slice(&u32::try_from(payload.len()).unwrap().to_ne_bytes());
-    bytes.extend(payload);
-    bytes
+    let strings = [(1, CaptureState::Whole, path)];
+    let event = SyscallEvent { nr: 257, ..SyscallEvent::default() };
+    encode(event, if path.is_empty() { &[] } else { &strings })
 }
 
 #[test]

@@ -1,4 +1,9 @@
 //! The command line without privilege: help, mistakes, exit statuses.
+#![expect(
+    clippy::expect_used,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a test fails loudly"
+)]
 
 use std::{
     os::unix::process::CommandExt,

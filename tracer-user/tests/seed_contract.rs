@@ -1,4 +1,5 @@
 //! The public behaviour that this crate took over with the module it grew from; design section 3.
+#![expect(clippy::unwrap_used, clippy::let_underscore_must_use, reason = "a test fails loudly")]
 
 use std::{
     collections::HashMap,
@@ -107,7 +108,9 @@ fn many_threads_push_at_once() {
             thread::Builder::new().spawn(work).unwrap()
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     let stats = buffer.stats();
     Arc::into_inner(buffer).unwrap().shutdown();
     assert_eq!(stats.total_pushed, THREADS * EACH);
@@ -235,7 +238,10 @@ fn a_record_gives_back_what_it_was_made_of() {
     assert_eq!(record.span_kind(), SpanKind::Client);
     assert_eq!((record.start_time_nanos(), record.end_time_nanos()), (100, 350));
     assert_eq!((record.duration_nanos(), record.logical_clock()), (250, 7));
-    assert_eq!((record.status_code(), record.status_message().as_ref()), (StatusCode::Error, "ENOENT"));
+    assert_eq!(
+        (record.status_code(), record.status_message().as_ref()),
+        (StatusCode::Error, "ENOENT")
+    );
     assert_eq!((record.attributes(), record.resource()), (&attributes, &resource));
     assert_eq!((record.process_id(), record.thread_id()), (42, 43));
     assert_eq!(record.trace_id_hex(), "ab".repeat(16));

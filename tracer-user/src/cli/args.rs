@@ -34,6 +34,7 @@ mistake on the command line, 3 with --fail-on-loss when anything was lost, 126 o
 cannot be run or is not found.";
 
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TraceArgs {
     /// Trace running processes, with their threads and descendants

@@ -105,14 +105,22 @@ impl TraceConfig {
             pids: args.pid.iter().map(|pid| parse_pid(pid)).collect::<Result<_, _>>()?,
             launched: None,
             follow: !args.no_follow,
-            cgroups: args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?,
+            cgroups: args
+                .cgroup
+                .iter()
+                .map(|path| cgroup::resolve(path))
+                .collect::<Result<_, _>>()?,
             comms: args.comm.iter().map(|name| parse_comm(name)).collect::<Result<_, _>>()?,
             uids: args.uid.iter().map(|user| parse_user(user)).collect::<Result<_, _>>()?,
             syscalls,
             result: ResultFilter {
                 successful: args.successful,
                 failed: args.failed,
-                errnos: args.errno.iter().map(|name| parse_errno(name)).collect::<Result<_, _>>()?,
+                errnos: args
+                    .errno
+                    .iter()
+                    .map(|name| parse_errno(name))
+                    .collect::<Result<_, _>>()?,
                 min_duration_ns: parse_time("min-duration", args.min_duration.as_deref())?
                     .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             },
@@ -134,7 +142,8 @@ impl TraceConfig {
 }
 
 fn exports(args: &TraceArgs) -> Result<Vec<ExportConfig>, UsageError> {
-    let mut all: Vec<_> = args.export.iter().map(|it| parse_export(it)).collect::<Result<_, _>>()?;
+    let mut all: Vec<_> =
+        args.export.iter().map(|it| parse_export(it)).collect::<Result<_, _>>()?;
     all.extend(args.output.iter().map(|path| ExportConfig {
         kind: ExportKind::Text,
         target: target(Some(path.as_os_str()), Target::Stderr),

@@ -50,7 +50,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints a line on standard error. When that is closed there is nobody to tell.
+/// Prints a line on standard error.
 fn say(message: &str) {
+    #[expect(clippy::let_underscore_must_use, reason = "when it is closed there is nobody to tell")]
     let _ = writeln!(std::io::stderr().lock(), "tracer: {message}");
 }

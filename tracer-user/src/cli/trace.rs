@@ -120,13 +120,11 @@ impl Session {
 
     fn write_ledger_now(&mut self) -> Result<(), Failure> {
         let ledger = self.trace.ledger().map_err(Failure::run_time)?;
-        match &mut self.ledger_file {
-            Some(file) => write_ledger(file, &ledger),
-            None => {
-                say(&ledger.to_json().to_string());
-                Ok(())
-            }
+        if let Some(file) = &mut self.ledger_file {
+            return write_ledger(file, &ledger);
         }
+        say(&ledger.to_json().to_string());
+        Ok(())
     }
 
     /// Closes the books and finds the exit status.
@@ -235,10 +233,7 @@ fn open_file(path: &Path, invoker: Option<Invoker>) -> Result<Output, Failure> {
     Output::create(path, owner).map_err(Failure::run_time)
 }
 
-fn open_ledger(
-    config: &TraceConfig,
-    invoker: Option<Invoker>,
-) -> Result<Option<Output>, Failure> {
+fn open_ledger(config: &TraceConfig, invoker: Option<Invoker>) -> Result<Option<Output>, Failure> {
     let Some(path) = &config.ledger else { return Ok(None) };
     if path == Path::new("-") {
         return Output::stdout().map(Some).map_err(Failure::run_time);
@@ -259,7 +254,11 @@ fn wants_color(choice: ColorChoice, is_terminal: bool) -> bool {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
         ColorChoice::Auto if set("NO_COLOR") => false,
-        ColorChoice::Auto => is_terminal || (set("CLICOLOR_FORCE") && env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0")),
+        ColorChoice::Auto => {
+            is_terminal
+                || (set("CLICOLOR_FORCE")
+                    && env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0"))
+        }
     }
 }
 

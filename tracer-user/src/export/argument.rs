@@ -34,9 +34,7 @@ pub(super) enum Decoded<'a> {
 /// Finds the string of argument `index`, if it was captured and could be read.
 pub(super) fn decode(call: &SyscallSpan, index: usize) -> Decoded<'_> {
     match call.string(index) {
-        Some(string)
-            if matches!(string.state, CaptureState::Whole | CaptureState::Truncated) =>
-        {
+        Some(string) if matches!(string.state, CaptureState::Whole | CaptureState::Truncated) => {
             Decoded::String(string)
         }
         _ => Decoded::Value,
@@ -49,7 +47,7 @@ pub(super) fn push_value(out: &mut Vec<u8>, abi: Abi, kind: ArgKind, raw: u64) {
     const CURRENT_FOLDER: i32 = -100;
     let mut number = itoa::Buffer::new();
     // Registers hold more bits than the kernel looks at for an `int`.
-    let low = raw as u32;
+    let low = u32::try_from(raw & u64::from(u32::MAX)).unwrap_or_default();
     match kind {
         ArgKind::DirFd if low.cast_signed() == CURRENT_FOLDER => out.extend(b"AT_FDCWD"),
         ArgKind::Int | ArgKind::Fd | ArgKind::DirFd | ArgKind::Pid | ArgKind::Signal => {

@@ -75,7 +75,11 @@ fn push_call(out: &mut Vec<u8>, call: &SyscallSpan) {
         out.push(b'}');
     }
     out.extend(b"],\"ret\":");
-    if call.has_result() { push_integer(out, call.ret) } else { out.extend(b"null") }
+    if call.has_result() {
+        push_integer(out, call.ret);
+    } else {
+        out.extend(b"null");
+    }
     out.extend(b",\"error\":");
     match call.error() {
         Some(error) => {
@@ -164,7 +168,7 @@ mod tests {
     fn parse(span: &SpanRecord) -> Value {
         let mut out = Vec::new();
         push(&mut out, span);
-        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(std::str::from_utf8(&out).unwrap().lines().count(), 1);
         serde_json::from_slice(&out).unwrap()
     }
 
@@ -241,8 +245,20 @@ mod tests {
     fn other_spans_carry_their_attributes() {
         let attributes = HashMap::from([("k\"".to_owned(), "v\n".to_owned())]);
         let span = SpanRecord::new(
-            [1; 16], [2; 8], Some([3; 8]), "work".into(), SpanKind::Client, 1, 2, 3,
-            StatusCode::Ok, String::new(), attributes, HashMap::new(), 4, 5,
+            [1; 16],
+            [2; 8],
+            Some([3; 8]),
+            "work".into(),
+            SpanKind::Client,
+            1,
+            2,
+            3,
+            StatusCode::Ok,
+            String::new(),
+            attributes,
+            HashMap::new(),
+            4,
+            5,
         );
         let value = parse(&span);
         assert_eq!(value["attributes"]["k\""], "v\n");

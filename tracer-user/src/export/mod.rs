@@ -16,7 +16,7 @@ pub use text::{TextExporter, TextStyle};
 
 use std::io;
 
-use crate::{ring_buffer::DropReason, span_record::SpanRecord};
+use crate::span_record::SpanRecord;
 
 /// Where spans go.
 ///
@@ -92,15 +92,6 @@ impl ExportError {
             Self::Io { delivered, .. }
             | Self::PipeClosed { delivered }
             | Self::Rejected { delivered, .. } => *delivered,
-        }
-    }
-
-    /// The reason under which the others are counted.
-    pub const fn reason(&self) -> DropReason {
-        match self {
-            Self::Io { .. } => DropReason::Io,
-            Self::PipeClosed { .. } => DropReason::PipeClosed,
-            Self::Rejected { .. } => DropReason::Rejected,
         }
     }
 

@@ -28,11 +28,19 @@ pub enum OutputError {
         source: io::Error,
     },
     /// Followed as root, a link could lead anywhere.
-    #[error("cannot write `{path}`: it is a symbolic link, which tracer does not follow; give the path it leads to")]
+    #[error(
+        "cannot write `{path}`: it is a symbolic link, which tracer does not follow; give the path it leads to"
+    )]
     SymbolicLink {
         /// The path as given.
         path: PathBuf,
     },
+}
+
+impl From<File> for Output {
+    fn from(file: File) -> Self {
+        Self { file }
+    }
 }
 
 impl Output {

@@ -224,7 +224,7 @@ mod tests {
             bytes[at] = value;
             bytes.truncate(bytes.len().saturating_sub(cut));
             if let Ok(types) = KernelTypes::parse(&bytes) {
-                let _ = types.offset("outer", "c");
+                prop_assert!(types.offset("outer", "no such field").is_err());
             }
         }
     }

@@ -78,7 +78,8 @@ struct Mount {
 /// Finds the cgroup at `path`, which is a full path or one below the mount of the v2 hierarchy.
 pub fn resolve(path: &Path) -> Result<Cgroup, CgroupError> {
     let mounts = mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default());
-    let initial = fs::metadata("/proc/self/ns/cgroup").is_ok_and(|ns| ns.ino() == INITIAL_NAMESPACE);
+    let initial =
+        fs::metadata("/proc/self/ns/cgroup").is_ok_and(|ns| ns.ino() == INITIAL_NAMESPACE);
     resolve_in(path, &mounts, initial)
 }
 

@@ -183,7 +183,8 @@ impl Loaded {
             return Ok(None);
         }
         let at = |map| move |source| KernelError::Map { map, source };
-        let marks = self.ebpf.take_map(map::PROCESSES).ok_or(KernelError::Missing(map::PROCESSES))?;
+        let marks =
+            self.ebpf.take_map(map::PROCESSES).ok_or(KernelError::Missing(map::PROCESSES))?;
         let live = self.ebpf.take_map(map::LIVE).ok_or(KernelError::Missing(map::LIVE))?;
         let marks = marks.try_into().map_err(at(map::PROCESSES))?;
         let live = live.try_into().map_err(at(map::LIVE))?;
@@ -191,9 +192,7 @@ impl Loaded {
     }
 
     /// The kernel side's diagnostic log, to be flushed from time to time.
-    pub fn kernel_log(
-        &mut self,
-    ) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+    pub fn kernel_log(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
         aya_log::EbpfLogger::init(&mut self.ebpf).ok()
     }
 
@@ -302,9 +301,7 @@ fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, KernelError> {
 /// inside such a section.
 fn grace_period() -> Result<(), KernelError> {
     // SAFETY: no pointers are passed.
-    let failed = unsafe {
-        libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0)
-    };
+    let failed = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
     if failed == 0 {
         return Ok(());
     }
@@ -320,11 +317,7 @@ fn raise_memlock() {
     }
 }
 
-fn load_object(
-    settings: &Settings,
-    types: &KernelTypes,
-    btf: &Btf,
-) -> Result<Ebpf, KernelError> {
+fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Ebpf, KernelError> {
     let task = |field| types.offset("task_struct", field);
     let (compat_offset, compat_mask) = compat_flag(types);
     let preemptible = KernelVersion::running().is_none_or(|now| now >= PREEMPTIBLE_SINCE);

@@ -45,7 +45,8 @@ impl ProcessScope {
         }
         // A child born before its parent was marked is found by the next look; one born later is
         // marked by the kernel side.
-        while descendants {
+        let mut found = descendants;
+        while found {
             let before = self.first.len();
             for child in children_of(&self.first) {
                 // One that ended since the look needs no mark.
@@ -54,9 +55,7 @@ impl ProcessScope {
                     Err(error) => return Err(error),
                 }
             }
-            if self.first.len() == before {
-                break;
-            }
+            found = self.first.len() > before;
         }
         Ok(())
     }
@@ -121,7 +120,8 @@ fn children_of(parents: &BTreeMap<u32, OwnedFd>) -> BTreeSet<u32> {
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| {
-            let status = fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
+            let status =
+                fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
             let parent = status.ok().and_then(|status| status_field(&status, "PPid:"));
             parent.is_some_and(|parent| parents.contains_key(&parent))
         })
@@ -168,16 +168,16 @@ mod tests {
         child.wait().unwrap();
         assert!(matches!(check_process(child.id()), Err(KernelError::NoSuchProcess(_))));
         let (send, receive) = std::sync::mpsc::sync_channel(1);
-        let (hold, held) = std::sync::mpsc::sync_channel::<()>(1);
+        let (keep, kept) = std::sync::mpsc::sync_channel::<()>(1);
         let thread = std::thread::Builder::new().name("other".into()).spawn(move || {
             // SAFETY: has no preconditions.
             send.send(unsafe { libc::gettid() }.cast_unsigned()).unwrap();
-            held.recv().unwrap_err();
+            kept.recv().unwrap_err();
         });
         let tid = receive.recv().unwrap();
         let error = check_process(tid).unwrap_err();
         assert!(matches!(error, KernelError::IsThread { tgid, .. } if tgid == std::process::id()));
-        drop(hold);
+        drop(keep);
         thread.unwrap().join().unwrap();
     }
 }

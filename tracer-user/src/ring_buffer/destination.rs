@@ -214,7 +214,7 @@ fn deliver(
         Ok(Err(error)) => {
             let arrived = error.delivered().min(batch.len());
             delivery.count_delivered(arrived);
-            delivery.count_dropped(error.reason(), batch.len() - arrived);
+            delivery.count_dropped(reason(&error), batch.len() - arrived);
             let ended = matches!(error, ExportError::PipeClosed { .. });
             if !ended {
                 delivery.note(&error.to_string());
@@ -226,5 +226,14 @@ fn deliver(
             delivery.note("the exporter has panicked; it gets no more spans");
             Some(DropReason::Panicked)
         }
+    }
+}
+
+/// The reason under which the spans of a failed export are counted.
+const fn reason(error: &ExportError) -> DropReason {
+    match error {
+        ExportError::Io { .. } => DropReason::Io,
+        ExportError::PipeClosed { .. } => DropReason::PipeClosed,
+        ExportError::Rejected { .. } => DropReason::Rejected,
     }
 }

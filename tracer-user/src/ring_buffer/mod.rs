@@ -93,7 +93,11 @@ impl BufferStats {
     /// The share of attempts that were dropped, 0.0..=1.0; 0.0 when there was none.
     #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 52 bits")]
     pub fn drop_rate(&self) -> f64 {
-        if self.total_pushed == 0 { 0.0 } else { self.total_dropped as f64 / self.total_pushed as f64 }
+        if self.total_pushed == 0 {
+            0.0
+        } else {
+            self.total_dropped as f64 / self.total_pushed as f64
+        }
     }
 
     /// How full the buffer is, 0.0..=1.0.

@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{Arc, atomic::{Ordering, fence}},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };

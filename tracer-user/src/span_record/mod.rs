@@ -300,7 +300,9 @@ fn hex(bytes: &[u8]) -> String {
 /// Appends bytes as lower-case hexadecimal digits.
 pub(crate) fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend(bytes.iter().flat_map(|byte| {
-        [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]
-    }));
+    out.extend(
+        bytes
+            .iter()
+            .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 0xf)]]),
+    );
 }

@@ -145,7 +145,7 @@ pub(crate) mod tests {
         assert_eq!(call(999, 0).name(), "syscall_999");
         assert_eq!(call(999, 0).arg_count(), 6);
         assert_eq!(call(u32::MAX, 0).name(), "syscall_0xffffffff");
-        let x32 = SyscallSpan { abi: Abi::X32, ..call(X32_SYSCALL_BIT | 39, 0) };
+        let x32 = SyscallSpan { abi: Abi::X32, ..call(X32_SYSCALL_BIT + 39, 0) };
         assert_eq!(x32.name(), "getpid");
     }
 

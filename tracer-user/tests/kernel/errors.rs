@@ -8,7 +8,11 @@ use crate::support::{TRACER, Workload, cgroup_mount, stderr, tracer};
 fn a_process_that_does_not_exist() {
     let output = tracer(&["-p", "4194303"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).starts_with("tracer: no process with id 4194303"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("tracer: no process with id 4194303"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -59,8 +59,7 @@ fn only_long_calls() {
         ..TraceOptions::default()
     };
     let (spans, _) = trace_workload(&["nap", "30"], options);
-    let naps: Vec<_> =
-        spans.iter().filter(|span| span.span_name().contains("nanosleep")).collect();
+    let naps: Vec<_> = spans.iter().filter(|span| span.span_name().contains("nanosleep")).collect();
     assert_eq!(naps.len(), 1);
     assert!(spans.iter().all(|span| span.duration_nanos() >= LIMIT));
 }

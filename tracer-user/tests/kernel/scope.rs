@@ -1,6 +1,8 @@
 //! Who is traced.
 
-use tracer_user::{kernel::cgroup, pipeline::TraceOptions};
+use std::collections::HashSet;
+
+use tracer_user::{kernel::cgroup, pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::support::{
     Group, Session, WORKLOAD, Workload, cgroup_mount, count, syscalls, trace_workload,
@@ -15,9 +17,9 @@ fn a_process_is_traced_with_threads_and_descendants() {
     let (spans, _) = trace_workload(&["family", "100"], only_getppid());
     // The thread, the child, the orphaned grandchild, and the process itself.
     assert_eq!(spans.len(), 400);
-    let processes: std::collections::HashSet<_> = spans.iter().map(|it| it.process_id()).collect();
+    let processes: HashSet<_> = spans.iter().map(SpanRecord::process_id).collect();
     assert_eq!(processes.len(), 3);
-    let threads: std::collections::HashSet<_> = spans.iter().map(|it| it.thread_id()).collect();
+    let threads: HashSet<_> = spans.iter().map(SpanRecord::thread_id).collect();
     assert_eq!(threads.len(), 4);
     let of_thread = spans.iter().filter(|it| it.syscall().unwrap().comm() == b"family-thread");
     assert_eq!(of_thread.count(), 100);
@@ -85,7 +87,9 @@ fn a_cgroup_is_traced_with_its_descendants_and_not_its_namesake() {
     assert_eq!(cgroup::resolve(below_mount).unwrap(), cgroups[0]);
     let session = Session::start(&TraceOptions { cgroups, ..only_getppid() });
     let mut pids = Vec::new();
-    for (group, calls) in [(&t1, "10"), (&nested, "20"), (&deep, "30"), (&namesake, "40"), (&top, "50")] {
+    for (group, calls) in
+        [(&t1, "10"), (&nested, "20"), (&deep, "30"), (&namesake, "40"), (&top, "50")]
+    {
         let workload = Workload::new(&["calls", calls]);
         group.add(workload.pid());
         pids.push(workload.pid());

@@ -1,6 +1,12 @@
 //! A program with known syscalls, for the kernel tests to trace.
 //!
 //! Waits for a line on standard input, then does what its arguments say and ends.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a test program: it makes raw system calls, and fails loudly"
+)]
 
 use std::{
     env,

@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -29,10 +29,10 @@ pub mod map {
     pub const RING: &str = "RING";
     /// Per-CPU counters, see [`crate::counter`].
     pub const COUNTERS: &str = "COUNTERS";
-    /// One byte per process id, see [`crate::scope`].
+    /// One bit per process id, see [`crate::scope`].
     pub const PROCESSES: &str = "PROCESSES";
-    /// The number of live processes that [`PROCESSES`] holds.
-    pub const LIVE: &str = "LIVE";
+    /// Words that change while running, see [`crate::scope::control`].
+    pub const CONTROL: &str = "CONTROL";
     /// One [`crate::plan::Plan`] per ABI and syscall number.
     pub const PLANS: &str = "PLANS";
     /// Ids of the cgroups in scope.
@@ -59,6 +59,8 @@ pub mod global {
     pub const MIN_DURATION_NS: &str = "MIN_DURATION_NS";
     /// `u32`: 1 where tracepoint programs can be preempted, so that counters need atomic adds.
     pub const ATOMIC_COUNTERS: &str = "ATOMIC_COUNTERS";
+    /// `u32`: 1 where the kernel leaves bytes behind the zero that ends a command name.
+    pub const UNPADDED_COMM: &str = "UNPADDED_COMM";
     /// `u32`: offset in bytes of the word of `task_struct` that tells a 32-bit call.
     pub const COMPAT_OFFSET: &str = "COMPAT_OFFSET";
     /// `u32`: the bit in that word; 0 when it could not be found.

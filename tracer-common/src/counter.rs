@@ -41,7 +41,9 @@ counters! {
     ChildReturn = "child_return",
     /// Exits in scope whose enter was not seen: running at attach, or denied by seccomp.
     ExitOnly = "exit_only",
-    /// Paired calls that a filter on result, error or duration rejected.
+    /// Exits in scope whose entry may have been out of scope: they are not recorded.
+    ExitUnknown = "exit_unknown",
+    /// Calls that a filter on result, error or duration rejected.
     FilteredResult = "filtered_result",
     /// Records written to the ring.
     Submitted = "submitted",

@@ -36,7 +36,8 @@ pub struct SyscallEvent {
     pub payload_len: u32,
     /// Boot clock at entry, in nanoseconds (`CLOCK_BOOTTIME`); for [`Record::ExitOnly`] at exit.
     pub start_ns: u64,
-    /// Time between entry and exit, in nanoseconds.
+    /// Time between entry and exit, in nanoseconds; for a call without an exit, time until the
+    /// record was made.
     pub duration_ns: u64,
     /// The result as the kernel returns it: -4095..=-1 is an error number.
     pub ret: i64,
@@ -173,7 +174,7 @@ pub const MAX_STRING: usize = 4096;
 
 /// Bytes for captured strings in the storage that is tried first; with the event and the kernel's
 /// own header (72 bytes) it fits an allocation of 1 KiB.
-pub const SMALL_PAYLOAD: usize = 792;
+pub const SMALL_PAYLOAD: usize = 800;
 
 /// Longest string that the small storage takes, the terminating zero included.
 pub const SMALL_STRING: usize = 256;

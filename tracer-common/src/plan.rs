@@ -22,6 +22,7 @@ impl Plan {
     const NO_RETURN: u64 = 1 << 1;
     const FORKS: u64 = 1 << 2;
     const EXECS: u64 = 1 << 3;
+    const NO_RESULT: u64 = 1 << 4;
     const STRINGS_SHIFT: u32 = 8;
     const STRING_BITS: u32 = 4;
     const STRING_SET: u64 = 8;
@@ -45,6 +46,11 @@ impl Plan {
     #[must_use]
     pub const fn execs(self) -> Self {
         Self(self.0 | Self::EXECS)
+    }
+    /// What the call seems to return is no result of it.
+    #[must_use]
+    pub const fn no_result(self) -> Self {
+        Self(self.0 | Self::NO_RESULT)
     }
     /// The string in `slot` (below [`MAX_STRINGS`]) is argument `arg` (0..=5).
     #[must_use]
@@ -72,6 +78,11 @@ impl Plan {
     #[inline(always)]
     pub const fn is_exec(self) -> bool {
         self.0 & Self::EXECS != 0
+    }
+    /// Whether what the call seems to return is no result of it.
+    #[inline(always)]
+    pub const fn has_no_result(self) -> bool {
+        self.0 & Self::NO_RESULT != 0
     }
     /// Whether any argument is a string.
     #[inline(always)]

@@ -8,20 +8,36 @@ pub const BY_CGROUP: u32 = 1 << 1;
 pub const BY_COMM: u32 = 1 << 2;
 /// Only tasks of a user of the `UIDS` map.
 pub const BY_UID: u32 = 1 << 3;
-/// A new process takes its parent's mark in `PROCESSES`.
+/// A new process is marked when its parent is, in `PROCESSES`.
 pub const FOLLOW: u32 = 1 << 4;
-
-/// Mark of a process that is not in scope.
-pub const PROCESS_OUT: u8 = 0;
-/// Mark of a process that is in scope.
-pub const PROCESS_IN: u8 = 1;
-/// Mark of a command about to be started: of its calls only `execve` is in scope, and the mark
-/// becomes [`PROCESS_IN`] when that has replaced the program.
-pub const PROCESS_LAUNCHING: u8 = 2;
 
 /// Process ids are below this on any 64-bit kernel: `PID_MAX_LIMIT`,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/threads.h#L34>.
 pub const PROCESS_LIMIT: u32 = 4 * 1024 * 1024;
+
+/// Words of the `PROCESSES` map: one bit per process id.
+pub const PROCESS_WORDS: u32 = PROCESS_LIMIT / 64;
+
+/// The word and the bit of a process id in the `PROCESSES` map.
+#[inline(always)]
+pub const fn process_bit(tgid: u32) -> (u32, u64) {
+    (tgid / 64, 1 << (tgid % 64))
+}
+
+/// Places in the `CONTROL` map.
+pub mod control {
+    /// Change of the number of marked processes since the start, by the kernel side: a signed
+    /// number. The user side counts those that it marks itself.
+    pub const LIVE: u32 = 0;
+    /// 1 from when all programs are attached until the first is detached: an exit without an entry
+    /// tells something only in between.
+    pub const ARMED: u32 = 1;
+    /// Process id of a command about to be started, or 0: of its calls only `execve` is in scope,
+    /// and the process is marked when that has replaced the program.
+    pub const LAUNCHING: u32 = 2;
+    /// How many there are.
+    pub const COUNT: u32 = 3;
+}
 
 /// Cgroup levels that can be told apart; the root of the hierarchy is level 0.
 pub const CGROUP_LEVEL_LIMIT: u32 = 32;

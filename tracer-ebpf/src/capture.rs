@@ -1,7 +1,9 @@
 //! Strings of a call: read into the task's storage at entry, again at exit where the page was not
 //! resident, and never after a successful exec, when the old memory is gone.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_probe_read_user_str};
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str,
+};
 use tracer_common::{
     counter::Counter,
     event::{
@@ -66,10 +68,12 @@ pub(crate) fn at_enter(stats: Stats, task: Task, state: &mut InFlight, plan: Pla
     cursor.store(&mut state.event);
 }
 
-/// Reads again, at exit, the strings whose pages were not resident at entry.
+/// Reads again, at exit, the strings whose pages were not resident at entry; those stand behind
+/// the others then.
 #[inline(always)]
 pub(crate) fn at_exit(stats: Stats, task: Task, state: &mut InFlight, plan: Plan) {
     let mut cursor = Cursor::load(&state.event);
+    let mut outcome = Outcome::TooLong;
     if state.captured == IN_SMALL {
         let small = SMALL.get(task.0);
         if small.is_null() {
@@ -77,34 +81,35 @@ pub(crate) fn at_exit(stats: Stats, task: Task, state: &mut InFlight, plan: Plan
         }
         // SAFETY: a non-null storage value is valid while its task runs this program.
         let small = unsafe { &mut *small };
-        match fill_small(&mut small.payload, &state.event.args, plan, &mut cursor, true) {
-            Outcome::Faulted => stats.bump(Counter::StringFault),
-            Outcome::Done => {}
-            Outcome::TooLong => {
-                let large = LARGE.get_or_create(task.0);
-                if large.is_null() {
-                    stats.bump(Counter::StringNotRead);
-                } else {
-                    // SAFETY: as above.
-                    let large = unsafe { &mut *large };
-                    cursor = Cursor { faulted: cursor.faulted, ..Cursor::default() };
-                    fill_large(&mut large.payload, &state.event.args, plan, &mut cursor, true);
-                    state.captured = IN_LARGE;
-                }
+        outcome = fill_small(&mut small.payload, &state.event.args, plan, &mut cursor, true);
+        if outcome == Outcome::TooLong {
+            let large = LARGE.get_or_create(task.0);
+            if large.is_null() {
+                stats.bump(Counter::StringNotRead);
+                cursor.store(&mut state.event);
+                return;
             }
+            // SAFETY: as above.
+            let large = unsafe { &mut *large };
+            let from = small.payload.as_ptr().cast();
+            // SAFETY: both have at least SMALL_PAYLOAD bytes. Map values can always be read.
+            let _ = unsafe {
+                bpf_probe_read_kernel(large.payload.as_mut_ptr().cast(), SMALL_PAYLOAD as u32, from)
+            };
+            state.captured = IN_LARGE;
         }
-    } else {
+    }
+    if outcome == Outcome::TooLong {
         let large = LARGE.get(task.0);
         if large.is_null() {
             return;
         }
         // SAFETY: as above.
         let large = unsafe { &mut *large };
-        if fill_large(&mut large.payload, &state.event.args, plan, &mut cursor, true)
-            == Outcome::Faulted
-        {
-            stats.bump(Counter::StringFault);
-        }
+        outcome = fill_large(&mut large.payload, &state.event.args, plan, &mut cursor, true);
+    }
+    if outcome == Outcome::Faulted {
+        stats.bump(Counter::StringFault);
     }
     cursor.store(&mut state.event);
 }
@@ -173,8 +178,12 @@ fn fill_large(
     retry: bool,
 ) -> Outcome {
     const MEDIUM: usize = 3072;
+    let again = cursor.faulted;
     for slot in 0..MAX_STRINGS as u32 {
         let Some(arg) = plan.string_arg(slot) else { break };
+        if retry && again & (1 << slot) == 0 {
+            continue;
+        }
         let offset = cursor.offset;
         if offset <= LARGE_PAYLOAD - HEADER - MAX_STRING {
             read::<LARGE_PAYLOAD, MAX_STRING>(payload, args, arg, slot, cursor, retry);
@@ -202,7 +211,8 @@ fn read<const PAYLOAD: usize, const MAX: usize>(
     let Some(pointer) = args.get(arg as usize).copied().filter(|pointer| *pointer != 0) else {
         return Outcome::Done;
     };
-    // SAFETY: the caller has checked that header and string fit behind the offset.
+    let offset = bounded(offset, PAYLOAD - HEADER - MAX);
+    // SAFETY: header and string fit behind the offset.
     let header = unsafe { payload.as_mut_ptr().add(offset) };
     // SAFETY: as above.
     let text = unsafe { header.add(HEADER) };
@@ -212,11 +222,11 @@ fn read<const PAYLOAD: usize, const MAX: usize>(
         cursor.faulted |= 1 << slot;
         (CaptureState::Fault, 0)
     } else {
-        cursor.faulted &= !(1 << slot);
         let full = got == MAX as i64 && !ends_at(pointer + MAX as u64 - 1);
         if full && MAX == SMALL_STRING && PAYLOAD == SMALL_PAYLOAD {
             return Outcome::TooLong;
         }
+        cursor.faulted &= !(1 << slot);
         let state = if full { CaptureState::Truncated } else { CaptureState::Whole };
         (state, (got - 1) as u32)
     };
@@ -232,6 +242,25 @@ fn read<const PAYLOAD: usize, const MAX: usize>(
     cursor.offset = offset + HEADER + ((len as usize + 7) & !7);
     cursor.captures += 1;
     Outcome::Done
+}
+
+/// `value`, which is at most `max`. The compiler knows that from an earlier test and may keep a
+/// copy from before it on the stack, where older verifiers do not see what the test has proved;
+/// this they see.
+#[inline(always)]
+fn bounded(value: usize, max: usize) -> usize {
+    let mut bounded = value;
+    // SAFETY: changes the one register it is given.
+    unsafe {
+        core::arch::asm!(
+            "if {bounded} <= {max} goto +1",
+            "{bounded} = {max}",
+            bounded = inout(reg) bounded,
+            max = in(reg) max,
+            options(pure, nomem, nostack),
+        );
+    }
+    bounded
 }
 
 /// Whether the byte there is the end of a string: tells a string that just fits from a cut one.

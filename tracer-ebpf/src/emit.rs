@@ -1,15 +1,19 @@
 //! Records to the ring: the only place that touches it.
 
-use aya_ebpf::{bindings::BPF_RB_NO_WAKEUP, helpers::generated::bpf_ringbuf_output};
+use aya_ebpf::{
+    bindings::BPF_RB_NO_WAKEUP,
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_ringbuf_output},
+};
 use tracer_common::{
     counter::Counter,
-    event::{LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
+    event::{LARGE_PAYLOAD, Reason, Record, SMALL_PAYLOAD, SyscallEvent},
 };
 
 use crate::{
     capture::{IN_LARGE, IN_SMALL},
+    filter,
     maps::{InFlight, LARGE, RING, SMALL},
-    stats::Stats,
+    stats::{Stats, swap},
     task::Task,
 };
 
@@ -61,6 +65,40 @@ pub(crate) fn call(stats: Stats, task: Task, state: &mut InFlight) {
         _ => {}
     }
     bare(stats, &mut state.event);
+}
+
+/// Writes the record of a call that has no exit, if one is running; counts it under `counter`.
+#[inline(always)]
+pub(crate) fn open_end(
+    stats: Stats,
+    task: Task,
+    state: &mut InFlight,
+    counter: Counter,
+    reason: Reason,
+) {
+    // SAFETY: aligned and valid.
+    if state.active == 0 || unsafe { swap(&raw mut state.active, 0) } == 0 {
+        return;
+    }
+    stats.bump(counter);
+    state.event.record = Record::EnterOnly as u8;
+    state.event.reason = reason as u8;
+    // SAFETY: has no preconditions.
+    state.event.duration_ns = unsafe { bpf_ktime_get_boot_ns() } - state.event.start_ns;
+    if filter::passes_without_result(state.event.duration_ns) {
+        call(stats, task, state);
+    } else {
+        drop_call(stats, task, state);
+    }
+}
+
+/// Counts a call that a filter on the result has rejected.
+#[inline(always)]
+pub(crate) fn drop_call(stats: Stats, task: Task, state: &InFlight) {
+    stats.bump(Counter::FilteredResult);
+    if state.captured == IN_LARGE {
+        LARGE.delete(task.0);
+    }
 }
 
 /// The reader polls, so no record pays for a wake-up.

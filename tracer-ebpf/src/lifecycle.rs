@@ -4,15 +4,15 @@ use aya_ebpf::{bindings::task_struct, macros::btf_tracepoint, programs::BtfTrace
 use aya_log_ebpf::debug;
 use tracer_common::{
     counter::Counter,
-    event::{Reason, Record},
-    scope::{BY_PROCESS, FOLLOW, PROCESS_IN, PROCESS_LAUNCHING, PROCESS_OUT},
+    event::Reason,
+    scope::{BY_PROCESS, FOLLOW, control, process_bit},
 };
 
 use crate::{
     emit,
-    maps::{IN_FLIGHT, LIVE, PROCESSES, SCOPE},
+    maps::{CONTROL, IN_FLIGHT, PROCESSES, SCOPE},
     scope,
-    stats::{Stats, atomic_add},
+    stats::{Stats, atomic_add, clear_bits, set_bits},
     task::Task,
 };
 
@@ -26,11 +26,13 @@ fn process_fork(ctx: BtfTracePointContext) -> i32 {
     let parent = Task(ctx.arg::<*mut task_struct>(0));
     let child = Task(ctx.arg::<*mut task_struct>(1));
     let is_thread = child.tgid() != child.tid();
-    if is_thread || scope::mark(parent.tgid()) != PROCESS_IN {
+    if is_thread || !scope::is_marked(parent.tgid()) {
         return 0;
     }
-    set_mark(child.tgid(), PROCESS_IN);
-    add_live(1);
+    // The user side may have found and marked the child already.
+    if mark(child.tgid()) {
+        add_live(1);
+    }
     debug!(&ctx, "process {} forked {}", parent.tgid(), child.tgid());
     0
 }
@@ -39,8 +41,9 @@ fn process_fork(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sched_process_exec")]
 fn process_exec(ctx: BtfTracePointContext) -> i32 {
     let task = Task(ctx.arg::<*mut task_struct>(0));
-    if SCOPE.load() & BY_PROCESS != 0 && scope::mark(task.tgid()) == PROCESS_LAUNCHING {
-        set_mark(task.tgid(), PROCESS_IN);
+    if SCOPE.load() & BY_PROCESS != 0 && scope::is_launching(task.tgid()) {
+        mark(task.tgid());
+        end_launch();
         debug!(&ctx, "process {} launched", task.tgid());
     }
     let state = IN_FLIGHT.get(task.0);
@@ -60,36 +63,61 @@ fn process_exit(ctx: BtfTracePointContext) -> i32 {
     if !state.is_null() {
         // SAFETY: a non-null storage value is valid while its task runs this program.
         let state = unsafe { &mut *state };
-        if state.active != 0 {
-            state.active = 0;
-            stats.bump(Counter::TaskDied);
-            state.event.record = Record::EnterOnly as u8;
-            state.event.reason = Reason::TaskDied as u8;
-            emit::call(stats, task, state);
+        // A call whose exit is no longer looked for, because tracing stops, did not die.
+        if is_armed() {
+            emit::open_end(stats, task, state, Counter::TaskDied, Reason::TaskDied);
+        } else {
+            emit::open_end(stats, task, state, Counter::InFlight, Reason::Unfinished);
         }
     }
     if SCOPE.load() & BY_PROCESS != 0 && task.live_threads() == 0 {
         let tgid = task.tgid();
-        if scope::mark(tgid) != PROCESS_OUT {
-            set_mark(tgid, PROCESS_OUT);
+        // Of two threads that are both the last, one takes the mark off.
+        if scope::is_marked(tgid) && unmark(tgid) {
             add_live(-1);
             debug!(&ctx, "process {} ended", tgid);
+        } else if scope::is_launching(tgid) {
+            end_launch();
+            add_live(-1);
         }
     }
     0
 }
 
+/// Whether all programs are attached.
 #[inline(always)]
-fn set_mark(tgid: u32, mark: u8) {
-    if let Some(slot) = PROCESSES.get_ptr_mut(tgid) {
-        // SAFETY: one byte of a map value.
-        unsafe { slot.write_volatile(mark) };
+pub(crate) fn is_armed() -> bool {
+    CONTROL.get(control::ARMED).is_some_and(|armed| *armed != 0)
+}
+
+/// Marks a process; says whether it was not marked before.
+#[inline(always)]
+fn mark(tgid: u32) -> bool {
+    let (word, bit) = process_bit(tgid);
+    // SAFETY: aligned and valid.
+    PROCESSES.get_ptr_mut(word).is_some_and(|word| unsafe { set_bits(word, bit) } & bit == 0)
+}
+
+/// Takes the mark of a process off; says whether it was marked before.
+#[inline(always)]
+fn unmark(tgid: u32) -> bool {
+    let (word, bit) = process_bit(tgid);
+    // SAFETY: aligned and valid.
+    PROCESSES.get_ptr_mut(word).is_some_and(|word| unsafe { clear_bits(word, bit) } & bit != 0)
+}
+
+/// There is one launch in a trace, and its own process ends it.
+#[inline(always)]
+fn end_launch() {
+    if let Some(launching) = CONTROL.get_ptr_mut(control::LAUNCHING) {
+        // SAFETY: aligned and valid.
+        unsafe { launching.write_volatile(0) };
     }
 }
 
 #[inline(always)]
 fn add_live(change: i64) {
-    if let Some(live) = LIVE.get_ptr_mut(0) {
+    if let Some(live) = CONTROL.get_ptr_mut(control::LIVE) {
         // SAFETY: aligned and valid; all writers use atomic adds.
         unsafe { atomic_add(live, change as u64) };
     }

@@ -1,5 +1,5 @@
 //! The kernel programs of tracer. Modules in reading order; each may use only those above it:
-//! maps and globals, counters, what is known of a task, who is in scope, strings, the ring, programs.
+//! maps and globals, counters, what is known of a task, filters, strings, the ring, programs.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -10,9 +10,11 @@ mod stats;
 mod arch;
 mod task;
 
+mod filter;
+mod scope;
+
 mod capture;
 mod emit;
-mod scope;
 
 mod lifecycle;
 mod syscall;

@@ -3,7 +3,9 @@
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE, task_struct},
+    bindings::{
+        BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_TASK_STORAGE, task_struct,
+    },
     helpers::generated::{bpf_task_storage_delete, bpf_task_storage_get},
     macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, RingBuf},
@@ -13,7 +15,7 @@ use tracer_common::{
     counter::Counters,
     event::{COMM_LEN, LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
     plan::PLANS as PLAN_COUNT,
-    scope::PROCESS_LIMIT,
+    scope::{PROCESS_WORDS, control::COUNT as CONTROLS},
 };
 
 /// Per-task storage: keyed by the task itself, so it survives a change of thread id by exec, is
@@ -76,7 +78,8 @@ impl<T> TaskStorage<T> {
 pub(crate) struct InFlight {
     /// The record to be; without its strings.
     pub(crate) event: SyscallEvent,
-    /// 1 while a call is running.
+    /// 1 while a call is running. Taken with [`crate::stats::swap`]: when tracing stops, the task's
+    /// own exit and the iterator can meet.
     pub(crate) active: u32,
     /// Where the call's strings are: 0 nowhere, 1 in [`SMALL`], 2 in [`LARGE`].
     pub(crate) captured: u32,
@@ -96,15 +99,15 @@ pub(crate) static SMALL: TaskStorage<Captured<SMALL_PAYLOAD>> = TaskStorage::new
 #[btf_map]
 pub(crate) static LARGE: TaskStorage<Captured<LARGE_PAYLOAD>> = TaskStorage::new();
 
-// The user side sets the sizes of RING, and of PROCESSES when processes are in scope.
+// The user side sets the size of RING, and that of PROCESSES to 1 when it is not used.
 #[map]
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 #[map]
-pub(crate) static PROCESSES: Array<u8> = Array::with_max_entries(PROCESS_LIMIT, 0);
+pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_WORDS, BPF_F_MMAPABLE);
 #[map]
-pub(crate) static LIVE: Array<u64> = Array::with_max_entries(1, 0);
+pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(CONTROLS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static PLANS: Array<u64> = Array::with_max_entries(PLAN_COUNT, 0);
 #[map]
@@ -134,6 +137,7 @@ globals! {
     RESULT_FILTER: u32 = 0;
     MIN_DURATION_NS: u64 = 0;
     ATOMIC_COUNTERS: u32 = 1;
+    UNPADDED_COMM: u32 = 1;
     COMPAT_OFFSET: u32 = 0;
     COMPAT_MASK: u32 = 0;
     TASK_PID: u32 = 0;

@@ -2,11 +2,11 @@
 
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, generated::bpf_get_current_ancestor_cgroup_id};
 use tracer_common::scope::{
-    BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, CGROUP_LEVEL_LIMIT, PROCESS_IN, PROCESS_OUT,
+    BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, CGROUP_LEVEL_LIMIT, control, process_bit,
 };
 
 use crate::{
-    maps::{CGROUP_LEVELS, CGROUPS, COMMS, PROCESSES, SCOPE, SELF_TGID, UIDS},
+    maps::{CGROUP_LEVELS, CGROUPS, COMMS, CONTROL, PROCESSES, SCOPE, SELF_TGID, UIDS},
     task::Task,
 };
 
@@ -17,20 +17,27 @@ pub(crate) fn process(tgid: u32, execs: bool) -> bool {
     if tgid == SELF_TGID.load() {
         return false;
     }
-    if SCOPE.load() & BY_PROCESS == 0 {
-        return true;
-    }
-    match mark(tgid) {
-        PROCESS_OUT => false,
-        PROCESS_IN => true,
-        _ => execs,
-    }
+    SCOPE.load() & BY_PROCESS == 0 || is_marked(tgid) || (execs && is_launching(tgid))
 }
 
-/// The mark of a process in the `PROCESSES` map.
+/// Whether the process is in the `PROCESSES` map.
 #[inline(always)]
-pub(crate) fn mark(tgid: u32) -> u8 {
-    PROCESSES.get(tgid).map_or(PROCESS_OUT, |mark| *mark)
+pub(crate) fn is_marked(tgid: u32) -> bool {
+    let (word, bit) = process_bit(tgid);
+    PROCESSES.get(word).is_some_and(|marks| *marks & bit != 0)
+}
+
+/// Whether the process is about to become a command that is traced.
+#[inline(always)]
+pub(crate) fn is_launching(tgid: u32) -> bool {
+    CONTROL.get(control::LAUNCHING).is_some_and(|pid| *pid == u64::from(tgid))
+}
+
+/// Whether a task can come into scope between entry and exit of a call; then an exit without an
+/// entry tells nothing.
+#[inline(always)]
+pub(crate) fn can_change() -> bool {
+    SCOPE.load() & (BY_CGROUP | BY_COMM | BY_UID) != 0
 }
 
 /// Whether the task is in all other kinds of scope.

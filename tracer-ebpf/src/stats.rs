@@ -39,7 +39,6 @@ impl Stats {
 #[inline(always)]
 pub(crate) unsafe fn atomic_add(value: *mut u64, change: u64) {
     // SAFETY: by the caller's word.
-    #[cfg(target_arch = "bpf")]
     unsafe {
         core::arch::asm!(
             "lock *(u64 *)({value} + 0) += {change}",
@@ -48,7 +47,61 @@ pub(crate) unsafe fn atomic_add(value: *mut u64, change: u64) {
             options(nostack),
         );
     }
-    // Only for checking this crate on another target; it is never run there.
-    #[cfg(not(target_arch = "bpf"))]
-    let _ = (value, change);
+}
+
+/// `BPF_XCHG`: stores `new` and returns what was there.
+///
+/// # Safety
+/// `value` must be aligned and valid.
+#[inline(always)]
+pub(crate) unsafe fn swap(value: *mut u32, new: u32) -> u32 {
+    let mut old = new;
+    // SAFETY: by the caller's word.
+    unsafe {
+        core::arch::asm!(
+            "{old} = xchg32_32({value} + 0, {old})",
+            value = in(reg) value,
+            old = inout(wreg) old,
+            options(nostack),
+        );
+    }
+    old
+}
+
+/// `BPF_FETCH | BPF_OR`: sets bits and returns what was there.
+///
+/// # Safety
+/// `value` must be aligned and valid.
+#[inline(always)]
+pub(crate) unsafe fn set_bits(value: *mut u64, bits: u64) -> u64 {
+    let mut old = bits;
+    // SAFETY: by the caller's word.
+    unsafe {
+        core::arch::asm!(
+            "{old} = atomic_fetch_or((u64 *)({value} + 0), {old})",
+            value = in(reg) value,
+            old = inout(reg) old,
+            options(nostack),
+        );
+    }
+    old
+}
+
+/// `BPF_FETCH | BPF_AND`: clears bits and returns what was there.
+///
+/// # Safety
+/// `value` must be aligned and valid.
+#[inline(always)]
+pub(crate) unsafe fn clear_bits(value: *mut u64, bits: u64) -> u64 {
+    let mut old = !bits;
+    // SAFETY: by the caller's word.
+    unsafe {
+        core::arch::asm!(
+            "{old} = atomic_fetch_and((u64 *)({value} + 0), {old})",
+            value = in(reg) value,
+            old = inout(reg) old,
+            options(nostack),
+        );
+    }
+    old
 }

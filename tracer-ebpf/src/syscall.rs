@@ -9,12 +9,12 @@ use aya_ebpf::{
 use tracer_common::{
     counter::Counter,
     event::{Abi, KIND_SYSCALL, Reason, Record, SyscallEvent},
-    plan::{OTHER, PER_ABI, Plan, result},
+    plan::{OTHER, PER_ABI, Plan},
 };
 
 use crate::{
-    arch, capture, emit,
-    maps::{ERRNOS, IN_FLIGHT, InFlight, MIN_DURATION_NS, PLANS, RESULT_FILTER},
+    arch, capture, emit, filter, lifecycle,
+    maps::{IN_FLIGHT, InFlight, PLANS},
     scope,
     stats::Stats,
     task::Task,
@@ -40,7 +40,11 @@ fn sys_enter(ctx: BtfTracePointContext) -> i32 {
         let mut event = event(task, abi, nr, arch::args(regs, abi));
         event.record = Record::EnterOnly as u8;
         event.reason = Reason::NoReturn as u8;
-        emit::bare(stats, &mut event);
+        if filter::passes_without_result(0) {
+            emit::bare(stats, &mut event);
+        } else {
+            stats.bump(Counter::FilteredResult);
+        }
         return 0;
     }
     let state = IN_FLIGHT.get_or_create(task.0);
@@ -51,12 +55,7 @@ fn sys_enter(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: a non-null storage value is valid while its task runs this program, and no other
     // task writes it.
     let state = unsafe { &mut *state };
-    if state.active != 0 {
-        stats.bump(Counter::Superseded);
-        state.event.record = Record::EnterOnly as u8;
-        state.event.reason = Reason::Superseded as u8;
-        emit::call(stats, task, state);
-    }
+    emit::open_end(stats, task, state, Counter::Superseded, Reason::Superseded);
     stats.bump(Counter::Stored);
     state.event = event(task, abi, nr, arch::args(regs, abi));
     state.captured = capture::NOWHERE;
@@ -89,9 +88,12 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: has no preconditions.
     state.event.duration_ns = unsafe { bpf_ktime_get_boot_ns() } - state.event.start_ns;
     state.event.ret = ret;
-    if !passes(ret, state.event.duration_ns) {
-        stats.bump(Counter::FilteredResult);
-        return 0;
+    if filter::is_on() {
+        let plan = plan(abi_of(&state.event), state.event.nr);
+        if !filter::passes(plan, ret, state.event.duration_ns) {
+            emit::drop_call(stats, task, state);
+            return 0;
+        }
     }
     if state.captured == capture::NOWHERE {
         emit::bare(stats, &mut state.event);
@@ -116,7 +118,7 @@ fn finish_strings(stats: Stats, task: Task, state: &mut InFlight) {
     }
 }
 
-/// An exit whose entry was not seen. Paired by task, never by number: at exit that can differ.
+/// An exit whose entry was not seen: the call was running at attach, or seccomp denied it.
 #[inline(always)]
 fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) -> i32 {
     let nr = arch::exit_nr(regs);
@@ -129,8 +131,16 @@ fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) -> i32 {
         stats.bump(Counter::ChildReturn);
         return 0;
     }
+    // The number at exit is another one than at entry after `rt_sigreturn` (-1) and after a
+    // successful exec (`execveat` ends as `execve`): the entry may have been filtered out.
+    let renumbered = nr == u32::MAX || (plan.is_exec() && ret == 0);
+    if renumbered || scope::can_change() || !lifecycle::is_armed() {
+        stats.bump(Counter::ExitUnknown);
+        return 0;
+    }
     stats.bump(Counter::ExitOnly);
-    if !passes(ret, 0) {
+    // How long it took is not known, so it cannot have been shown to be long.
+    if !filter::passes(plan, ret, 0) {
         stats.bump(Counter::FilteredResult);
         return 0;
     }
@@ -179,23 +189,4 @@ fn plan(abi: Abi, nr: u32) -> Plan {
     let nr = if nr < OTHER && !matches!(abi, Abi::X32) { nr } else { OTHER };
     let base = if arch::is_32_bit(abi) { PER_ABI } else { 0 };
     Plan(PLANS.get(base + nr).copied().unwrap_or(0))
-}
-
-/// Whether a result passes `-z`, `-Z`, `--errno` and `--min-duration`.
-#[inline(always)]
-fn passes(ret: i64, duration_ns: u64) -> bool {
-    let filter = RESULT_FILTER.load();
-    if filter == 0 {
-        return true;
-    }
-    let failed = (-4095..0).contains(&ret);
-    (filter & result::SUCCESSFUL == 0 || !failed)
-        && (filter & result::FAILED == 0 || failed)
-        && (filter & result::ERRNO == 0 || (failed && has_errno(ret)))
-        && (filter & result::MIN_DURATION == 0 || duration_ns >= MIN_DURATION_NS.load())
-}
-
-#[inline(always)]
-fn has_errno(ret: i64) -> bool {
-    ERRNOS.get(ret.unsigned_abs() as u32).is_some_and(|set| *set != 0)
 }

@@ -6,7 +6,7 @@ use tracer_common::event::COMM_LEN;
 
 use crate::maps::{
     COMPAT_MASK, COMPAT_OFFSET, SIGNAL_LIVE, TASK_COMM, TASK_GROUP_LEADER, TASK_PID, TASK_SIGNAL,
-    TASK_START_BOOTTIME, TASK_TGID,
+    TASK_START_BOOTTIME, TASK_TGID, UNPADDED_COMM,
 };
 
 /// A task that the kernel handed to a program.
@@ -44,7 +44,19 @@ impl Task {
     pub(crate) fn comm(self) -> [u8; COMM_LEN] {
         let words: [u64; 2] = [self.read(TASK_COMM.load()), self.read(TASK_COMM.load() + 8)];
         // SAFETY: same size, and any bytes are valid.
-        unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) }
+        let mut comm = unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) };
+        // Before 5.17 what a longer, earlier name has left stands behind the zero,
+        // <https://github.com/torvalds/linux/commit/06c5088aeedd>.
+        if UNPADDED_COMM.load() != 0 {
+            let mut mask = 0xff;
+            for byte in &mut comm {
+                *byte &= mask;
+                if *byte == 0 {
+                    mask = 0;
+                }
+            }
+        }
+        comm
     }
 
     /// Boot clock when the process started, in nanoseconds.

@@ -3,10 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::task_struct;
-use tracer_common::{
-    counter::Counter,
-    event::{Reason, Record},
-};
+use tracer_common::{counter::Counter, event::Reason};
 
 use crate::{emit, maps::IN_FLIGHT, stats::Stats, task::Task};
 
@@ -18,7 +15,7 @@ struct IteratorContext {
     task: *mut task_struct,
 }
 
-/// Runs once for each task of the system, after the other programs are detached.
+/// Runs once for each task of the system, after the programs at enter and exit are detached.
 #[unsafe(link_section = "iter/task")]
 #[unsafe(no_mangle)]
 fn unfinished(ctx: *mut c_void) -> i32 {
@@ -32,15 +29,9 @@ fn unfinished(ctx: *mut c_void) -> i32 {
     if state.is_null() {
         return 0;
     }
-    // SAFETY: a non-null storage value is valid while the iterator holds its task; the programs
-    // that also write it are detached.
+    // SAFETY: a non-null storage value is valid while the iterator holds its task. Of the programs
+    // that write it only that at the task's exit still runs; both take the call with a swap.
     let state = unsafe { &mut *state };
-    if state.active != 0 {
-        state.active = 0;
-        stats.bump(Counter::InFlight);
-        state.event.record = Record::EnterOnly as u8;
-        state.event.reason = Reason::Unfinished as u8;
-        emit::call(stats, task, state);
-    }
+    emit::open_end(stats, task, state, Counter::InFlight, Reason::Unfinished);
     0
 }

@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = TraceOptions { pids: vec![pid.parse()?], ..TraceOptions::default() };
     let trace = Trace::start(&options, vec![Destination::new("memory", spans.clone())])?;
     thread::sleep(Duration::from_secs(seconds.parse()?));
-    let ledger = trace.stop()?;
+    let ledger = trace.stop(None)?;
 
     let mut calls = BTreeMap::new();
     for span in spans.take() {

@@ -100,9 +100,8 @@ impl SyscallFilter {
         }
         for text in terms {
             let negated = text.starts_with('!');
-            if let Some(what) = What::parse(text.trim_start_matches('!'))? {
-                self.terms.push(Term { negated, what });
-            }
+            let what = What::parse(text.trim_start_matches('!'))?;
+            self.terms.push(Term { negated, what });
         }
         Ok(())
     }
@@ -132,23 +131,17 @@ impl SyscallFilter {
 }
 
 impl What {
-    fn parse(text: &str) -> Result<Option<Self>, FilterError> {
+    fn parse(text: &str) -> Result<Self, FilterError> {
         if let Some(pattern) = text.strip_prefix('/') {
             let pattern = pattern.strip_suffix('/').unwrap_or(pattern);
-            return Regex::new(pattern).map(|regex| Some(Self::Pattern(regex))).map_err(|error| {
-                let message = error.to_string();
-                FilterError::BadRegex {
-                    pattern: pattern.to_owned(),
-                    message: message.lines().last().unwrap_or_default().trim().to_owned(),
-                }
-            });
+            return Self::pattern(pattern);
         }
         if let Some(name) = text.strip_prefix('%') {
-            return class(name).map(|class| Some(Self::Class(class)));
+            return class(name).map(Self::Class);
         }
         if let Ok(number) = text.parse::<u64>() {
             return match u32::try_from(number) {
-                Ok(number) if number < OTHER => Ok(Some(Self::Number(number))),
+                Ok(number) if number < OTHER => Ok(Self::Number(number)),
                 _ => Err(FilterError::NumberTooLarge { number }),
             };
         }
@@ -157,16 +150,27 @@ impl What {
             None => (false, text),
         };
         match name {
-            "all" => Ok(Some(Self::All)),
-            "none" => Ok(Some(Self::None)),
+            "all" => Ok(Self::All),
+            "none" => Ok(Self::None),
             "" => Err(FilterError::Empty),
-            _ if is_known(name) => Ok(Some(Self::Name(name.to_owned()))),
-            _ if optional => Ok(None),
+            _ if is_known(name) => Ok(Self::Name(name.to_owned())),
+            _ if optional => Ok(Self::None),
             _ => Err(FilterError::UnknownSyscall {
                 name: name.to_owned(),
                 nearest: nearest(name, names()),
             }),
         }
+    }
+
+    fn pattern(pattern: &str) -> Result<Self, FilterError> {
+        let regex = Regex::new(pattern).map_err(|error| FilterError::BadRegex {
+            pattern: pattern.to_owned(),
+            message: error.to_string().lines().last().unwrap_or_default().trim().to_owned(),
+        })?;
+        if !names().any(|name| regex.is_match(name)) {
+            return Err(FilterError::NoMatch(format!("/{pattern}/")));
+        }
+        Ok(Self::Pattern(regex))
     }
 
     fn matches(&self, number: u32, info: Option<&Syscall>) -> bool {
@@ -250,6 +254,9 @@ fn shape(info: &Syscall) -> Plan {
     if EXECS.contains(&info.name) {
         plan = plan.execs();
     }
+    if info.ret == Ret::None {
+        plan = plan.no_result();
+    }
     if ENDS.contains(&info.name) && info.ret == Ret::None {
         plan = plan.no_return();
     }
@@ -291,6 +298,7 @@ mod tests {
         assert!(pattern("epoll_wait") && pattern("getpid") && !pattern("read"));
         assert!(!traced(&["none"])("read") && traced(&["all"])("unknown"));
         assert!(traced(&["?no_such_call,read"])("read"));
+        assert!(!traced(&["?no_such_call"])("read"));
         assert!(traced(&["0"])("read") && !traced(&["0"])("write"));
     }
 
@@ -307,6 +315,7 @@ mod tests {
         assert_eq!(error("%fiel"), "unknown syscall class `%fiel`; did you mean `%file`?");
         assert!(error("/(/").starts_with("bad regular expression `/(/`"));
         assert!(error("/abc").contains("no closing"));
+        assert_eq!(error("/zzz/"), "`/zzz/` matches no syscall");
         assert!(error("").starts_with("empty") && error("!").starts_with("empty"));
         assert!(error("99999").contains("too large"));
     }

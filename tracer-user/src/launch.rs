@@ -4,7 +4,6 @@
 use std::{
     convert::Infallible,
     ffi::{CString, OsStr, OsString},
-    fs::File,
     io::{self, PipeReader, PipeWriter, Read, Write},
     os::unix::{ffi::OsStrExt, process::ExitStatusExt},
     path::{Path, PathBuf},
@@ -265,11 +264,14 @@ fn resolve(name: &OsStr) -> Result<PathBuf, (u8, String)> {
 }
 
 fn usable(path: &Path) -> Result<(), Errno> {
-    if File::open(path).is_err() && !path.exists() {
-        return Err(Errno::ENOENT);
-    }
-    if path.is_dir() {
+    let kind = path
+        .metadata()
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::ENOENT)))?;
+    if kind.is_dir() {
         return Err(Errno::EISDIR);
+    }
+    if !kind.is_file() {
+        return Err(Errno::EACCES);
     }
     faccessat(nix::fcntl::AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }

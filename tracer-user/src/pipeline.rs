@@ -1,14 +1,21 @@
 //! The composition root: kernel side, reader, span queue and destinations, put together and taken
 //! apart in the order in which no span is lost. The only module that knows all stages.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    os::fd::AsFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     clock::WallClock,
     decode::Decoder,
     filter::SyscallFilter,
     ids::IdSource,
-    kernel::{Attached, KernelError, Loaded, ProcessScope, ResultFilter, Settings, cgroup::Cgroup},
+    kernel::{
+        self, Attached, KernelError, Loaded, ProcessScope, ResultFilter, Settings, cgroup::Cgroup,
+    },
     ledger::{Ledger, RingAccount},
     reader::{Reader, ReaderCounts, ring::Ring},
     ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
@@ -102,7 +109,8 @@ pub enum TraceError {
     ReaderPanicked,
 }
 
-/// A running trace. Dropping it stops the kernel side without draining; use [`Trace::stop`].
+/// A running trace. Dropping it ends tracing without the records of unfinished calls and without
+/// the books; use [`Trace::stop`].
 pub struct Trace {
     attached: Attached,
     processes: Option<ProcessScope>,
@@ -120,10 +128,13 @@ impl Trace {
         destinations: Vec<Destination>,
     ) -> Result<Self, TraceError> {
         let at = |stage| move |source| TraceError::Start { stage, source };
+        for pid in &options.pids {
+            kernel::check_process(*pid)?;
+        }
         let mut loaded = Loaded::load(&options.settings())?;
         let ring_map = loaded.take_ring()?;
-        let ring = Ring::map(std::os::fd::AsFd::as_fd(ring_map.fd()), options.ring_size as usize)
-            .map_err(at("ring"))?;
+        let ring =
+            Ring::map(ring_map.fd().as_fd(), options.ring_size as usize).map_err(at("ring"))?;
         let mut processes = loaded.take_processes()?;
         let kernel_log = options.kernel_log.then(|| loaded.kernel_log()).flatten();
 
@@ -136,7 +147,7 @@ impl Trace {
             Reader::start(ring, decoder, clock, Arc::clone(&buffer)).map_err(at("reader"))?;
 
         if let (Some(processes), Some(pid)) = (&mut processes, options.launched) {
-            processes.launch(pid)?;
+            processes.launch(pid);
         }
         let attached = loaded.attach()?;
         if let Some(processes) = &mut processes {
@@ -148,8 +159,14 @@ impl Trace {
     }
 
     /// How many processes in scope are alive; `None` when the scope is not by process.
-    pub fn live_processes(&mut self) -> Result<Option<u64>, TraceError> {
-        Ok(self.processes.as_mut().map(ProcessScope::live).transpose()?)
+    pub fn live_processes(&self) -> Option<u64> {
+        self.processes.as_ref().map(ProcessScope::live)
+    }
+
+    /// Whether no destination can take any more spans.
+    pub fn is_unheard(&self) -> bool {
+        let deliveries = self.buffer.deliveries();
+        !deliveries.is_empty() && deliveries.iter().all(|delivery| delivery.is_gone())
     }
 
     /// Passes on what the kernel side has logged.
@@ -165,8 +182,9 @@ impl Trace {
         Ok(books(attached, *ring_size, 0, reader_counts, buffer)?)
     }
 
-    /// Stops tracing, exports all that was seen, and closes the books.
-    pub fn stop(mut self) -> Result<Ledger, TraceError> {
+    /// Stops tracing, exports all that was seen, and closes the books. A destination that is not
+    /// done after `patience` is left behind; without it, all are waited for.
+    pub fn stop(mut self, patience: Option<Duration>) -> Result<Ledger, TraceError> {
         // The reader goes on meanwhile, so that the ring has room for unfinished calls.
         let stopped = self.attached.stop();
         self.flush_kernel_log();
@@ -175,7 +193,7 @@ impl Trace {
         let mut buffer = buffer;
         // The reader held the only other reference.
         if let Some(buffer) = Arc::get_mut(&mut buffer) {
-            buffer.finish();
+            buffer.finish(patience.map(|patience| Instant::now() + patience));
         }
         stopped?;
         let residual = residual.ok_or(TraceError::ReaderPanicked)?;

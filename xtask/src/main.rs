@@ -1,6 +1,158 @@
-//! Tasks.
-mod codegen;
+//! The developer's commands: `cargo xtask --help` is their manual.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
-fn main() -> anyhow::Result<()> {
-    codegen::run(std::env::args().any(|arg| arg == "--check"))
+mod command;
+mod privilege;
+
+mod bench;
+mod codegen;
+mod ebpf;
+mod run;
+mod setup;
+mod test;
+
+mod lint;
+mod tidy;
+
+mod ci;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// The developer's commands of tracer.
+///
+/// Plain `cargo build` and `cargo test` work with stable Rust alone: the eBPF object is committed.
+/// What needs more than that, or needs root, is here.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", after_long_help = WORKFLOWS)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What to do when.
+const WORKFLOWS: &str = "\
+Workflows:
+  changed user code      cargo xtask lint && cargo xtask test
+  changed kernel code    cargo xtask setup        (once)
+                         cargo xtask build-ebpf   (and commit tracer-ebpf/prebuilt)
+                         cargo xtask test
+  changed syscalls.txt   cargo xtask codegen      (and commit tracer-common/src/syscalls)
+  before a push          cargo xtask ci
+
+No cargo runs as root: what needs root is the built program, started through sudo.";
+
+/// The subcommands.
+#[derive(Subcommand)]
+enum Verb {
+    /// Install what building the eBPF object needs, and the programs that tests use
+    ///
+    /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace and sudo,
+    /// and bpf-linker with `cargo install`. Does nothing when all of it is there.
+    Setup,
+    /// Build the eBPF object into `tracer-ebpf/prebuilt`
+    ///
+    /// The result is the same, byte for byte, in whatever folder it is built, as long as the
+    /// toolchain is the one that `tracer-ebpf/prebuilt/toolchain.txt` names.
+    BuildEbpf {
+        /// Write nothing: fail if the committed object differs from a rebuild
+        #[arg(long)]
+        check: bool,
+    },
+    /// Build tracer with optimizations and run it, as root
+    ///
+    /// Everything after the first `--` goes to tracer: `cargo xtask run -- trace -- ls -l`.
+    Run {
+        /// Arguments of tracer
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Run every test, those that load programs into the kernel included
+    ///
+    /// The kernel tests run as root, directly or through sudo if it asks for no password; where
+    /// that is impossible they are counted as skipped, with the reason. The last line is the
+    /// summary: `N passed, N failed, N skipped`.
+    Test {
+        /// Run the tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Generate the syscall table of `tracer-common` from `xtask/src/codegen/syscalls.txt`
+    Codegen {
+        /// Write nothing: fail if a generated file is stale
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check formatting, clippy, documentation and the rules of this repository
+    ///
+    /// The last are "tidy": every file has a `//!` header and at most 500 lines, unsafe code says
+    /// why it is sound, and the modules of `tracer-user` use only what docs/ARCHITECTURE.md allows.
+    Lint,
+    /// Measure the parts, and what tracing costs the traced
+    ///
+    /// Needs root for the second, and two CPUs. Takes about three minutes.
+    Bench {
+        /// Write the results to docs/benchmarks.md
+        #[arg(long)]
+        write: bool,
+    },
+    /// Run all that CI runs
+    ///
+    /// setup, lint, codegen --check, build-ebpf --check, test; stops at the first failure.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Setup => succeed(setup::run()),
+        Verb::BuildEbpf { check } => succeed(ebpf::run(check)),
+        Verb::Run { args } => run::run(&args),
+        Verb::Test { filter } => Ok(test::run(filter.as_deref())),
+        Verb::Codegen { check } => succeed(codegen::run(check)),
+        Verb::Lint => succeed(lint::run()),
+        Verb::Bench { write } => succeed(bench::run(write)),
+        Verb::Ci => ci::run(),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The exit status of a command that either works or says why not.
+fn succeed(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn run_args(args: &[&str]) -> Vec<OsString> {
+        match Cli::try_parse_from(args).unwrap().verb {
+            Verb::Run { args } => args,
+            _ => panic!("not `run`"),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_run_are_verbatim() {
+        let wanted = ["trace", "-e", "%file", "--", "ls", "-l"];
+        assert_eq!(
+            run_args(&["xtask", "run", "--", "trace", "-e", "%file", "--", "ls", "-l"]),
+            wanted
+        );
+        assert_eq!(run_args(&["xtask", "run", "trace", "-e", "%file", "--", "ls", "-l"]), wanted);
+        assert_eq!(run_args(&["xtask", "run", "--", "--version"]), ["--version"]);
+        assert!(run_args(&["xtask", "run"]).is_empty());
+    }
 }

@@ -3259,7 +3259,7 @@ pub(super) static RT_SIGQUEUEINFO: Syscall = Syscall {
 };
 
 pub(super) static RT_SIGRETURN: Syscall =
-    Syscall { name: "rt_sigreturn", class: Class::SIGNAL, args: &[], ret: Ret::Int };
+    Syscall { name: "rt_sigreturn", class: Class::SIGNAL, args: &[], ret: Ret::None };
 
 pub(super) static RT_SIGSUSPEND: Syscall = Syscall {
     name: "rt_sigsuspend",
@@ -3975,7 +3975,7 @@ pub(super) static SIGPROCMASK: Syscall = Syscall {
 };
 
 pub(super) static SIGRETURN: Syscall =
-    Syscall { name: "sigreturn", class: Class::SIGNAL, args: &[], ret: Ret::Int };
+    Syscall { name: "sigreturn", class: Class::SIGNAL, args: &[], ret: Ret::None };
 
 pub(super) static SIGSUSPEND: Syscall = Syscall {
     name: "sigsuspend",

@@ -129,7 +129,7 @@ fn measure(worker: &mut Worker, other: &Sleeper, setting: Setting, call: Call) -
             let pid = if traced { worker.pid() } else { other.0.id() };
             let trace = Trace::start(&options(pid), null())?;
             let nanos = worker.measure(call, CALLS)?;
-            let ledger = trace.stop()?;
+            let ledger = trace.stop(None)?;
             assert!(ledger.balanced(), "{:?}", ledger.imbalances());
             let matched = ledger.kernel.get(Counter::Matched);
             assert_eq!(matched >= CALLS, traced, "{matched} calls were traced");
@@ -200,7 +200,7 @@ fn sustained() -> Outcome<()> {
         worker.measure(Call::Getppid, CALLS)?;
     }
     let elapsed = started.elapsed().as_secs_f64();
-    let ledger = trace.stop()?;
+    let ledger = trace.stop(None)?;
     let calls = ledger.kernel.get(Counter::Stored);
     let lost: u64 = ledger.losses().iter().map(|(_, count)| count).sum();
     println!(

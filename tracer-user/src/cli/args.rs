@@ -101,7 +101,7 @@ pub(super) struct TraceArgs {
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 
-    /// Stop after this time: 10s, 5m
+    /// Stop tracing after this time: 10s, 5m (COMMAND goes on)
     #[arg(long, value_name = "TIME")]
     pub(super) duration: Option<String>,
 

@@ -19,7 +19,7 @@ use crate::{
         cgroup::{self, CgroupError},
     },
     pipeline::TraceOptions,
-    reader::ring::page_size,
+    shared_memory::page_size,
 };
 
 /// A mistake on the command line.

@@ -28,7 +28,12 @@ pub(super) fn listen() -> io::Result<Receiver<Event>> {
     // Enough for all that can come between two looks; a signal more of the same kind says nothing.
     const PENDING: usize = 16;
     let (sender, receiver) = sync_channel(PENDING);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGCHLD])?;
+    let mut wanted = vec![SIGINT, SIGTERM, SIGUSR1, SIGCHLD];
+    // nohup(1) starts programs with this one ignored, and means it.
+    if !is_ignored(SIGHUP) {
+        wanted.push(SIGHUP);
+    }
+    let mut signals = Signals::new(wanted)?;
     thread::Builder::new().name("tracer-signals".into()).spawn(move || {
         let mut stopping = false;
         for signal in signals.forever() {
@@ -48,4 +53,12 @@ pub(super) fn listen() -> io::Result<Receiver<Event>> {
         }
     })?;
     Ok(receiver)
+}
+
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: an action of zeroes is a valid one.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks for the present action.
+    let failed = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    failed == 0 && action.sa_sigaction == libc::SIG_IGN
 }

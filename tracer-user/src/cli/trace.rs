@@ -24,6 +24,8 @@ use crate::{
     ring_buffer::Destination,
 };
 
+/// How long destinations may take at the end.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the number of live processes is asked for.
 const LIVE_CHECK: Duration = Duration::from_millis(20);
 
@@ -74,6 +76,8 @@ enum End {
     Duration,
     /// A signal asked for it.
     Signal(i32),
+    /// No destination can take any more spans.
+    Unheard,
 }
 
 struct Session {
@@ -92,8 +96,13 @@ impl Session {
         loop {
             self.trace.flush_kernel_log();
             self.reap()?;
-            if self.trace.live_processes().map_err(Failure::run_time)? == Some(0) {
+            let running = self.running.is_some() && self.status.is_none();
+            // A command's status comes a moment after the kernel side has seen its end.
+            if self.trace.live_processes() == Some(0) && !running {
                 return Ok(End::Processes);
+            }
+            if self.trace.is_unheard() {
+                return Ok(End::Unheard);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -135,7 +144,7 @@ impl Session {
     ) -> Result<u8, Failure> {
         // Before stopping: a command that has ended by then is done, and its status known.
         self.reap()?;
-        let ledger = self.trace.stop().map_err(Failure::run_time)?;
+        let ledger = self.trace.stop(Some(PATIENCE)).map_err(Failure::run_time)?;
         if let Some(file) = &mut self.ledger_file {
             write_ledger(file, &ledger)?;
         }
@@ -144,24 +153,19 @@ impl Session {
         if config.fail_on_loss && !(ledger.losses().is_empty() && ledger.balanced()) {
             return Ok(LOSS);
         }
-        if let Some(status) = self.status {
-            return Ok(launch::shell_status(status));
-        }
-        if let (Some(End::Signal(signal)), Some(_)) = (end, self.running) {
-            return Ok(u8::try_from(128 + signal).unwrap_or(RUN_TIME));
-        }
+        let status = match (self.status, end, self.running) {
+            (Some(status), ..) => launch::shell_status(status),
+            (None, Some(End::Signal(signal)), Some(_)) => u8::try_from(128 + signal).unwrap_or(1),
+            _ => 0,
+        };
+        // What was to be written was not: an error, but not one to hide the command's own.
         let failed = ledger.destinations.iter().any(|it| it.first_error.is_some());
-        Ok(if failed { RUN_TIME } else { 0 })
+        Ok(if failed && status == 0 { RUN_TIME } else { status })
     }
 }
 
 /// Says what was lost, and with `all` what was not.
 fn report(ledger: &Ledger, all: bool) {
-    for destination in &ledger.destinations {
-        if let Some(error) = &destination.first_error {
-            say(&format!("{}: {error}", destination.name));
-        }
-    }
     let losses = ledger.losses();
     // A reader that closes its pipe has seen enough: no loss worth a word.
     let told: Vec<String> = losses

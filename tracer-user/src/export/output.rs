@@ -1,10 +1,17 @@
 //! Where lines go: a file, or a standard stream.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, IsTerminal, Seek, Write},
-    os::unix::fs::{OpenOptionsExt, fchown},
+    os::unix::fs::{MetadataExt, fchown},
     path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat2},
+    sys::stat::{Mode, fchmod},
+    unistd::Uid,
 };
 
 use super::ExportError;
@@ -15,6 +22,9 @@ use crate::span_record::SpanRecord;
 pub struct Output {
     file: File,
 }
+
+/// Reading and writing for the owner, nothing for others.
+const PRIVATE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 
 /// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +39,18 @@ pub enum OutputError {
     },
     /// Followed as root, a link could lead anywhere.
     #[error(
-        "cannot write `{path}`: it is a symbolic link, which tracer does not follow; give the path it leads to"
+        "cannot write `{path}`: a part of it is a symbolic link, which tracer does not follow; give the path it leads to"
     )]
     SymbolicLink {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// Somebody else could read along, or be made to lose what it holds.
+    #[error(
+        "cannot write `{path}`: the file belongs to another user or has a second name; \
+         remove it or give another path"
+    )]
+    NotOurs {
         /// The path as given.
         path: PathBuf,
     },
@@ -55,25 +74,44 @@ impl Output {
     }
 
     /// Creates or empties a file that only its owner can read: it shows what programs do. A new
-    /// file is given to `owner`, user and group.
+    /// file is given to `owner`, user and group. As this may run as root for somebody else, no
+    /// symbolic link is followed, and an existing file must belong to the owner or to root and
+    /// have no other name. A pipe or a device is written to as it is.
     pub fn create(path: &Path, owner: Option<(u32, u32)>) -> Result<Self, OutputError> {
-        let failed = |source: io::Error| {
-            if source.raw_os_error() == Some(libc::ELOOP) {
-                return OutputError::SymbolicLink { path: path.to_owned() };
-            }
-            OutputError::Open { path: path.to_owned(), source }
+        let failed = |source: Errno| match source {
+            Errno::ELOOP => OutputError::SymbolicLink { path: path.to_owned() },
+            _ => OutputError::Open { path: path.to_owned(), source: source.into() },
         };
-        let existed = path.symlink_metadata().is_ok();
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(path)
-            .map_err(failed)?;
-        if let (Some((uid, gid)), false) = (owner, existed) {
-            fchown(&file, Some(uid), Some(gid)).map_err(failed)?;
+        let open = |flags: OFlag| {
+            let how = OpenHow::new()
+                // Opening a pipe that nobody reads must fail and not wait.
+                .flags(flags | OFlag::O_WRONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)
+                .mode(if flags.contains(OFlag::O_CREAT) { PRIVATE } else { Mode::empty() })
+                .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+            openat2(AT_FDCWD, path, how).map(File::from)
+        };
+        let (file, is_new) = match open(OFlag::O_CREAT | OFlag::O_EXCL) {
+            Ok(file) => (file, true),
+            Err(Errno::EEXIST) => (open(OFlag::empty()).map_err(failed)?, false),
+            Err(error) => return Err(failed(error)),
+        };
+        let io_failed = |source| OutputError::Open { path: path.to_owned(), source };
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::empty())).map_err(failed)?;
+        let found = file.metadata().map_err(io_failed)?;
+        if !found.is_file() {
+            return Ok(Self { file });
+        }
+        if is_new {
+            if let Some((uid, gid)) = owner {
+                fchown(&file, Some(uid), Some(gid)).map_err(io_failed)?;
+            }
+        } else {
+            let ours = owner.map_or_else(|| Uid::effective().as_raw(), |(uid, _)| uid);
+            if found.nlink() != 1 || (found.uid() != ours && found.uid() != 0) {
+                return Err(OutputError::NotOurs { path: path.to_owned() });
+            }
+            fchmod(&file, PRIVATE).map_err(failed)?;
+            file.set_len(0).map_err(io_failed)?;
         }
         Ok(Self { file })
     }
@@ -131,7 +169,7 @@ impl<T: std::os::fd::AsFd> CloneDescriptor for T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn a_new_file_is_its_owners_alone() {
@@ -149,6 +187,33 @@ mod tests {
         let error = Output::create(&link, None).unwrap_err();
         assert!(matches!(error, OutputError::SymbolicLink { .. }), "{error}");
         assert!(!target.exists());
+        let (real, link) = (folder.path().join("real"), folder.path().join("folder"));
+        std::fs::create_dir(&real).unwrap();
+        symlink(&real, &link).unwrap();
+        let error = Output::create(&link.join("x"), None).unwrap_err();
+        assert!(matches!(error, OutputError::SymbolicLink { .. }), "{error}");
+    }
+
+    #[test]
+    fn an_existing_file_becomes_private_and_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        Output::create(&path, None).unwrap();
+        let found = path.metadata().unwrap();
+        assert_eq!((found.mode() & 0o777, found.len()), (0o600, 0));
+        std::fs::hard_link(&path, folder.path().join("second")).unwrap();
+        let error = Output::create(&path, None).unwrap_err();
+        assert!(matches!(error, OutputError::NotOurs { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_an_error_and_not_a_wait() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        nix::unistd::mkfifo(&path, PRIVATE).unwrap();
+        assert!(matches!(Output::create(&path, None), Err(OutputError::Open { .. })));
     }
 
     #[test]

@@ -86,7 +86,12 @@ pub fn resolve(path: &Path) -> Result<Cgroup, CgroupError> {
 fn resolve_in(path: &Path, mounts: &[Mount], initial: bool) -> Result<Cgroup, CgroupError> {
     let mount = || mounts.first().map(|mount| mount.at.clone());
     let mut full = fs::canonicalize(path);
-    if full.is_err()
+    // A name below the mount may also be that of something in the current folder.
+    let is_cgroup = |path: &PathBuf| {
+        let kind = statfs(path).map(|found| found.filesystem_type());
+        kind.is_ok_and(|kind| kind == CGROUP2_SUPER_MAGIC || kind == CGROUP_SUPER_MAGIC)
+    };
+    if !full.as_ref().is_ok_and(is_cgroup)
         && let Some(mount) = mounts.first()
     {
         let below = path.strip_prefix("/").unwrap_or(path);

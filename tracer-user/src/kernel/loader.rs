@@ -1,6 +1,12 @@
 //! Loads the object with its settings, attaches the programs, and takes them off again.
 
-use std::{fs, io, os::fd::AsRawFd};
+use std::{
+    fs, io,
+    os::fd::{AsFd, AsRawFd},
+    sync::atomic::Ordering,
+    thread,
+    time::Duration,
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
@@ -12,7 +18,7 @@ use tracer_common::{
     abi::{global, map, program},
     counter::{COUNT, Counter, Counters},
     plan::{Plan, result},
-    scope::{BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, FOLLOW, PROCESS_LIMIT},
+    scope::{BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, FOLLOW, PROCESS_WORDS, control},
 };
 
 use super::{
@@ -20,9 +26,10 @@ use super::{
     btf::KernelTypes,
     cgroup::Cgroup,
     object,
-    preflight::{self, KernelVersion, PREEMPTIBLE_SINCE},
+    preflight::{self, KernelVersion, PADDED_COMM_SINCE, PREEMPTIBLE_SINCE},
     processes::ProcessScope,
 };
+use crate::shared_memory::{Mapping, page_size};
 
 /// What the kernel side shall do; all of it is evaluated there.
 #[derive(Debug, Clone)]
@@ -177,18 +184,30 @@ impl Loaded {
         }
     }
 
-    /// Takes the process scope out; `None` when processes are not in scope by id.
+    /// Maps the process scope; `None` when processes are not in scope by id.
     pub fn take_processes(&mut self) -> Result<Option<ProcessScope>, KernelError> {
         if !self.by_process {
             return Ok(None);
         }
-        let at = |map| move |source| KernelError::Map { map, source };
-        let marks =
-            self.ebpf.take_map(map::PROCESSES).ok_or(KernelError::Missing(map::PROCESSES))?;
-        let live = self.ebpf.take_map(map::LIVE).ok_or(KernelError::Missing(map::LIVE))?;
-        let marks = marks.try_into().map_err(at(map::PROCESSES))?;
-        let live = live.try_into().map_err(at(map::LIVE))?;
-        Ok(Some(ProcessScope::new(marks, live)))
+        let control = self.control()?;
+        let scope = ProcessScope::new(self.array(map::PROCESSES)?, control);
+        scope
+            .map(Some)
+            .map_err(|source| KernelError::System { action: "mapping the marks", source })
+    }
+
+    fn control(&self) -> Result<Control, KernelError> {
+        let map = self.array(map::CONTROL)?;
+        let mapping = Mapping::read_write(map.fd().as_fd(), 0, page_size());
+        let failed = |source| KernelError::System { action: "mapping the control words", source };
+        Ok(Control { words: mapping.map_err(failed)? })
+    }
+
+    fn array(&self, name: &'static str) -> Result<&MapData, KernelError> {
+        match self.ebpf.map(name) {
+            Some(Map::Array(data)) => Ok(data),
+            _ => Err(KernelError::Missing(name)),
+        }
     }
 
     /// The kernel side's diagnostic log, to be flushed from time to time.
@@ -198,13 +217,33 @@ impl Loaded {
 
     /// Attaches all programs: from its return on no call in scope is missed.
     pub fn attach(mut self) -> Result<Attached, KernelError> {
+        let control = self.control()?;
         let mut links = Vec::new();
         for (name, _) in TRACEPOINTS {
             let at = |source| KernelError::Program { action: "attach", program: name, source };
             let link = tracepoint_program(&mut self.ebpf, name)?.attach().map_err(at)?;
             links.push((name, link));
         }
-        Ok(Attached { ebpf: self.ebpf, links })
+        control.set(control::ARMED, 1);
+        Ok(Attached { ebpf: self.ebpf, links, control })
+    }
+}
+
+/// Words that both sides read and write while programs run.
+#[derive(Debug)]
+pub(super) struct Control {
+    words: Mapping,
+}
+
+impl Control {
+    pub(super) fn get(&self, word: u32) -> u64 {
+        self.words.word64(word as usize).map_or(0, |word| word.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set(&self, word: u32, value: u64) {
+        if let Some(word) = self.words.word64(word as usize) {
+            word.store(value, Ordering::Release);
+        }
     }
 }
 
@@ -212,6 +251,7 @@ impl Loaded {
 pub struct Attached {
     ebpf: Ebpf,
     links: Vec<(&'static str, BtfTracePointLinkId)>,
+    control: Control,
 }
 
 impl Attached {
@@ -234,7 +274,7 @@ impl Attached {
     fn recursion_misses(&self) -> u64 {
         let fds = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
         fds.map(|fd| {
-            let path = format!("/proc/self/fdinfo/{}", std::os::fd::AsFd::as_fd(fd).as_raw_fd());
+            let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
             let info = fs::read_to_string(path).unwrap_or_default();
             let line = info.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
             line.and_then(|count| count.trim().parse::<u64>().ok()).unwrap_or(0)
@@ -245,23 +285,35 @@ impl Attached {
     /// Stops tracing: takes the programs off, waits until none runs any more, and writes a record
     /// for each call that is still running. After this no counter and no record changes.
     pub fn stop(&mut self) -> Result<(), KernelError> {
-        for (name, link) in self.links.drain(..).rev() {
+        // An exit whose entry is no longer seen is not one that was running at attach.
+        self.control.set(control::ARMED, 0);
+        self.detach(&[program::SYS_ENTER])?;
+        self.detach(&[program::SYS_EXIT])?;
+        self.wait_until_quiet()?;
+        // Tasks that end meanwhile still take their call off themselves.
+        self.write_unfinished()?;
+        self.detach(&[program::PROCESS_EXIT, program::PROCESS_EXEC, program::PROCESS_FORK])?;
+        self.wait_until_quiet()
+    }
+
+    fn detach(&mut self, names: &[&str]) -> Result<(), KernelError> {
+        for (name, link) in self.links.extract_if(.., |(name, _)| names.contains(name)) {
             let at = |source| KernelError::Program { action: "detach", program: name, source };
             tracepoint_program(&mut self.ebpf, name)?.detach(link).map_err(at)?;
         }
-        self.wait_until_quiet()?;
-        self.write_unfinished()
+        Ok(())
     }
 
     /// A program may still run on another CPU when its link is gone. A grace period ends all that
     /// cannot be preempted; where they can be, the counters tell.
     fn wait_until_quiet(&self) -> Result<(), KernelError> {
-        grace_period()?;
+        grace_period();
         let mut before = self.counts()?;
         loop {
-            grace_period()?;
+            grace_period();
             let after = self.counts()?;
-            if before == after {
+            // Others may still run programs of ours, but not those that were taken off.
+            if quiet(before) == quiet(after) {
                 return Ok(());
             }
             before = after;
@@ -297,17 +349,25 @@ fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, KernelError> {
     program.try_into().map_err(at)
 }
 
+/// Counters of the programs at enter and exit of a call.
+fn quiet(counts: KernelCounts) -> [u64; 4] {
+    [Counter::EnterSeen, Counter::Stored, Counter::Matched, Counter::Submitted]
+        .map(|counter| counts.get(counter))
+}
+
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period, membarrier(2); tracepoint programs run
-/// inside such a section.
-fn grace_period() -> Result<(), KernelError> {
+/// inside such a section. Kernels with `nohz_full` CPUs refuse it; there a pause must do.
+fn grace_period() {
     // SAFETY: no pointers are passed.
     let failed = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
-    if failed == 0 {
-        return Ok(());
+    if failed != 0 {
+        log::debug!("membarrier: {}", io::Error::last_os_error());
+        thread::sleep(PAUSE_FOR_PROGRAMS);
     }
-    let source = io::Error::last_os_error();
-    Err(KernelError::System { action: "membarrier", source })
 }
+
+/// Far longer than a program runs that is not preempted.
+const PAUSE_FOR_PROGRAMS: Duration = Duration::from_millis(10);
 
 /// Kernels before 5.11 charge maps to this limit. That it cannot be raised is no error: newer ones
 /// do not, and older ones say themselves that memory is short.
@@ -320,13 +380,15 @@ fn raise_memlock() {
 fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Ebpf, KernelError> {
     let task = |field| types.offset("task_struct", field);
     let (compat_offset, compat_mask) = compat_flag(types);
-    let preemptible = KernelVersion::running().is_none_or(|now| now >= PREEMPTIBLE_SINCE);
+    let running = KernelVersion::running();
+    let preemptible = running.is_none_or(|now| now >= PREEMPTIBLE_SINCE);
     let words = [
         (global::SELF_TGID, std::process::id()),
         (global::SCOPE, scope_bits(settings)),
         (global::CGROUP_LEVELS, settings.cgroups.iter().fold(0, |all, cgroup| all | cgroup.levels)),
         (global::RESULT_FILTER, settings.result.bits()),
         (global::ATOMIC_COUNTERS, u32::from(preemptible)),
+        (global::UNPADDED_COMM, u32::from(running.is_none_or(|now| now < PADDED_COMM_SINCE))),
         (global::COMPAT_OFFSET, compat_offset),
         (global::COMPAT_MASK, compat_mask),
         (global::TASK_PID, task("pid")?),
@@ -344,7 +406,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         // Task storage is not known to aya, and needs nothing from this side.
         .allow_unsupported_maps()
         .map_max_entries(map::RING, settings.ring_size)
-        .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_LIMIT } else { 1 })
+        .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_WORDS } else { 1 })
         .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
         .override_global(global::LOG_LEVEL, &log_level, true);
     for (name, value) in &words {

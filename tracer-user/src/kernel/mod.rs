@@ -10,6 +10,7 @@ mod processes;
 
 pub use loader::{Attached, KernelCounts, Loaded, ResultFilter, Settings};
 pub use processes::ProcessScope;
+pub(crate) use processes::check_process;
 
 use std::io;
 

@@ -1,7 +1,7 @@
 //! Can this host run the kernel programs? Asked before the first `bpf(2)` call, so that the answer
 //! is one clear line.
 
-use std::{fmt, fs, io, path::Path};
+use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
 
 use super::btf;
 
@@ -11,6 +11,13 @@ pub const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 15 };
 
 /// From here on tracepoint programs can be preempted.
 pub const PREEMPTIBLE_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19 };
+
+/// From here on the kernel clears what stands behind the zero that ends a command name.
+pub const PADDED_COMM_SINCE: KernelVersion = KernelVersion { major: 5, minor: 17 };
+
+/// Inode number of the initial pid namespace: `PROC_PID_INIT_INO`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h#L46>.
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -64,6 +71,12 @@ pub enum PreflightError {
         /// The kernel that runs.
         found: KernelVersion,
     },
+    /// Process ids here are not those that the kernel side sees.
+    #[error(
+        "tracer runs in a pid namespace of its own, where process ids are not the host's; \
+         run it on the host, or in a container with the host's pid namespace (--pid=host)"
+    )]
+    PidNamespace,
     /// The kernel does not describe its types.
     #[error(
         "this kernel has no BTF ({path}: {error}); \
@@ -84,12 +97,21 @@ pub fn check() -> Result<Vec<u8>, PreflightError> {
     if let Some(found) = KernelVersion::running() {
         version(found)?;
     }
+    let namespace = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino()).ok();
+    pid_namespace(namespace)?;
     kernel_btf(Path::new(btf::VMLINUX))
 }
 
 fn kernel_btf(path: &Path) -> Result<Vec<u8>, PreflightError> {
     fs::read(path)
         .map_err(|error| PreflightError::NoBtf { path: path.display().to_string(), error })
+}
+
+fn pid_namespace(inode: Option<u64>) -> Result<(), PreflightError> {
+    match inode {
+        Some(inode) if inode != INITIAL_PID_NAMESPACE => Err(PreflightError::PidNamespace),
+        _ => Ok(()),
+    }
 }
 
 fn version(found: KernelVersion) -> Result<(), PreflightError> {
@@ -147,6 +169,13 @@ mod tests {
         assert!(version(KernelVersion::parse("6.1.0").unwrap()).is_ok());
         assert!(version(KernelVersion::parse("7.3.4-cloud").unwrap()).is_ok());
         assert_eq!(KernelVersion::parse("linux"), None);
+    }
+
+    #[test]
+    fn another_pid_namespace_is_refused() {
+        assert!(pid_namespace(Some(INITIAL_PID_NAMESPACE)).is_ok());
+        let error = pid_namespace(Some(4_026_532_001)).unwrap_err().to_string();
+        assert!(error.contains("--pid=host"), "{error}");
     }
 
     #[test]

@@ -1,100 +1,111 @@
 //! Processes in scope by id: marks in the kernel, and when the last of them has ended.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs, io,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     path::Path,
+    sync::atomic::Ordering,
 };
 
-use aya::maps::{Array, MapData};
-use tracer_common::{
-    abi::map,
-    scope::{PROCESS_IN, PROCESS_LAUNCHING, PROCESS_OUT},
-};
+use aya::maps::MapData;
+use tracer_common::scope::{PROCESS_WORDS, control, process_bit};
 
-use super::KernelError;
+use super::{KernelError, loader::Control};
+use crate::shared_memory::Mapping;
 
-/// The marks. The kernel side adds the children of marked processes and takes off those that end;
-/// this side marks the first ones.
+/// The marks. The kernel side marks the children of marked processes and takes off the marks of
+/// those that end; this side marks the first ones. Both do it atomically, so each is counted once.
+#[derive(Debug)]
 pub struct ProcessScope {
-    marks: Array<MapData, u8>,
-    /// Marked by the kernel side, less those that it has taken off; starts at 0, so it falls below
-    /// when a process that this side marked ends.
-    kernel_change: Array<MapData, u64>,
-    first: BTreeMap<u32, OwnedFd>,
+    marks: Mapping,
+    control: Control,
+    /// Processes that this side has marked, less those it has taken off.
     marked: i64,
 }
 
 impl ProcessScope {
-    pub(super) fn new(marks: Array<MapData, u8>, kernel_change: Array<MapData, u64>) -> Self {
-        Self { marks, kernel_change, first: BTreeMap::new(), marked: 0 }
+    pub(super) fn new(map: &MapData, control: Control) -> io::Result<Self> {
+        let marks = Mapping::read_write(map.fd().as_fd(), 0, PROCESS_WORDS as usize * 8)?;
+        Ok(Self { marks, control, marked: 0 })
     }
 
-    /// Marks a command that is about to be started: tracing of it begins with its `execve`.
-    pub fn launch(&mut self, pid: u32) -> Result<(), KernelError> {
-        self.mark(pid, PROCESS_LAUNCHING)
+    /// Makes ready for a command that is about to be started: tracing of it begins with its
+    /// `execve`.
+    pub fn launch(&mut self, pid: u32) {
+        self.control.set(control::LAUNCHING, u64::from(pid));
+        self.marked += 1;
     }
 
     /// Marks running processes and, with `descendants`, all below them. To be called when the
     /// programs are attached, so that no child born meanwhile is missed.
     pub fn attach(&mut self, pids: &[u32], descendants: bool) -> Result<(), KernelError> {
+        let mut family = BTreeSet::new();
         for pid in pids {
             check_process(*pid)?;
-            self.mark(*pid, PROCESS_IN)?;
+            self.mark(*pid)?;
+            family.insert(*pid);
         }
         // A child born before its parent was marked is found by the next look; one born later is
         // marked by the kernel side.
         let mut found = descendants;
         while found {
-            let before = self.first.len();
-            for child in children_of(&self.first) {
-                // One that ended since the look needs no mark.
-                match self.mark(child, PROCESS_IN) {
-                    Ok(()) | Err(KernelError::NoSuchProcess(_)) => {}
+            let known = family.len();
+            for child in children_of(&family) {
+                match self.mark(child) {
+                    // One that ended since the look needs no mark.
+                    Ok(()) | Err(KernelError::NoSuchProcess(_)) => family.insert(child),
                     Err(error) => return Err(error),
-                }
+                };
             }
-            found = self.first.len() > before;
+            found = family.len() > known;
         }
         Ok(())
     }
 
-    fn mark(&mut self, pid: u32, mark: u8) -> Result<(), KernelError> {
-        let at = |source| KernelError::Map { map: map::PROCESSES, source };
-        if self.first.contains_key(&pid) || self.marks.get(&pid, 0).map_err(at)? != PROCESS_OUT {
+    fn mark(&mut self, pid: u32) -> Result<(), KernelError> {
+        let process = pidfd_open(pid).map_err(|source| match source.raw_os_error() {
+            Some(libc::ESRCH | libc::EINVAL) => KernelError::NoSuchProcess(pid),
+            _ => KernelError::System { action: "pidfd_open", source },
+        })?;
+        let (word, bit) = process_bit(pid);
+        let word = self.marks.word64(word as usize).ok_or(KernelError::NoSuchProcess(pid))?;
+        if word.fetch_or(bit, Ordering::AcqRel) & bit != 0 {
             return Ok(());
         }
-        let process = pidfd_open(pid).map_err(|_| KernelError::NoSuchProcess(pid))?;
-        self.marks.set(pid, mark, 0).map_err(at)?;
-        self.first.insert(pid, process);
         self.marked += 1;
-        Ok(())
+        // The kernel side takes the mark off when the process exits, unless it had got past that
+        // before; then no thread of it is alive, and it ends within a moment.
+        if is_alive(pid) {
+            return Ok(());
+        }
+        wait_for_end(&process);
+        if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+            self.marked -= 1;
+        }
+        Err(KernelError::NoSuchProcess(pid))
     }
 
     /// How many processes in scope are alive.
-    pub fn live(&mut self) -> Result<u64, KernelError> {
-        self.take_off_ended()?;
-        let at = |source| KernelError::Map { map: map::LIVE, source };
-        let change = self.kernel_change.get(&0, 0).map_err(at)?.cast_signed();
-        Ok(u64::try_from(self.marked + change).unwrap_or(0))
+    pub fn live(&self) -> u64 {
+        let change = self.control.get(control::LIVE).cast_signed();
+        u64::try_from(self.marked + change).unwrap_or(0)
     }
+}
 
-    /// A process can end between the look at it and its mark; then the kernel side never takes the
-    /// mark off, and an unrelated process could inherit it with the id.
-    fn take_off_ended(&mut self) -> Result<(), KernelError> {
-        let at = |source| KernelError::Map { map: map::PROCESSES, source };
-        let ended: Vec<u32> =
-            self.first.iter().filter(|(_, fd)| has_ended(fd)).map(|(pid, _)| *pid).collect();
-        for pid in ended {
-            self.first.remove(&pid);
-            if self.marks.get(&pid, 0).map_err(at)? != PROCESS_OUT {
-                self.marks.set(pid, PROCESS_OUT, 0).map_err(at)?;
-                self.marked -= 1;
-            }
-        }
-        Ok(())
-    }
+/// Whether a thread of the process has not begun to exit: field 9 of `/proc/PID/task/TID/stat` are
+/// its flags, proc(5); `PF_EXITING` is set before the kernel side hears of the exit,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c#L881>.
+fn is_alive(pid: u32) -> bool {
+    const PF_EXITING: u64 = 4;
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok()).any(
+        |stat| {
+            // The name, in parentheses, can hold anything.
+            let flags = stat.rsplit(')').next().and_then(|rest| rest.split(' ').nth(7));
+            flags.and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|it| it & PF_EXITING == 0)
+        },
+    )
 }
 
 /// Refuses what is not the id of a process, or is the tracer itself.
@@ -115,15 +126,16 @@ fn status_field(status: &str, name: &str) -> Option<u32> {
 }
 
 /// Processes whose parent is in `parents`, as `/proc` shows them now.
-fn children_of(parents: &BTreeMap<u32, OwnedFd>) -> BTreeSet<u32> {
+fn children_of(parents: &BTreeSet<u32>) -> BTreeSet<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return BTreeSet::new() };
     entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| !parents.contains(pid))
         .filter(|pid| {
             let status =
                 fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("status"));
             let parent = status.ok().and_then(|status| status_field(&status, "PPid:"));
-            parent.is_some_and(|parent| parents.contains_key(&parent))
+            parent.is_some_and(|parent| parents.contains(&parent))
         })
         .collect()
 }
@@ -140,11 +152,10 @@ fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 }
 
 /// A pidfd is readable when its process has ended, `pidfd_open(2)`.
-fn has_ended(process: &OwnedFd) -> bool {
+fn wait_for_end(process: &OwnedFd) {
     let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one valid element.
-    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-    ready > 0
+    while unsafe { libc::poll(&raw mut poll, 1, -1) } < 1 {}
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ struct Control {
 pub struct Reader {
     control: Arc<Control>,
     counts: Arc<ReaderCounts>,
-    thread: JoinHandle<Ring>,
+    thread: Option<JoinHandle<Ring>>,
 }
 
 impl Reader {
@@ -68,7 +68,7 @@ impl Reader {
             counts: Arc::clone(&counts),
         };
         let thread = thread::Builder::new().name("tracer-reader".into()).spawn(|| work.run())?;
-        Ok(Self { control, counts, thread })
+        Ok(Self { control, counts, thread: Some(thread) })
     }
 
     /// What has been done so far.
@@ -77,11 +77,22 @@ impl Reader {
     }
 
     /// Reads what is in the ring and ends. Returns the bytes left in it: 0 unless a producer
-    /// still runs. `None` when the thread has panicked.
-    pub fn finish(self) -> Option<usize> {
+    /// still runs. `None` when the thread has panicked. Dropping the reader does the same.
+    pub fn finish(mut self) -> Option<usize> {
+        self.end().map(|ring| ring.unread())
+    }
+
+    fn end(&mut self) -> Option<Ring> {
+        let thread = self.thread.take()?;
         self.control.stop.store(true, Ordering::Release);
-        self.thread.thread().unpark();
-        self.thread.join().ok().map(|ring| ring.unread())
+        thread.thread().unpark();
+        thread.join().ok()
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        drop(self.end());
     }
 }
 
@@ -102,6 +113,10 @@ impl Work {
             // Asked before reading: what was written before the request is then read.
             let stop = self.control.stop.load(Ordering::Acquire);
             let read = self.read_batch();
+            if refreshed.elapsed() >= CLOCK_REFRESH {
+                self.clock.refresh();
+                refreshed = Instant::now();
+            }
             if read == BATCH {
                 continue;
             }
@@ -110,10 +125,6 @@ impl Work {
             }
             if !stop {
                 thread::park_timeout(pause.next(read > 0));
-            }
-            if refreshed.elapsed() >= CLOCK_REFRESH {
-                self.clock.refresh();
-                refreshed = Instant::now();
             }
         }
     }

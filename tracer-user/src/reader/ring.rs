@@ -4,10 +4,11 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd},
-    ptr::NonNull,
+    os::fd::BorrowedFd,
     sync::atomic::{AtomicU32, AtomicUsize, Ordering},
 };
+
+use crate::shared_memory::{Mapping, page_size};
 
 /// `BPF_RINGBUF_BUSY_BIT`: the producer still writes this record.
 const BUSY: u32 = 1 << 31;
@@ -37,8 +38,8 @@ impl Ring {
     pub fn map(fd: BorrowedFd<'_>, size: usize) -> io::Result<Self> {
         let page = page_size();
         Ok(Self {
-            consumer: Mapping::new(fd, 0, page, libc::PROT_READ | libc::PROT_WRITE)?,
-            producer: Mapping::new(fd, page, page + 2 * size, libc::PROT_READ)?,
+            consumer: Mapping::read_write(fd, 0, page)?,
+            producer: Mapping::read_only(fd, page, page + 2 * size)?,
             page,
             size,
         })
@@ -48,9 +49,9 @@ impl Ring {
     /// how many there were.
     #[inline]
     pub fn read(&mut self, limit: usize, mut each: impl FnMut(&[u8])) -> usize {
-        let start = self.consumer.word().load(Ordering::Relaxed);
+        let start = self.consumer_position().load(Ordering::Relaxed);
         // Pairs with the release store by which the kernel makes reserved headers visible.
-        let end = self.producer.word().load(Ordering::Acquire);
+        let end = self.producer_position().load(Ordering::Acquire);
         let mut at = start;
         let mut count = 0;
         while at != end && count < limit {
@@ -66,20 +67,28 @@ impl Ring {
         }
         if at != start {
             // Pairs with the kernel's acquire load: our reads are done when it reuses the space.
-            self.consumer.word().store(at, Ordering::Release);
+            self.consumer_position().store(at, Ordering::Release);
         }
         count
     }
 
     /// Bytes that are written and not yet read.
     pub fn unread(&self) -> usize {
-        let end = self.producer.word().load(Ordering::Acquire);
-        end.wrapping_sub(self.consumer.word().load(Ordering::Relaxed))
+        let end = self.producer_position().load(Ordering::Acquire);
+        end.wrapping_sub(self.consumer_position().load(Ordering::Relaxed))
     }
 
     /// Size in bytes.
     pub const fn size(&self) -> usize {
         self.size
+    }
+
+    fn consumer_position(&self) -> &AtomicUsize {
+        position(&self.consumer)
+    }
+
+    fn producer_position(&self) -> &AtomicUsize {
+        position(&self.producer)
     }
 
     /// The header at a position, and the record behind it.
@@ -101,57 +110,10 @@ impl Ring {
     }
 }
 
-/// A shared mapping of a part of a map.
-#[derive(Debug)]
-struct Mapping {
-    start: NonNull<u8>,
-    len: usize,
-}
-
-// SAFETY: the memory is shared with the kernel and touched through atomics, or read when the
-// kernel no longer writes it; no thread owns it more than another.
-unsafe impl Send for Mapping {}
-
-impl Mapping {
-    fn new(fd: BorrowedFd<'_>, offset: usize, len: usize, protection: i32) -> io::Result<Self> {
-        let offset = i64::try_from(offset).map_err(io::Error::other)?;
-        let fd = fd.as_raw_fd();
-        // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd, offset)
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("mapped at 0"))?;
-        Ok(Self { start, len })
-    }
-
-    /// The position at the start of both kinds of mapping.
-    fn word(&self) -> &AtomicUsize {
-        // SAFETY: page-aligned, longer than a word, and written by the kernel atomically.
-        unsafe { self.start.cast::<AtomicUsize>().as_ref() }
-    }
-
-    /// `len` bytes at `offset`, if they are inside.
-    fn at(&self, offset: usize, len: usize) -> Option<NonNull<u8>> {
-        let inside = offset.checked_add(len)? <= self.len;
-        // SAFETY: inside the mapping.
-        inside.then(|| unsafe { self.start.add(offset) })
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and nothing borrowed from it outlives it.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
-    }
-}
-
-/// Bytes of a page of memory.
-pub fn page_size() -> usize {
-    // SAFETY: has no preconditions.
-    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+/// Both mappings begin with the position of one side.
+fn position(mapping: &Mapping) -> &AtomicUsize {
+    // SAFETY: page-aligned, longer than a word, and written atomically by both sides.
+    unsafe { mapping.start().cast::<AtomicUsize>().as_ref() }
 }
 
 #[cfg(test)]

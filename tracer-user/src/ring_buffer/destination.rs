@@ -5,11 +5,11 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
     },
-    thread::{self, JoinHandle},
+    thread,
+    time::Instant,
 };
 
 use crate::{
@@ -53,16 +53,35 @@ drop_reasons! {
     Rejected = "rejected",
     /// The exporter has panicked; it gets no more spans.
     Panicked = "panicked",
+    /// The exporter was not done when the time for shutting down was over.
+    ShutdownDeadline = "shutdown_deadline",
 }
 
-/// What became of the spans of one destination.
+/// What became of the spans of one destination. Sidecar and exporting thread count once a batch.
 #[derive(Debug)]
 pub struct Delivery {
     name: String,
-    queued: AtomicUsize,
-    delivered: AtomicU64,
-    dropped: [AtomicU64; DropReason::ALL.len()],
-    first_error: Mutex<Option<String>>,
+    account: Mutex<Account>,
+    /// Notified when the exporting thread has ended.
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    queued: u64,
+    delivered: u64,
+    dropped: [u64; DropReason::ALL.len()],
+    first_error: Option<String>,
+    /// Why the exporter takes no more spans.
+    gone: Option<DropReason>,
+    /// The exporting thread has ended.
+    ended: bool,
+}
+
+impl Account {
+    fn drop_spans(&mut self, reason: DropReason, spans: usize) {
+        self.dropped[reason as usize] += spans as u64;
+    }
 }
 
 impl Delivery {
@@ -72,36 +91,61 @@ impl Delivery {
     }
     /// Spans that arrived.
     pub fn delivered(&self) -> u64 {
-        self.delivered.load(Ordering::Acquire)
+        self.account().delivered
     }
     /// Spans that did not, for this reason.
     pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.dropped[reason as usize].load(Ordering::Acquire)
+        self.account().dropped[reason as usize]
     }
     /// Spans that did not, for any reason.
     pub fn dropped_total(&self) -> u64 {
-        DropReason::ALL.iter().map(|reason| self.dropped(*reason)).sum()
+        self.account().dropped.iter().sum()
     }
     /// Spans on their way.
     pub fn queued(&self) -> u64 {
-        self.queued.load(Ordering::Acquire) as u64
+        self.account().queued
     }
     /// What the exporter said when it first failed.
     pub fn first_error(&self) -> Option<String> {
-        self.first_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.account().first_error.clone()
+    }
+    /// Whether the exporter can take no more spans.
+    pub fn is_gone(&self) -> bool {
+        self.account().gone.is_some()
     }
 
-    fn count_delivered(&self, spans: usize) {
-        self.delivered.fetch_add(spans as u64, Ordering::Release);
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    fn count_dropped(&self, reason: DropReason, spans: usize) {
-        self.dropped[reason as usize].fetch_add(spans as u64, Ordering::Release);
-    }
+
     fn note(&self, error: &str) {
-        let mut first = self.first_error.lock().unwrap_or_else(PoisonError::into_inner);
-        if first.is_none() {
+        let mut account = self.account();
+        if account.first_error.is_none() {
             log::error!("{}: {error}", self.name);
-            *first = Some(error.to_owned());
+            account.first_error = Some(error.to_owned());
+        }
+    }
+
+    /// Waits until the exporting thread has ended. Past the deadline its spans count as dropped,
+    /// whatever it may still write.
+    fn wait_for_end(&self, deadline: Option<Instant>) {
+        let mut account = self.account();
+        while !account.ended {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            account = match left {
+                None => self.ended.wait(account).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => {
+                    let queued = usize::try_from(account.queued).unwrap_or(usize::MAX);
+                    account.drop_spans(DropReason::ShutdownDeadline, queued);
+                    account.queued = 0;
+                    account.gone = Some(DropReason::ShutdownDeadline);
+                    return;
+                }
+                Some(left) => {
+                    let woken = self.ended.wait_timeout(account, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
         }
     }
 }
@@ -123,10 +167,8 @@ impl Destination {
     pub fn new(name: impl Into<String>, exporter: impl Exporter + 'static) -> Self {
         let delivery = Delivery {
             name: name.into(),
-            queued: AtomicUsize::new(0),
-            delivered: AtomicU64::new(0),
-            dropped: Default::default(),
-            first_error: Mutex::new(None),
+            account: Mutex::new(Account::default()),
+            ended: Condvar::new(),
         };
         Self { exporter: Box::new(exporter), delivery: Arc::new(delivery) }
     }
@@ -141,10 +183,23 @@ impl Destination {
         let delivery = Arc::clone(&self.delivery);
         // The kernel keeps 15 bytes of a thread's name.
         let name: String = format!("tracer-{}", delivery.name).chars().take(15).collect();
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || work(self.exporter, &self.delivery, &receiver))?;
-        Ok(Worker { sender, delivery, thread })
+        let work = move || {
+            let ended = Ended(&self.delivery);
+            work(self.exporter, &self.delivery, &receiver);
+            drop(ended);
+        };
+        thread::Builder::new().name(name).spawn(work)?;
+        Ok(Worker { sender, delivery })
+    }
+}
+
+/// Tells the end of the exporting thread, also when it panics.
+struct Ended<'a>(&'a Delivery);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.account().ended = true;
+        self.0.ended.notify_all();
     }
 }
 
@@ -152,80 +207,102 @@ impl Destination {
 pub(super) struct Worker {
     sender: SyncSender<Batch>,
     delivery: Arc<Delivery>,
-    thread: JoinHandle<()>,
 }
+
+/// A destination that gets no more spans.
+pub(super) struct Finishing(Arc<Delivery>);
 
 impl Worker {
     /// Queues a batch, or drops and counts it.
     pub(super) fn offer(&self, batch: &Batch) {
         let spans = batch.len();
-        let queued = self.delivery.queued.fetch_add(spans, Ordering::AcqRel);
-        if queued + spans <= QUEUE_SPANS
-            && match self.sender.try_send(Arc::clone(batch)) {
-                Ok(()) => true,
-                Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,
-            }
+        let mut account = self.delivery.account();
+        if let Some(reason) = account.gone {
+            account.drop_spans(reason, spans);
+        } else if account.queued + spans as u64 <= QUEUE_SPANS as u64
+            && self.sender.try_send(Arc::clone(batch)).is_ok()
         {
-            return;
+            account.queued += spans as u64;
+        } else {
+            account.drop_spans(DropReason::QueueFull, spans);
         }
-        self.delivery.queued.fetch_sub(spans, Ordering::AcqRel);
-        self.delivery.count_dropped(DropReason::QueueFull, spans);
     }
 
-    /// Delivers what is queued and ends the thread.
-    pub(super) fn finish(self) {
-        drop(self.sender);
-        if self.thread.join().is_err() {
-            self.delivery.note("the exporting thread has panicked");
-        }
+    /// Lets the exporting thread end when it has delivered what is queued.
+    pub(super) fn finish(self) -> Finishing {
+        Finishing(self.delivery)
+    }
+}
+
+impl Finishing {
+    /// Waits for that.
+    pub(super) fn wait(self, deadline: Option<Instant>) {
+        self.0.wait_for_end(deadline);
     }
 }
 
 fn work(mut exporter: Box<dyn Exporter>, delivery: &Delivery, receiver: &Receiver<Batch>) {
-    // Set when the exporter can take no more.
-    let mut gone = None;
     for batch in receiver {
-        match gone {
-            Some(reason) => delivery.count_dropped(reason, batch.len()),
-            None => gone = deliver(exporter.as_mut(), delivery, &batch),
+        let gone = delivery.account().gone;
+        let outcome = match gone {
+            Some(reason) => Outcome { delivered: 0, reason, error: None, gone },
+            None => deliver(exporter.as_mut(), &batch),
+        };
+        if let Some(error) = &outcome.error {
+            delivery.note(error);
         }
-        delivery.queued.fetch_sub(batch.len(), Ordering::AcqRel);
+        let mut account = delivery.account();
+        if account.gone == Some(DropReason::ShutdownDeadline) {
+            // These spans are counted already.
+            return;
+        }
+        account.queued -= batch.len() as u64;
+        account.delivered += outcome.delivered as u64;
+        account.drop_spans(outcome.reason, batch.len() - outcome.delivered);
+        account.gone = outcome.gone;
     }
-    if gone.is_none() {
-        match catch_unwind(AssertUnwindSafe(|| exporter.shutdown())) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => delivery.note(&error.to_string()),
-            Err(_) => delivery.note("the exporter panicked at shutdown"),
-        }
+    if delivery.account().gone.is_some() {
+        return;
+    }
+    match catch_unwind(AssertUnwindSafe(|| exporter.shutdown())) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => delivery.note(&error.to_string()),
+        Err(_) => delivery.note("the exporter panicked at shutdown"),
     }
 }
 
-/// Exports one batch and counts each of its spans once. Returns why no further one can follow.
-fn deliver(
-    exporter: &mut dyn Exporter,
-    delivery: &Delivery,
-    batch: &[SpanRecord],
-) -> Option<DropReason> {
+/// What became of a batch; the spans not delivered have the reason.
+struct Outcome {
+    delivered: usize,
+    reason: DropReason,
+    error: Option<String>,
+    gone: Option<DropReason>,
+}
+
+fn deliver(exporter: &mut dyn Exporter, batch: &[SpanRecord]) -> Outcome {
     match catch_unwind(AssertUnwindSafe(|| exporter.export(batch))) {
-        Ok(Ok(())) => {
-            delivery.count_delivered(batch.len());
-            None
-        }
+        Ok(Ok(())) => Outcome {
+            delivered: batch.len(),
+            reason: DropReason::Rejected,
+            error: None,
+            gone: None,
+        },
         Ok(Err(error)) => {
-            let arrived = error.delivered().min(batch.len());
-            delivery.count_delivered(arrived);
-            delivery.count_dropped(reason(&error), batch.len() - arrived);
-            let ended = matches!(error, ExportError::PipeClosed { .. });
-            if !ended {
-                delivery.note(&error.to_string());
+            let reason = reason(&error);
+            let closed = reason == DropReason::PipeClosed;
+            Outcome {
+                delivered: error.delivered().min(batch.len()),
+                reason,
+                error: (!closed).then(|| error.to_string()),
+                gone: closed.then_some(reason),
             }
-            ended.then_some(DropReason::PipeClosed)
         }
-        Err(_) => {
-            delivery.count_dropped(DropReason::Panicked, batch.len());
-            delivery.note("the exporter has panicked; it gets no more spans");
-            Some(DropReason::Panicked)
-        }
+        Err(_) => Outcome {
+            delivered: 0,
+            reason: DropReason::Panicked,
+            error: Some("the exporter has panicked; it gets no more spans".to_owned()),
+            gone: Some(DropReason::Panicked),
+        },
     }
 }
 

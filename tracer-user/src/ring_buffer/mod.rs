@@ -36,10 +36,11 @@ pub use destination::{Delivery, Destination, DropReason};
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
     thread::{JoinHandle, Thread},
+    time::Instant,
 };
 
 use crossbeam_queue::ArrayQueue;
@@ -74,6 +75,8 @@ struct Shared {
     dropped: CachePadded<AtomicU64>,
     sleeping: CachePadded<AtomicBool>,
     stop: AtomicBool,
+    /// When the destinations must be done, once asked to stop.
+    deadline: Mutex<Option<Instant>>,
 }
 
 /// What a buffer has done so far.
@@ -135,6 +138,7 @@ impl SpanRingBuffer {
             dropped: CachePadded::default(),
             sleeping: CachePadded::default(),
             stop: AtomicBool::new(false),
+            deadline: Mutex::new(None),
         });
         let deliveries = destinations.iter().map(Destination::delivery).collect();
         let thread = sidecar::start(Arc::clone(&shared), destinations)?;
@@ -197,9 +201,11 @@ impl SpanRingBuffer {
         drop(self);
     }
 
-    /// As [`Self::shutdown`], but the counters stay readable. A span pushed later is never
-    /// exported.
-    pub fn finish(&mut self) {
+    /// As [`Self::shutdown`], but the counters stay readable, and with a deadline a destination
+    /// that is not done by then is left behind, its spans counted as dropped. A span pushed later
+    /// is never exported.
+    pub fn finish(&mut self, deadline: Option<Instant>) {
+        *self.shared.deadline.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
         if let Some(sidecar) = self.sidecar.take() {
             self.shared.stop.store(true, Ordering::Release);
             sidecar.handle.unpark();
@@ -212,7 +218,7 @@ impl SpanRingBuffer {
 
 impl Drop for SpanRingBuffer {
     fn drop(&mut self) {
-        self.finish();
+        self.finish(None);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, PoisonError,
         atomic::{Ordering, fence},
     },
     thread::{self, JoinHandle},
@@ -44,7 +44,12 @@ fn run(shared: &Shared, workers: Vec<Worker>) {
         }
         idle(shared);
     }
-    workers.into_iter().for_each(Worker::finish);
+    // All are told before one is waited for.
+    let finishing: Vec<_> = workers.into_iter().map(Worker::finish).collect();
+    let deadline = *shared.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+    for destination in finishing {
+        destination.wait(deadline);
+    }
 }
 
 fn take(shared: &Shared) -> Option<Batch> {

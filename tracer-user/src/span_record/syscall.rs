@@ -6,7 +6,7 @@ use tracer_common::{
     errno,
     event::{Abi, CaptureState, MAX_ARGS, Reason, Record, X32_SYSCALL_BIT},
     parse::Captures,
-    syscalls::{self, Syscall},
+    syscalls::{self, ArgKind, Ret, Syscall},
 };
 
 use super::{Payload, StatusCode};
@@ -75,9 +75,11 @@ impl SyscallSpan {
         self.info().map_or(MAX_ARGS, |info| info.args.len())
     }
 
-    /// Whether there is a result.
-    pub const fn has_result(&self) -> bool {
-        !matches!(self.record, Record::EnterOnly)
+    /// Whether there is a result. `rt_sigreturn` returns to where a signal came, with what was in
+    /// the register then.
+    pub fn has_result(&self) -> bool {
+        let meaningless = self.info().is_some_and(|info| info.ret == Ret::None);
+        !matches!(self.record, Record::EnterOnly) && !meaningless
     }
 
     /// The error number, when the call failed.
@@ -102,16 +104,22 @@ impl SyscallSpan {
         }
     }
 
-    /// The string that argument `arg` (0..=5) points to, if it was captured. One that was read
-    /// again at exit stands behind the first try.
+    /// The string that argument `arg` (0..=5) points to; `None` when it is no string, or a null
+    /// pointer. One that was read again at exit stands behind the first try.
     pub fn string(&self, arg: usize) -> Option<CapturedString<'_>> {
-        Captures::new(self.payload.as_slice())
+        let captured = Captures::new(self.payload.as_slice())
             .filter(|(header, _)| usize::from(header.arg) == arg)
             .last()
             .map(|(header, bytes)| CapturedString {
                 state: CaptureState::from_wire(header.state).unwrap_or(CaptureState::Fault),
                 bytes,
-            })
+            });
+        captured.or_else(|| {
+            // The kernel side had no memory for it, or did not see the entry.
+            let kind = self.info().and_then(|info| info.args.get(arg)).map(|arg| arg.kind);
+            let is_string = kind.is_some_and(ArgKind::is_string) && self.args.get(arg) != Some(&0);
+            is_string.then_some(CapturedString { state: CaptureState::NotRead, bytes: &[] })
+        })
     }
 
     /// The thread's name.
@@ -170,5 +178,8 @@ pub(crate) mod tests {
         let string = call.string(1).unwrap();
         assert_eq!((string.state, string.bytes), (CaptureState::Whole, &b"/etc"[..]));
         assert_eq!(call.string(0), None);
+        let unread = SyscallSpan { args: [0, 4096, 0, 0, 0, 0], ..super::tests::call(257, 3) };
+        assert_eq!(unread.string(1).unwrap().state, CaptureState::NotRead);
+        assert_eq!(super::tests::call(257, 3).string(1), None);
     }
 }

@@ -122,3 +122,45 @@ fn a_call_running_at_attach_is_shown_by_its_exit() {
     assert_eq!(count(&spans, "getppid"), 5);
     workload.wait();
 }
+
+/// Tasks that end while tracing stops are in the books too, and nothing is made up.
+#[test]
+fn the_books_balance_when_tasks_end_while_tracing_stops() {
+    for _ in 0..10 {
+        let mut workload = Workload::new(&["short-children", "300"]);
+        let options = TraceOptions {
+            pids: vec![workload.pid()],
+            syscalls: syscalls("!read"),
+            ..TraceOptions::default()
+        };
+        let session = Session::start(&options);
+        workload.begin();
+        // Stopped in the middle: some hundred calls have been made.
+        while session.trace.ledger().unwrap().kernel.get(Counter::Matched) < 500 {
+            std::thread::yield_now();
+        }
+        let (_, ledger) = session.stop();
+        assert_eq!(ledger.kernel.get(Counter::ExitOnly), 0);
+        workload.wait();
+    }
+}
+
+#[test]
+fn a_running_thread_leaves_no_exits_without_entries() {
+    let mut workload = Workload::new(&["calls", "100000000"]);
+    let options = TraceOptions {
+        pids: vec![workload.pid()],
+        syscalls: syscalls("getppid"),
+        ..TraceOptions::default()
+    };
+    workload.begin();
+    for _ in 0..3 {
+        let session = Session::start(&options);
+        while session.trace.ledger().unwrap().kernel.get(Counter::Matched) < 1000 {
+            std::thread::yield_now();
+        }
+        let (_, ledger) = session.stop();
+        // At most the one call that was running when the programs were attached.
+        assert!(ledger.kernel.get(Counter::ExitOnly) <= 1, "{ledger:?}");
+    }
+}

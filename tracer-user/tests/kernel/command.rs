@@ -8,7 +8,9 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Running, TRACER, WORKLOAD, Workload, json, json_lines, stderr, tracer};
+use crate::support::{
+    Running, Workload, json, json_lines, stderr, tracer, tracer_path, workload_path,
+};
 
 fn names(lines: &[Value]) -> Vec<&str> {
     lines.iter().map(|line| line["name"].as_str().unwrap()).collect()
@@ -56,6 +58,9 @@ fn the_commands_exit_status_is_passed_on() {
     assert_eq!(status("exit 7"), 7);
     assert_eq!(status("kill -TERM $$"), 143);
     assert_eq!(status("kill -KILL $$"), 137);
+    // The kernel side sees the end long before the status is there.
+    let big = tracer(&["--export", "null", "--", &workload_path(), "now", "big", "300", "7"]);
+    assert_eq!(big.status.code(), Some(7));
 }
 
 #[test]
@@ -82,7 +87,7 @@ fn a_command_that_does_not_run_says_why() {
 fn through_sudo_the_command_runs_as_the_invoking_user() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.txt");
-    let output = Command::new(TRACER)
+    let output = Command::new(tracer_path())
         .args(["trace", "-o", out.to_str().unwrap(), "--", "id", "-u"])
         .env("SUDO_UID", "65534")
         .env("SUDO_GID", "65534")
@@ -156,7 +161,8 @@ fn a_duration_ends_tracing() {
 
 #[test]
 fn loss_can_be_made_an_error() {
-    let workload = [WORKLOAD, "now", "processes", "4", "200000"];
+    let program = workload_path();
+    let workload = [program.as_str(), "now", "processes", "4", "200000"];
     let mut args = vec!["--ring-size", "4KiB", "--export", "null", "--fail-on-loss", "--"];
     args.extend(workload);
     let output = tracer(&args);
@@ -168,10 +174,11 @@ fn loss_can_be_made_an_error() {
 
 #[test]
 fn a_closed_pipe_ends_quietly() {
-    let script = format!("{TRACER} trace --export json=- -- ls / 3>&1 >/dev/null | head -n 1");
+    let tracer = tracer_path();
+    let script = format!("{tracer} trace --export json=- -- ls / 3>&1 >/dev/null | head -n 1");
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert_eq!(stderr(&output), "");
-    let script = format!("{TRACER} trace --export json=- -- sh -c 'ls -lR /usr/lib' | head -n 1");
+    let script = format!("{tracer} trace --export json=- -- sh -c 'ls -lR /usr/lib' | head -n 1");
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert!(!stderr(&output).contains("tracer:"), "{}", stderr(&output));
     assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1);
@@ -189,4 +196,47 @@ fn a_full_disk_is_told_and_counted() {
     assert_eq!(ledger["balanced"], true);
     assert_eq!(ledger["destinations"]["json"]["dropped"]["io"], ledger["spans"]["spans"]);
     assert_eq!(ledger["destinations"]["null"]["delivered"], ledger["spans"]["spans"]);
+}
+
+/// A destination that hangs costs its own spans, and not the end of the run.
+#[test]
+fn a_blocked_reader_does_not_block_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, books) = (folder.path().join("out.jsonl"), folder.path().join("ledger.json"));
+    let export = format!("json={}", out.display());
+    let ledger = books.to_str().unwrap();
+    let program = workload_path();
+    let args = ["trace", "--export", "text=-", "--export", &export, "--ledger", ledger, "--"];
+    let mut child = Command::new(tracer_path())
+        .args(args)
+        .args([program.as_str(), "now", "calls", "20000"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Nobody reads the pipe.
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let ledger = json(&books);
+    assert_eq!(ledger["balanced"], true);
+    assert!(ledger["destinations"]["text"]["dropped"]["shutdown_deadline"].as_u64() > Some(0));
+    assert_eq!(ledger["destinations"]["json"]["delivered"], json_lines(&out).len());
+}
+
+/// Once nobody listens any more, a system-wide trace ends.
+#[test]
+fn a_trace_that_nobody_reads_ends() {
+    let script = format!("{} trace --export text=- | head -n 2", tracer_path());
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 2);
+}
+
+#[test]
+fn another_pid_namespace_is_refused() {
+    let output = Command::new("unshare")
+        .args(["-pf", "--mount-proc", &tracer_path(), "trace", "--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("pid namespace"), "{}", stderr(&output));
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{TRACER, Workload, cgroup_mount, stderr, tracer};
+use crate::support::{Workload, cgroup_mount, stderr, tracer, tracer_path};
 
 #[test]
 fn a_process_that_does_not_exist() {
@@ -17,7 +17,7 @@ fn a_process_that_does_not_exist() {
 
 #[test]
 fn a_memlock_limit_that_cannot_be_raised_is_no_error() {
-    let script = format!("ulimit -l 0; exec {TRACER} trace --export null -- true");
+    let script = format!("ulimit -l 0; exec {} trace --export null -- true", tracer_path());
     let output = Command::new("sh").args(["-c", &script]).output().unwrap();
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
 }

@@ -1,11 +1,14 @@
 //! Who is traced.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+};
 
 use tracer_user::{kernel::cgroup, pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::support::{
-    Group, Session, WORKLOAD, Workload, cgroup_mount, count, syscalls, trace_workload,
+    Group, Session, Workload, cgroup_mount, count, syscalls, trace_workload, workload_path,
 };
 
 fn only_getppid() -> TraceOptions {
@@ -36,7 +39,7 @@ fn without_follow_descendants_are_left_out() {
 fn children_that_exist_already_are_found() {
     let mut shell = std::process::Command::new("sh");
     // The workload is the shell's child; both wait.
-    shell.args(["-c", &format!("{WORKLOAD} wait calls 50; true")]);
+    shell.args(["-c", &format!("{} wait calls 50; true", workload_path())]);
     let workload = Workload::with(&mut shell);
     let shell = workload.pid();
     while std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children"))
@@ -123,10 +126,14 @@ fn a_cgroup_made_again_under_the_same_path_is_another_one() {
 
 #[test]
 fn users_and_names_narrow_the_scope() {
-    use std::os::unix::process::CommandExt;
     const NOBODY: u32 = 65534;
+    // Where this program was built, another user may not be able to look.
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("workload");
+    std::fs::copy(workload_path(), &program).unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let as_nobody = |calls: &str| {
-        let mut command = std::process::Command::new(WORKLOAD);
+        let mut command = std::process::Command::new(&program);
         Workload::with(command.args(["wait", "calls", calls]).uid(NOBODY))
     };
     let session = Session::start(&TraceOptions { uids: vec![NOBODY], ..only_getppid() });

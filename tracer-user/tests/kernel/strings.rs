@@ -56,6 +56,20 @@ fn a_path_on_a_page_that_was_never_touched_is_read_at_exit() {
     }
 }
 
+/// What was read whole at entry stays so when another string has to be read again at exit.
+#[test]
+fn a_cold_path_beside_a_long_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("path");
+    for (from, to) in [(10, 10), (3000, 20), (200, 200), (200, 3000), (10, 4000)] {
+        let (from, to) = (format!("/{}", "f".repeat(from - 1)), format!("/{}", "t".repeat(to - 1)));
+        std::fs::write(&file, format!("{to}\0")).unwrap();
+        let spans = trace(&["rename-cold", &from, file.to_str().unwrap()], "rename");
+        assert_eq!(last_string(&spans, 0), (CaptureState::Whole, from.into_bytes()));
+        assert_eq!(last_string(&spans, 1), (CaptureState::Whole, to.into_bytes()));
+    }
+}
+
 #[test]
 fn kernel_memory_is_never_read() {
     for address in [0xffff_ffff_8100_0000_u64, u64::MAX, 0x8000_0000_0000_0000, 1] {

@@ -17,8 +17,21 @@ use tracer_user::{
     span_record::SpanRecord,
 };
 
-pub(crate) const TRACER: &str = env!("CARGO_BIN_EXE_tracer");
-pub(crate) const WORKLOAD: &str = env!("CARGO_BIN_EXE_tracer-workload");
+/// The program under test.
+pub(crate) fn tracer_path() -> String {
+    binary("tracer", env!("CARGO_BIN_EXE_tracer"))
+}
+
+/// The program to trace.
+pub(crate) fn workload_path() -> String {
+    binary("tracer-workload", env!("CARGO_BIN_EXE_tracer-workload"))
+}
+
+/// In a virtual machine the programs are not where cargo built them.
+fn binary(name: &str, built: &str) -> String {
+    std::env::var("TRACER_TEST_BIN")
+        .map_or_else(|_| built.to_owned(), |dir| format!("{dir}/{name}"))
+}
 
 /// A workload that waits to be told to begin. Killed when the test ends early.
 pub(crate) struct Workload {
@@ -28,7 +41,7 @@ pub(crate) struct Workload {
 
 impl Workload {
     pub(crate) fn new(args: &[&str]) -> Self {
-        Self::with(Command::new(WORKLOAD).arg("wait").args(args))
+        Self::with(Command::new(workload_path()).arg("wait").args(args))
     }
 
     pub(crate) fn with(command: &mut Command) -> Self {
@@ -87,14 +100,14 @@ impl Session {
 
     /// Waits until no process in scope lives.
     pub(crate) fn wait_for_end(&mut self) {
-        while self.trace.live_processes().expect("a count") != Some(0) {
+        while self.trace.live_processes() != Some(0) {
             std::thread::yield_now();
         }
     }
 
     /// Stops; the books must balance.
     pub(crate) fn stop(self) -> (Vec<SpanRecord>, Ledger) {
-        let ledger = self.trace.stop().expect("tracing stops");
+        let ledger = self.trace.stop(None).expect("tracing stops");
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         (self.memory.take(), ledger)
     }
@@ -117,7 +130,7 @@ pub(crate) fn count(spans: &[SpanRecord], name: &str) -> usize {
 
 /// Runs `tracer trace` with these arguments.
 pub(crate) fn tracer(args: &[&str]) -> Output {
-    Command::new(TRACER).arg("trace").args(args).output().expect("tracer runs")
+    Command::new(tracer_path()).arg("trace").args(args).output().expect("tracer runs")
 }
 
 pub(crate) fn stderr(output: &Output) -> String {
@@ -132,7 +145,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(TRACER)
+        let mut child = Command::new(tracer_path())
             .args(["trace", "-v"])
             .args(args)
             .stderr(Stdio::piped())

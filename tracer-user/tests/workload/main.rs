@@ -35,6 +35,11 @@ fn main() {
         [_, "open-cold", file] => open_cold(file),
         [_, "open-address", address] => open_address(number(address)),
         [_, "rename", from, to] => rename(from, to),
+        [_, "rename-cold", from, file] => rename_cold(from, file),
+        [_, "signals", count] => signals(number(count)),
+        [_, "execveat", count] => execveat(count),
+        [_, "short-children", millis] => short_children(number(millis)),
+        [_, "big", megabytes, status] => big(number(megabytes), number(status)),
         _ => panic!("unknown workload {words:?}"),
     }
 }
@@ -127,18 +132,82 @@ fn open(path: &str) {
     unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) };
 }
 
-/// Opens the path that `file` holds, from a mapping of it that was never touched.
-fn open_cold(file: &str) {
+/// The bytes of `file`, mapped and never touched: the kernel has to read them in.
+fn cold_page(file: &str) -> *mut libc::c_void {
     let file = CString::new(file).expect("no zero byte");
-    // SAFETY: a new private mapping of one page of the file; its first bytes are a string.
+    // SAFETY: a new private mapping of a file.
     unsafe {
         let fd = libc::open(file.as_ptr(), libc::O_RDONLY);
         assert!(fd >= 0);
-        let page = libc::mmap(ptr::null_mut(), 4096, libc::PROT_READ, libc::MAP_PRIVATE, fd, 0);
+        let page = libc::mmap(ptr::null_mut(), 8192, libc::PROT_READ, libc::MAP_PRIVATE, fd, 0);
         assert_ne!(page, libc::MAP_FAILED);
-        libc::madvise(page, 4096, libc::MADV_DONTNEED);
-        libc::syscall(libc::SYS_openat, libc::AT_FDCWD, page, libc::O_RDONLY, 0);
+        libc::madvise(page, 8192, libc::MADV_DONTNEED);
+        page
     }
+}
+
+/// Opens the path that `file` holds, from a page that was never touched.
+fn open_cold(file: &str) {
+    let page = cold_page(file);
+    // SAFETY: the page holds a string.
+    unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, page, libc::O_RDONLY, 0) };
+}
+
+/// Renames to the path that `file` holds, from a page that was never touched.
+fn rename_cold(from: &str, file: &str) {
+    let from = CString::new(from).expect("no zero byte");
+    let page = cold_page(file);
+    // SAFETY: the page holds a string.
+    unsafe { libc::syscall(libc::SYS_rename, from.as_ptr(), page) };
+}
+
+extern "C" fn ignore(_signal: libc::c_int) {}
+
+/// Each signal is handled, and its handler returns by `rt_sigreturn`.
+fn signals(count: u64) {
+    let handler = ignore as extern "C" fn(libc::c_int);
+    // SAFETY: the handler does nothing.
+    unsafe { libc::signal(libc::SIGUSR2, handler as libc::sighandler_t) };
+    for _ in 0..count {
+        // SAFETY: a signal with a handler.
+        unsafe { libc::raise(libc::SIGUSR2) };
+    }
+}
+
+/// Replaces itself by way of `execveat`.
+fn execveat(count: &str) {
+    let path = env::current_exe().expect("own path").into_os_string().into_encoded_bytes();
+    let path = CString::new(path).expect("no zero byte");
+    let count = CString::new(count).expect("no zero byte");
+    let words = [c"workload", c"now", c"calls", count.as_c_str()].map(std::ffi::CStr::as_ptr);
+    let words = [words[0], words[1], words[2], words[3], ptr::null()];
+    let nothing = [ptr::null::<libc::c_char>()];
+    let (argv, envp) = (words.as_ptr(), nothing.as_ptr());
+    // SAFETY: valid strings and arrays that end with null.
+    unsafe { libc::syscall(libc::SYS_execveat, libc::AT_FDCWD, path.as_ptr(), argv, envp, 0) };
+    panic!("execveat: {}", io::Error::last_os_error());
+}
+
+/// For this long, children are born that sleep a little and end.
+fn short_children(millis: u64) {
+    let nap = || {
+        // SAFETY: sleeps.
+        unsafe { libc::usleep(2000) };
+    };
+    let until = std::time::Instant::now() + std::time::Duration::from_millis(millis);
+    while std::time::Instant::now() < until {
+        let pids: Vec<_> = (0..8).map(|_| child(nap)).collect();
+        pids.into_iter().for_each(wait_for);
+    }
+}
+
+/// Ends with much memory to give back, and this status.
+fn big(megabytes: u64, status: u64) {
+    let len = usize::try_from(megabytes << 20).expect("a size");
+    let memory = vec![1u8; len];
+    std::hint::black_box(&memory);
+    // SAFETY: ends the process with the memory still mapped.
+    unsafe { libc::_exit(i32::try_from(status).expect("a status")) };
 }
 
 /// Opens a "path" at an address.

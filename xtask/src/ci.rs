@@ -1,0 +1,88 @@
+//! `cargo xtask ci`: all that CI runs.
+
+use std::fs;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::{codegen, command, ebpf, lint, setup, test};
+
+/// The README's command for running the tests, and what the last step does.
+const TEST: &str = "cargo xtask test";
+
+/// A step that either works or says why not.
+type Step = fn() -> Result<()>;
+
+/// Runs every step, up to the first that fails.
+pub(crate) fn run() -> Result<ExitCode> {
+    let start = Instant::now();
+    check_readme()?;
+    let steps: [(&str, Step); 4] = [
+        ("setup", setup::run),
+        ("lint", lint::run),
+        ("codegen --check", || codegen::run(true)),
+        ("build-ebpf --check", || ebpf::run(true)),
+    ];
+    for (name, step) in steps {
+        heading(start, &format!("cargo xtask {name}"));
+        step().with_context(|| format!("cargo xtask {name}"))?;
+    }
+    heading(start, TEST);
+    Ok(test::run(None))
+}
+
+fn heading(start: Instant, name: &str) {
+    eprintln!("\n==== {} s: {name}", start.elapsed().as_secs());
+}
+
+/// The README must tell a newcomer to run what we run.
+fn check_readme() -> Result<()> {
+    let readme = fs::read_to_string(command::root()?.join("README.md")).context("README.md")?;
+    let commands = cargo_commands(&readme);
+    match commands.get(1) {
+        Some(&TEST) => Ok(()),
+        Some(other) => bail!("README.md: the second cargo command is `{other}`, not `{TEST}`"),
+        None => bail!("README.md: {} cargo lines in sh blocks, two are wanted", commands.len()),
+    }
+}
+
+/// The lines in blocks of shell commands that start with `cargo `, with or without a prompt.
+fn cargo_commands(readme: &str) -> Vec<&str> {
+    let mut commands = Vec::new();
+    let mut in_block = false;
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            in_block = line.starts_with("```sh");
+        } else if in_block {
+            let line = line.strip_prefix("$ ").unwrap_or(line);
+            commands.extend(line.starts_with("cargo ").then_some(line));
+        }
+    }
+    commands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_those_of_shell_blocks() {
+        let readme = "\
+# tracer
+cargo not this
+```sh
+git clone somewhere
+cargo build --release
+```
+```text
+cargo nor this
+```
+```sh
+$ cargo xtask test
+  cargo nor an indented one
+```
+";
+        assert_eq!(cargo_commands(readme), ["cargo build --release", TEST]);
+    }
+}

@@ -1,0 +1,188 @@
+//! Starting other programs: what was started is shown, and is the context of every error.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+/// The root of the workspace.
+pub(crate) fn root() -> Result<&'static Path> {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent directory")
+}
+
+/// The cargo that runs us, in the root of the workspace.
+pub(crate) fn cargo() -> Result<Command> {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()?);
+    Ok(cargo)
+}
+
+/// Where cargo keeps downloads and installed programs.
+pub(crate) fn cargo_home() -> Result<PathBuf> {
+    env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cargo")))
+        .context("neither CARGO_HOME nor HOME is set")
+}
+
+/// The search path, with the programs of `cargo install` in front.
+pub(crate) fn search_path() -> Result<OsString> {
+    let mut folders = vec![cargo_home()?.join("bin")];
+    folders.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
+    env::join_paths(folders).context("PATH")
+}
+
+/// Runs it to its end, with our terminal.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let shown = show(command);
+    let status = command.status().with_context(|| format!("starting `{shown}`"))?;
+    succeeded(&shown, status)
+}
+
+/// What it writes to its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<String> {
+    let shown = describe(command);
+    let output =
+        command.stderr(Stdio::inherit()).output().with_context(|| format!("starting `{shown}`"))?;
+    succeeded(&shown, output.status)?;
+    String::from_utf8(output.stdout).with_context(|| format!("output of `{shown}`"))
+}
+
+/// Runs it, passing its standard output on as it comes, and returns all of that too.
+pub(crate) fn tee(command: &mut Command) -> Result<(ExitStatus, String)> {
+    let shown = show(command);
+    let mut child =
+        command.stdout(Stdio::piped()).spawn().with_context(|| format!("starting `{shown}`"))?;
+    let stdout = child.stdout.take().context("the child has no stdout")?;
+    let all = pass_on(stdout, io::stdout().lock())
+        .with_context(|| format!("passing on the output of `{shown}`"))?;
+    let status = child.wait().with_context(|| format!("waiting for `{shown}`"))?;
+    Ok((status, String::from_utf8_lossy(&all).into_owned()))
+}
+
+/// Copies everything at once, as it comes, and returns it.
+fn pass_on(mut from: impl Read, mut to: impl Write) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut chunk = [0; 8192];
+    loop {
+        match from.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(len) => {
+                to.write_all(&chunk[..len])?;
+                to.flush()?;
+                all.extend_from_slice(&chunk[..len]);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    // A crash leaves an unfinished line.
+    if !matches!(all.last(), None | Some(b'\n')) {
+        to.write_all(b"\n")?;
+    }
+    Ok(all)
+}
+
+/// An executable that cargo built.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Executable {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The directory of its package, in which cargo would run a test.
+    pub(crate) package: PathBuf,
+}
+
+/// Runs a cargo command that builds the target of this name and kind (`bin`, `test`).
+pub(crate) fn build(cargo: &mut Command, kind: &str, name: &str) -> Result<Executable> {
+    // Diagnostics still go to stderr for people.
+    cargo.arg("--message-format=json-render-diagnostics");
+    let shown = show(cargo);
+    find_executable(&output(cargo)?, kind, name)
+        .with_context(|| format!("`{shown}` made no {kind} `{name}`"))
+}
+
+/// Looks for an executable in cargo's messages, one JSON object a line.
+fn find_executable(messages: &str, kind: &str, name: &str) -> Option<Executable> {
+    messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(
+        |message| {
+            let target = &message["target"];
+            let is_it = target["name"] == name
+                && target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == kind));
+            let path = message["executable"].as_str().filter(|_| is_it)?;
+            let package = Path::new(message["manifest_path"].as_str()?).parent()?;
+            Some(Executable { path: path.into(), package: package.into() })
+        },
+    )
+}
+
+/// Prints the command line and returns it.
+fn show(command: &Command) -> String {
+    let shown = describe(command);
+    eprintln!("$ {shown}");
+    shown
+}
+
+/// The command line, for people: programs by their name.
+pub(crate) fn describe(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let mut line = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().to_string();
+    for arg in command.get_args() {
+        line.push(' ');
+        line.push_str(&arg.to_string_lossy());
+    }
+    line
+}
+
+/// An error that names the command unless it succeeded.
+pub(crate) fn succeeded(shown: &str, status: ExitStatus) -> Result<()> {
+    if !status.success() {
+        bail!("`{shown}`: {status}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_executable_is_found_by_kind_and_name() {
+        let messages = r#"
+{"reason":"compiler-artifact","manifest_path":"/w/t/Cargo.toml","target":{"kind":["lib"],"name":"t"},"executable":null}
+{"reason":"compiler-artifact","manifest_path":"/w/t/Cargo.toml","target":{"kind":["bin"],"name":"kernel"},"executable":"/o/bin"}
+{"reason":"compiler-artifact","manifest_path":"/w/t/Cargo.toml","target":{"kind":["test"],"name":"kernel"},"executable":"/o/kernel-1"}
+{"reason":"build-finished","success":true}"#;
+        let wanted = Executable { path: "/o/kernel-1".into(), package: "/w/t".into() };
+        assert_eq!(find_executable(messages, "test", "kernel"), Some(wanted));
+        assert_eq!(find_executable(messages, "test", "t"), None);
+    }
+
+    #[test]
+    fn a_failing_command_is_named() {
+        let error = run(Command::new("/bin/sh").args(["-c", "exit 3"])).unwrap_err();
+        assert_eq!(error.to_string(), "`sh -c exit 3`: exit status: 3");
+        let error = run(&mut Command::new("/nowhere/at-all")).unwrap_err();
+        assert_eq!(error.to_string(), "starting `at-all`");
+    }
+
+    #[test]
+    fn output_is_passed_on_and_returned() {
+        let mut shown = Vec::new();
+        let all = pass_on(&b"test a ... ok\n"[..], &mut shown).unwrap();
+        assert_eq!(all, b"test a ... ok\n");
+        assert_eq!(shown, all);
+        assert!(pass_on(&b""[..], &mut shown).unwrap().is_empty());
+        assert_eq!(shown, all);
+    }
+
+    #[test]
+    fn what_follows_starts_a_line() {
+        let mut shown = Vec::new();
+        assert_eq!(pass_on(&b"test a ... "[..], &mut shown).unwrap(), b"test a ... ");
+        assert_eq!(shown, b"test a ... \n");
+    }
+}

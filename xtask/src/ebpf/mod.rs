@@ -1,0 +1,175 @@
+//! `cargo xtask build-ebpf`: the eBPF object, the same bytes wherever it is built.
+//!
+//! What could differ between two machines, and why it does not: folders end up in the line
+//! information, so they are remapped; symbols made from hashes are stripped; compilers differ, so
+//! the bytes are compared only between the same versions ([`toolchain`]).
+
+mod toolchain;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use self::toolchain::{OBJCOPY, RUSTC};
+use crate::command;
+
+/// The architecture whose registers the programs read.
+const ARCH: &str = "x86_64";
+const TARGET: &str = "bpfel-unknown-none";
+/// The committed object and what made it, below the root.
+const PREBUILT: &str = "tracer-ebpf/prebuilt";
+/// A target directory of its own: another compiler, other flags.
+const TARGET_DIR: &str = "target/ebpf";
+
+/// What goes from the linked program to the object that is committed.
+///
+/// The loader takes no relocations of BTF: what is in place is right. `.BTF.ext` stays: from it
+/// the kernel names the source line of each instruction when it refuses a program, and in
+/// `bpftool prog dump`.
+const OBJCOPY_ARGS: [&str; 3] =
+    ["--strip-unneeded", "--remove-section=.rel.BTF", "--remove-section=.rel.BTF.ext"];
+
+/// Builds the object and writes it; with `check`, compares it with the committed one instead.
+pub(crate) fn run(check: bool) -> Result<()> {
+    let toolchain = toolchain::installed()?;
+    let folder = command::root()?.join(PREBUILT);
+    let committed = folder.join(format!("tracer.{ARCH}.bpf.o"));
+    let reference = folder.join("toolchain.txt");
+    let built = build()?;
+    if check {
+        return compare(&built, &toolchain, &committed, &reference);
+    }
+    write_if_changed(&committed, &built)?;
+    write_if_changed(&reference, toolchain.as_bytes())?;
+    println!("build-ebpf: {} is current, {} bytes", committed.display(), built.len());
+    Ok(())
+}
+
+/// Fails if the committed object is not what this toolchain makes, if it is the one of reference.
+fn compare(built: &[u8], toolchain: &str, committed: &Path, reference: &Path) -> Result<()> {
+    let wanted = fs::read_to_string(reference).with_context(|| {
+        format!("{}: run cargo xtask build-ebpf and commit", reference.display())
+    })?;
+    if wanted != toolchain {
+        let line = |text: &str| text.trim().replace('\n', ", ");
+        eprintln!("build-ebpf: ****************************************************************");
+        eprintln!(
+            "build-ebpf: not compared: toolchain differs (here {}; the reference is {})",
+            line(toolchain),
+            line(&wanted)
+        );
+        eprintln!("build-ebpf: the rebuild itself succeeded, {} bytes", built.len());
+        eprintln!("build-ebpf: ****************************************************************");
+        return Ok(());
+    }
+    let committed =
+        fs::read(committed).with_context(|| format!("reading {}", committed.display()))?;
+    if committed != built {
+        bail!("the committed object differs from a rebuild: run cargo xtask build-ebpf and commit");
+    }
+    println!("build-ebpf: the committed object is what a rebuild makes, {} bytes", built.len());
+    Ok(())
+}
+
+/// Compiles, links and strips; returns the bytes of the object.
+fn build() -> Result<Vec<u8>> {
+    let target_dir = command::root()?.join(TARGET_DIR);
+    let mut cargo = cargo()?;
+    cargo.args(["build", "--locked", "--release", "--target", TARGET, "-p", "tracer-ebpf"]);
+    cargo.arg("--target-dir").arg(&target_dir);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags()?.join("\x1f"));
+    cargo.env("PATH", command::search_path()?);
+    command::run(&mut cargo)?;
+    let linked = target_dir.join(TARGET).join("release/tracer");
+    let stripped = target_dir.join(format!("tracer.{ARCH}.bpf.o"));
+    command::run(Command::new(OBJCOPY).args(OBJCOPY_ARGS).arg(linked).arg(&stripped))?;
+    fs::read(&stripped).with_context(|| format!("reading {}", stripped.display()))
+}
+
+/// A cargo with the BPF compiler, whatever else is configured.
+fn cargo() -> Result<Command> {
+    let mut cargo = command::cargo()?;
+    // The compiler is a stable one; the programs need unstable features.
+    cargo.env("RUSTC", RUSTC).env("RUSTC_BOOTSTRAP", "1");
+    cargo.env("RUSTC_WRAPPER", "").env("RUSTC_WORKSPACE_WRAPPER", "");
+    Ok(cargo)
+}
+
+/// The flags of rustc.
+fn flags() -> Result<Vec<String>> {
+    let mut flags: Vec<String> = [
+        "--cfg",
+        &format!("bpf_target_arch=\"{ARCH}\""),
+        "-Ctarget-cpu=v3",
+        "-Cdebuginfo=2",
+        "-Clink-arg=--btf",
+    ]
+    .map(str::to_owned)
+    .into();
+    let root = command::root()?;
+    let mut remap = |from: &Path, to: &str| {
+        flags.push(format!("--remap-path-prefix={}={to}", from.display()));
+    };
+    remap(root, "/tracer");
+    for folder in dependency_folders()? {
+        remap(&folder, "/crates");
+    }
+    Ok(flags)
+}
+
+/// Where the sources of dependencies are: cargo home's name for the registry, a mirror's, or
+/// `vendor`.
+fn dependency_folders() -> Result<BTreeSet<PathBuf>> {
+    let mut cargo = cargo()?;
+    cargo.args(["metadata", "--locked", "--format-version=1", "--filter-platform", TARGET]);
+    let metadata: Value = serde_json::from_str(&command::output(&mut cargo)?)?;
+    parse_dependency_folders(&metadata).context("unexpected output of `cargo metadata`")
+}
+
+fn parse_dependency_folders(metadata: &Value) -> Option<BTreeSet<PathBuf>> {
+    let packages = metadata["packages"].as_array()?;
+    packages
+        .iter()
+        .filter(|package| !package["source"].is_null())
+        .map(|package| {
+            let manifest = Path::new(package["manifest_path"].as_str()?);
+            Some(manifest.parent()?.parent()?.to_owned())
+        })
+        .collect()
+}
+
+/// Leaves a file with the same contents alone, so that nothing is rebuilt for it.
+fn write_if_changed(path: &Path, contents: &[u8]) -> Result<()> {
+    match fs::read(path) {
+        Ok(old) if old == contents => return Ok(()),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).context(format!("reading {}", path.display())),
+    }
+    fs::write(path, contents).with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn folders_of_dependencies() {
+        let metadata = json!({ "packages": [
+            { "source": null, "manifest_path": "/w/tracer-ebpf/Cargo.toml" },
+            { "source": "registry", "manifest_path": "/c/registry/src/x-1/aya-0.1/Cargo.toml" },
+            { "source": "registry", "manifest_path": "/c/registry/src/x-1/libc-0.2/Cargo.toml" },
+            { "source": "git", "manifest_path": "/c/git/checkouts/y/ab/Cargo.toml" },
+        ] });
+        let wanted = ["/c/git/checkouts/y", "/c/registry/src/x-1"].map(PathBuf::from);
+        assert_eq!(parse_dependency_folders(&metadata), Some(wanted.into()));
+        assert_eq!(parse_dependency_folders(&json!({})), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Adding up the results that test executables print.
+
+use std::fmt;
+
+/// How many tests ended how.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Summary {
+    pub(super) passed: u64,
+    pub(super) failed: u64,
+    pub(super) skipped: u64,
+}
+
+impl Summary {
+    /// Adds every result in the output; returns how many there were.
+    pub(super) fn add(&mut self, output: &str) -> usize {
+        let results = output.lines().filter_map(|line| line.strip_prefix("test result: "));
+        results.map(|result| self.add_result(result)).count()
+    }
+
+    /// Adds `ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s`.
+    fn add_result(&mut self, result: &str) {
+        for part in result.split(['.', ';']) {
+            let Some((Ok(count), what)) =
+                part.trim().split_once(' ').map(|(count, what)| (count.parse::<u64>(), what))
+            else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += count,
+                "failed" => self.failed += count,
+                "ignored" => self.skipped += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { passed, failed, skipped } = self;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// How many tests a `--list` names.
+pub(super) fn count_listed(list: &str) -> u64 {
+    list.lines().filter(|line| line.ends_with(": test")).map(|_| 1).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OUTPUT: &str = "
+running 3 tests
+test a ... ok
+test b ... ignored, needs 5.18
+test c ... ok
+
+test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.51s
+
+   Doc-tests tracer_user
+test result: FAILED. 10 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.10s
+
+all doctests ran in 1.51s; merged doctests compilation took 1.40s
+";
+
+    #[test]
+    fn results_are_added_up() {
+        let mut summary = Summary::default();
+        assert_eq!(summary.add(OUTPUT), 2);
+        assert_eq!(summary, Summary { passed: 12, failed: 3, skipped: 1 });
+        assert_eq!(summary.add(OUTPUT), 2);
+        assert_eq!(summary.to_string(), "24 passed, 6 failed, 2 skipped");
+    }
+
+    #[test]
+    fn other_output_has_no_result() {
+        assert_eq!(Summary::default().add("error: could not compile\n"), 0);
+    }
+
+    #[test]
+    fn listed_tests_are_counted() {
+        assert_eq!(count_listed("file::reads: test\nloss: test\nfast: benchmark\n\n2 tests\n"), 2);
+    }
+}

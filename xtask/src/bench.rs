@@ -82,7 +82,8 @@ fn estimates(output: &str) -> String {
         if !head.trim().is_empty() {
             name = head.trim();
         }
-        (!time.is_empty()).then(|| format!("{name:20} {}\n", time.trim()))
+        // Lines with percents compare with an earlier run.
+        (!time.is_empty() && !time.contains('%')).then(|| format!("{name:20} {}\n", time.trim()))
     };
     output.lines().filter_map(estimate).collect()
 }
@@ -95,6 +96,7 @@ mod tests {
     fn estimates_are_found_behind_long_and_short_names() {
         let output = "decode/getppid          time:   [28.6 ns 28.7 ns 28.8 ns]\n\
                       \x20                       thrpt:  [34.7 Melem/s]\n\
+                      \x20                       time:   [+1.0% +2.0% +3.0%]\n\
                       push/a very long name of a benchmark\n\
                       \x20                       time:   [1 ns 2 ns 3 ns]\n";
         assert_eq!(

@@ -76,16 +76,26 @@ impl SyscallSpan {
     }
 
     /// Whether there is a result. `rt_sigreturn` returns to where a signal came, with what was in
-    /// the register then.
+    /// the register then. A call that seccomp answers with a signal has its number for a result:
+    /// `syscall_rollback`, <https://github.com/torvalds/linux/blob/v6.12/kernel/seccomp.c#L1260>.
     pub fn has_result(&self) -> bool {
+        let rolled_back = self.record == Record::ExitOnly && self.ret == i64::from(self.nr);
         let meaningless = self.info().is_some_and(|info| info.ret == Ret::None);
-        !matches!(self.record, Record::EnterOnly) && !meaningless
+        self.record != Record::EnterOnly && !rolled_back && !meaningless
     }
 
     /// The error number, when the call failed.
     pub fn errno(&self) -> Option<u32> {
-        let failed = self.has_result() && ERRORS.contains(&self.ret);
+        let failed = self.has_result() && ERRORS.contains(&self.ret) && !self.gives_owner();
         failed.then(|| u32::try_from(self.ret.unsigned_abs()).unwrap_or_default())
+    }
+
+    /// `F_GETOWN` gives a process group as a negative number, fcntl(2).
+    fn gives_owner(&self) -> bool {
+        const F_GETOWN: u64 = 9;
+        const EINVAL: i64 = -22;
+        let is_fcntl = self.info().is_some_and(|it| matches!(it.name, "fcntl" | "fcntl64"));
+        is_fcntl && self.args[1] == F_GETOWN && self.ret < EINVAL
     }
 
     /// The error's name, when the call failed; `errno_` and the number for one without a name.

@@ -10,7 +10,9 @@ mod support;
 
 mod books;
 mod command;
+mod edge;
 mod errors;
 mod filter;
+mod hosts;
 mod scope;
 mod strings;

@@ -71,6 +71,36 @@ fn a_cold_path_beside_a_long_one() {
 }
 
 #[test]
+fn a_path_that_ends_with_its_page_is_whole() {
+    for len in [1, 7, 254, 255, 256, 257, 4000, 4094] {
+        let spans = trace(&["open-page-end", &len.to_string()], "openat");
+        let path = format!("/{}", "x".repeat(len - 1));
+        assert_eq!(last_string(&spans, 1), (CaptureState::Whole, path.into_bytes()), "{len}");
+    }
+}
+
+/// A string is an observation: each is one of the two, or cut together from both, never longer.
+#[test]
+fn a_path_that_is_rewritten_meanwhile_is_one_or_the_other() {
+    let spans = trace(&["open-flipping", "100000"], "openat");
+    let flipped: Vec<_> = spans
+        .iter()
+        .map(|span| span.syscall().unwrap().string(1).unwrap())
+        .filter(|it| it.bytes.starts_with(b"/a") || it.bytes.starts_with(b"/b"))
+        .collect();
+    assert!(flipped.len() >= 100_000);
+    let is_mixed = |bytes: &[u8]| bytes.len() == 7 && bytes[1..].iter().all(|b| b"ab".contains(b));
+    assert!(flipped.iter().all(|it| it.state == CaptureState::Whole && is_mixed(it.bytes)));
+}
+
+#[test]
+fn a_null_pointer_is_not_a_string() {
+    let spans = trace(&["open-address", "0"], "openat");
+    assert_eq!(spans.last().unwrap().syscall().unwrap().string(1), None);
+    assert_eq!(spans.last().unwrap().status_message(), "EFAULT");
+}
+
+#[test]
 fn kernel_memory_is_never_read() {
     for address in [0xffff_ffff_8100_0000_u64, u64::MAX, 0x8000_0000_0000_0000, 1] {
         let options = TraceOptions { syscalls: syscalls("openat"), ..TraceOptions::default() };

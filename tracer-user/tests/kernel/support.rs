@@ -54,6 +54,38 @@ impl Workload {
         self.child.id()
     }
 
+    /// Its standard output, where that was made a pipe.
+    pub(crate) fn stdout(&mut self) -> std::process::ChildStdout {
+        self.child.stdout.take().expect("a pipe")
+    }
+
+    /// Waits until so many of its threads, without the first, are blocked in this call.
+    pub(crate) fn wait_for_threads_in(&self, threads: usize, number: i64) {
+        let start = format!("{number} ");
+        let blocked = |tid: &String| {
+            let text = fs::read_to_string(format!("/proc/{}/task/{tid}/syscall", self.pid()));
+            text.is_ok_and(|text| text.starts_with(&start))
+        };
+        while self.threads().iter().filter(|tid| blocked(tid)).count() < threads {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Sends a signal to each of its threads but the first.
+    pub(crate) fn signal_threads(&self, signal: i32) {
+        for tid in self.threads() {
+            let tid: i32 = tid.parse().expect("a number");
+            // SAFETY: no pointers.
+            unsafe { libc::syscall(libc::SYS_tgkill, self.pid(), tid, signal) };
+        }
+    }
+
+    fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).expect("its threads");
+        let names = tasks.filter_map(|task| task.ok()?.file_name().into_string().ok());
+        names.filter(|tid| *tid != self.pid().to_string()).collect()
+    }
+
     /// Lets it begin.
     pub(crate) fn begin(&mut self) {
         self.start.take().expect("begun once").write_all(b"\n").expect("it listens");
@@ -171,6 +203,14 @@ impl Running {
         let mut said = String::new();
         std::io::Read::read_to_string(&mut self.stderr, &mut said).expect("text");
         (self.child.wait().expect("it ends").code(), said)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Ended already in a test that has passed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -2,11 +2,15 @@
 //!
 //! Waits for a line on standard input, then does what its arguments say and ends.
 #![expect(
+    clippy::print_stdout,
+    clippy::cast_sign_loss,
     clippy::expect_used,
     clippy::panic,
     clippy::multiple_unsafe_ops_per_block,
     reason = "a test program: it makes raw system calls, and fails loudly"
 )]
+
+mod edge;
 
 use std::{
     env,
@@ -20,6 +24,9 @@ use std::{
 fn main() {
     let args: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    if let [_, "sleepers", count] = words.as_slice() {
+        return sleepers(number(count));
+    }
     if words.first() != Some(&"now") {
         io::stdin().lock().read_line(&mut String::new()).expect("a line to start");
     }
@@ -30,11 +37,16 @@ fn main() {
         [_, "chain", count] => chain(number(count)),
         [_, "fail", count] => fail(number(count)),
         [_, "nap", millis] => nap(number(millis)),
+        [_, "edge", case] => edge::run(case),
+        [_, "lives", count] => lives(number(count)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),
         [_, "open-cold", file] => open_cold(file),
         [_, "open-address", address] => open_address(number(address)),
         [_, "rename", from, to] => rename(from, to),
+        [_, "open-page-end", length] => open_page_end(number(length)),
+        [_, "open-flipping", count] => open_flipping(number(count)),
+        [_, "clock", count] => clock(number(count)),
         [_, "rename-cold", from, file] => rename_cold(from, file),
         [_, "signals", count] => signals(number(count)),
         [_, "execveat", count] => execveat(count),
@@ -111,6 +123,38 @@ fn fail(count: u64) {
             libc::syscall(libc::SYS_close, 987_654);
             libc::syscall(libc::SYS_getppid);
         }
+    }
+}
+
+/// Threads that wait for one another's word, which comes with a line on standard input. Signals
+/// wake them, and they wait again.
+fn sleepers(count: u64) {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static GO: AtomicU32 = AtomicU32::new(0);
+    let handler = ignore as extern "C" fn(libc::c_int);
+    // SAFETY: the handler does nothing.
+    unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+    let wait = || {
+        while GO.load(Ordering::SeqCst) == 0 {
+            // SAFETY: a valid word; sleeps while it is 0.
+            unsafe { libc::syscall(libc::SYS_futex, GO.as_ptr(), libc::FUTEX_WAIT, 0, 0, 0, 0) };
+        }
+    };
+    let threads: Vec<_> =
+        (0..count).map(|_| thread::Builder::new().spawn(wait).expect("a thread")).collect();
+    io::stdin().lock().read_line(&mut String::new()).expect("a line to go");
+    GO.store(1, Ordering::SeqCst);
+    // SAFETY: a valid word; wakes all who sleep on it.
+    unsafe { libc::syscall(libc::SYS_futex, GO.as_ptr(), libc::FUTEX_WAKE, i32::MAX, 0, 0, 0) };
+    for thread in threads {
+        thread.join().expect("the thread");
+    }
+}
+
+/// Children that make one call each, one after the other.
+fn lives(count: u64) {
+    for _ in 0..count {
+        wait_for(child(|| calls(1)));
     }
 }
 
@@ -208,6 +252,73 @@ fn big(megabytes: u64, status: u64) {
     std::hint::black_box(&memory);
     // SAFETY: ends the process with the memory still mapped.
     unsafe { libc::_exit(i32::try_from(status).expect("a status")) };
+}
+
+/// Opens a path whose end is the end of a page, with nothing mapped behind it.
+fn open_page_end(length: u64) {
+    let length = usize::try_from(length).expect("a length");
+    // SAFETY: three new pages, of which the last is taken away; the path fills the end of the
+    // second.
+    unsafe {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let pages = libc::mmap(ptr::null_mut(), 3 * 4096, protection, flags, -1, 0).cast::<u8>();
+        assert_ne!(pages.cast(), libc::MAP_FAILED);
+        assert_eq!(libc::munmap(pages.add(2 * 4096).cast(), 4096), 0);
+        let path = pages.add(2 * 4096 - length - 1);
+        path.write_bytes(b'x', length);
+        path.write(b'/');
+        libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, libc::O_RDONLY, 0);
+    }
+}
+
+/// Opens a path that another thread rewrites all the time.
+fn open_flipping(count: u64) {
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    static PATH: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let texts = [*b"/aaaaaa", *b"/bbbbbb"].map(|text| {
+        let mut word = [0; 8];
+        word[..7].copy_from_slice(&text);
+        u64::from_ne_bytes(word)
+    });
+    PATH[0].store(texts[0], Ordering::SeqCst);
+    let flip = move || {
+        for text in texts.into_iter().cycle() {
+            PATH[0].store(text, Ordering::Relaxed);
+            if STOP.load(Ordering::Relaxed) {
+                break;
+            }
+        }
+    };
+    let thread = thread::Builder::new().spawn(flip).expect("a thread");
+    for _ in 0..count {
+        // SAFETY: the second word ends the string.
+        unsafe {
+            libc::syscall(libc::SYS_openat, libc::AT_FDCWD, PATH.as_ptr(), libc::O_RDONLY, 0)
+        };
+    }
+    STOP.store(true, Ordering::Relaxed);
+    thread.join().expect("the thread");
+}
+
+/// Prints wall time before and after each of `count` calls, in nanoseconds.
+#[expect(clippy::print_stdout, reason = "that is its purpose")]
+fn clock(count: u64) {
+    let now = || {
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        time.expect("after 1970").as_nanos()
+    };
+    let times: Vec<_> = (0..count)
+        .map(|_| {
+            let before = now();
+            calls(1);
+            (before, now())
+        })
+        .collect();
+    for (before, after) in times {
+        println!("{before} {after}");
+    }
 }
 
 /// Opens a "path" at an address.

@@ -1,0 +1,185 @@
+//! Edge cases of pairing: programs that say what they do, and the tracer that must agree. The
+//! cases are in `tests/workload/edge.rs`, the verdicts in `docs/edge-cases.md`.
+
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    process::{Command, Stdio},
+};
+
+use tracer_common::counter::Counter;
+use tracer_user::{ledger::Ledger, pipeline::TraceOptions, span_record::SpanRecord};
+
+use crate::support::{Session, Workload, count, syscalls, trace_workload, workload_path};
+
+/// What a program has said of itself: the kinds of calls it is about, and each thread's calls.
+struct Expected {
+    kinds: Vec<String>,
+    threads: BTreeMap<u64, Vec<String>>,
+}
+
+impl Expected {
+    fn parse(text: &str) -> Self {
+        let mut expected = Self { kinds: Vec::new(), threads: BTreeMap::new() };
+        for line in text.lines() {
+            let mut words = line.split_whitespace().map(str::to_owned);
+            match words.next().as_deref() {
+                Some("kinds") => expected.kinds.extend(words),
+                Some("thread") => {
+                    let tid = words.next().unwrap().parse().unwrap();
+                    expected.threads.entry(tid).or_default().extend(words);
+                }
+                other => panic!("unexpected {other:?} in {text}"),
+            }
+        }
+        assert!(!expected.threads.is_empty(), "the program said nothing");
+        expected
+    }
+}
+
+/// A span in the words of the programs.
+fn describe(span: &SpanRecord) -> String {
+    let call = span.syscall().unwrap();
+    let result = match call.error() {
+        Some(error) => error.into_owned(),
+        None if call.has_result() => call.ret.to_string(),
+        None => "?".to_owned(),
+    };
+    format!("{}={result}/{}", span.span_name(), call.record.name())
+}
+
+fn matches(expected: &str, seen: &str) -> bool {
+    match expected.split_once("=*") {
+        Some((name, record)) => seen.starts_with(&format!("{name}=")) && seen.ends_with(record),
+        None => expected == seen,
+    }
+}
+
+/// Runs a case and compares, thread by thread, in order.
+#[track_caller]
+fn edge(case: &str) -> Ledger {
+    let mut command = Command::new(workload_path());
+    command.args(["wait", "edge", case]).stdout(Stdio::piped());
+    let mut workload = Workload::with(&mut command);
+    let mut output = workload.stdout();
+    let options = TraceOptions { pids: vec![workload.pid()], ..TraceOptions::default() };
+    let mut session = Session::start(&options);
+    workload.begin();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    session.wait_for_end();
+    let (spans, ledger) = session.stop();
+    let expected = Expected::parse(&text);
+    let mut seen: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for span in spans.iter().filter(|span| expected.kinds.contains(&span.span_name().into_owned()))
+    {
+        seen.entry(span.thread_id()).or_default().push(describe(span));
+    }
+    let tids: Vec<_> = seen.keys().collect();
+    assert_eq!(tids, expected.threads.keys().collect::<Vec<_>>(), "{case}: {seen:?}\n{text}");
+    for (tid, calls) in &seen {
+        let wanted = &expected.threads[tid];
+        let agree = wanted.len() == calls.len()
+            && wanted.iter().zip(calls).all(|(wanted, seen)| matches(wanted, seen));
+        assert!(agree, "{case}, thread {tid}:\n expected {wanted:?}\n     seen {calls:?}");
+    }
+    workload.wait();
+    ledger
+}
+
+macro_rules! cases {
+    ($($name:ident = $case:literal,)*) => {
+        $(#[test] fn $name() { edge($case); })*
+    };
+}
+
+cases! {
+    exec_that_fails = "exec-failures",
+    threads_blocked_when_the_process_ends = "blocked-siblings",
+    numbers_without_a_call = "odd-numbers",
+    calls_that_the_kernel_restarts = "restarts",
+    returns_from_signal_handlers = "signals",
+    a_blocked_call_that_is_killed = "killed-in-sleep",
+    a_negative_result_that_is_no_error = "owner",
+    seccomp_denies_with_an_error = "seccomp-errno",
+    seccomp_denies_with_a_signal = "seccomp-trap",
+    seccomp_kills_a_process = "seccomp-strict",
+    seccomp_kills_a_thread = "seccomp-kill-thread",
+    syscall_user_dispatch_hides_calls = "user-dispatch",
+    calls_of_the_32_bit_abi = "int80",
+    questions_that_the_vdso_answers = "vdso",
+}
+
+#[test]
+fn a_child_returns_once_more_from_the_call_that_made_it() {
+    let ledger = edge("children");
+    assert_eq!(ledger.kernel.get(Counter::ChildReturn), 4);
+    // The call that was running at attach, and nothing else.
+    assert_eq!(ledger.kernel.get(Counter::ExitOnly), 1);
+}
+
+#[test]
+fn exec_by_a_thread_that_is_not_the_first() {
+    for _ in 0..20 {
+        let ledger = edge("thread-exec");
+        assert_eq!(ledger.kernel.get(Counter::InFlight), 0);
+        assert_eq!(ledger.kernel.get(Counter::Superseded), 0);
+        assert_eq!(ledger.kernel.get(Counter::ExitOnly), 1);
+    }
+}
+
+const SLEEPERS: usize = 100;
+
+#[test]
+fn a_hundred_calls_running_at_attach() {
+    let mut workload = Workload::new(&["sleepers", &SLEEPERS.to_string()]);
+    workload.wait_for_threads_in(SLEEPERS, libc::SYS_futex);
+    let options = TraceOptions {
+        pids: vec![workload.pid()],
+        syscalls: syscalls("futex"),
+        ..TraceOptions::default()
+    };
+    let mut session = Session::start(&options);
+    workload.begin();
+    session.wait_for_end();
+    let (spans, _) = session.stop();
+    let resumed = spans.iter().filter(|span| span.syscall().unwrap().record.name() == "exit_only");
+    let threads: std::collections::BTreeSet<_> = resumed.map(SpanRecord::thread_id).collect();
+    assert_eq!(threads.len(), SLEEPERS);
+    workload.wait();
+}
+
+#[test]
+fn a_hundred_calls_running_at_the_end() {
+    let workload = Workload::new(&["sleepers", &SLEEPERS.to_string()]);
+    let options = TraceOptions {
+        pids: vec![workload.pid()],
+        syscalls: syscalls("futex"),
+        ..TraceOptions::default()
+    };
+    workload.wait_for_threads_in(SLEEPERS, libc::SYS_futex);
+    let session = Session::start(&options);
+    // All wake, and wait again: now their entries are seen.
+    workload.signal_threads(libc::SIGUSR1);
+    while session.trace.ledger().unwrap().kernel.get(Counter::Stored) < SLEEPERS as u64 {
+        std::thread::yield_now();
+    }
+    workload.wait_for_threads_in(SLEEPERS, libc::SYS_futex);
+    let (spans, ledger) = session.stop();
+    let unfinished =
+        spans.iter().filter(|span| span.syscall().unwrap().reason.name() == "unfinished");
+    assert_eq!(unfinished.count(), SLEEPERS);
+    assert_eq!(ledger.kernel.get(Counter::InFlight), SLEEPERS as u64);
+}
+
+#[test]
+fn ten_thousand_short_lives_leave_nothing_behind() {
+    const LIVES: usize = 10_000;
+    let options =
+        TraceOptions { syscalls: syscalls("exit_group,getppid"), ..TraceOptions::default() };
+    let (spans, ledger) = trace_workload(&["lives", &LIVES.to_string()], options);
+    // Each child makes one call and ends; the parent ends too.
+    assert_eq!((count(&spans, "getppid"), count(&spans, "exit_group")), (LIVES, LIVES + 1));
+    assert_eq!(ledger.kernel.get(Counter::InFlight), 0);
+    assert_eq!(ledger.kernel.get(Counter::NoReturn), LIVES as u64 + 1);
+}

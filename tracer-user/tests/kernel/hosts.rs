@@ -1,0 +1,147 @@
+//! What the host does: stops and kills the tracer, runs many threads, sets clocks, lacks mounts.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::Read,
+    process::{Command, Stdio},
+};
+
+use tracer_common::counter::Counter;
+use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
+
+use crate::support::{
+    Running, Session, Workload, json, json_lines, stderr, syscalls, tracer_path, workload_path,
+};
+
+#[test]
+fn tracefs_is_not_needed() {
+    let script = format!(
+        "umount /sys/kernel/tracing /sys/kernel/debug/tracing 2>/dev/null; \
+         {} trace --export null -- true",
+        tracer_path()
+    );
+    let output = Command::new("unshare").args(["-m", "sh", "-c", &script]).output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+/// Ids of all programs in the kernel.
+fn loaded_programs() -> BTreeSet<u32> {
+    let programs = aya::programs::loaded_programs().filter_map(Result::ok);
+    programs.map(|program| program.id()).collect()
+}
+
+#[test]
+fn a_killed_tracer_leaves_nothing_in_the_kernel() {
+    for _ in 0..5 {
+        let before = loaded_programs();
+        let running = Running::start(&["--export", "null"]);
+        let its_own: BTreeSet<_> = loaded_programs().difference(&before).copied().collect();
+        assert!(its_own.len() >= 6, "{its_own:?}");
+        running.signal(libc::SIGKILL);
+        assert_eq!(running.finish().0, None);
+        // The kernel frees programs after a grace period.
+        while !loaded_programs().is_disjoint(&its_own) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Nobody waits for a tracer that does not run, and its books balance when it runs again.
+#[test]
+fn a_stopped_tracer_blocks_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, books) = (folder.path().join("out"), folder.path().join("ledger"));
+    let workload = Workload::new(&["calls", "500000"]);
+    let (pid, export) = (workload.pid().to_string(), format!("json={}", out.display()));
+    let args =
+        ["-p", &pid, "-e", "getppid", "--export", &export, "--ledger", books.to_str().unwrap()];
+    let running = Running::start(&args);
+    running.signal(libc::SIGSTOP);
+    // Ends though the ring overflows and nobody reads it.
+    workload.run();
+    running.signal(libc::SIGCONT);
+    let (status, said) = running.finish();
+    assert_eq!(status, Some(0), "{said}");
+    let ledger = json(&books);
+    assert_eq!(ledger["balanced"], true);
+    let lost = ledger["kernel"]["reserve_failed"].as_u64().unwrap();
+    let dropped: u64 = ledger["destinations"]["json"]["dropped"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|count| count.as_u64().unwrap())
+        .sum();
+    assert!(lost > 0, "{ledger}");
+    assert_eq!(json_lines(&out).len() as u64 + lost + dropped, 500_000);
+}
+
+#[test]
+fn thousands_of_threads_are_all_found() {
+    const THREADS: usize = 5_000;
+    let workload = Workload::new(&["sleepers", &THREADS.to_string()]);
+    let options = TraceOptions {
+        pids: vec![workload.pid()],
+        syscalls: syscalls("futex"),
+        ..TraceOptions::default()
+    };
+    workload.wait_for_threads_in(THREADS, libc::SYS_futex);
+    let session = Session::start(&options);
+    workload.signal_threads(libc::SIGUSR1);
+    while session.trace.ledger().unwrap().kernel.get(Counter::Stored) < THREADS as u64 {
+        std::thread::yield_now();
+    }
+    workload.wait_for_threads_in(THREADS, libc::SYS_futex);
+    let (spans, ledger) = session.stop();
+    assert_eq!(ledger.kernel.get(Counter::InFlight), THREADS as u64);
+    let threads: BTreeSet<_> = spans.iter().map(SpanRecord::thread_id).collect();
+    assert_eq!(threads.len(), THREADS);
+}
+
+/// Each call lies between the readings of wall time around it.
+#[test]
+fn wall_time_is_that_of_the_program() {
+    // The offset of the two clocks is measured with about this error.
+    const ERROR: u64 = 50_000;
+    let mut command = Command::new(workload_path());
+    command.args(["wait", "clock", "1000"]).stdout(Stdio::piped());
+    let mut workload = Workload::with(&mut command);
+    let mut output = workload.stdout();
+    let options = TraceOptions {
+        pids: vec![workload.pid()],
+        syscalls: syscalls("getppid"),
+        ..TraceOptions::default()
+    };
+    let mut session = Session::start(&options);
+    workload.begin();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    session.wait_for_end();
+    let (spans, _) = session.stop();
+    let brackets: Vec<(u64, u64)> = text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(before, after)| (before.parse().unwrap(), after.parse().unwrap()))
+        .collect();
+    assert_eq!((spans.len(), brackets.len()), (1000, 1000));
+    for (span, (before, after)) in spans.iter().zip(brackets) {
+        let (start, end) = (span.start_time_nanos(), span.end_time_nanos());
+        assert!(before <= start + ERROR && start <= end && end <= after + ERROR);
+    }
+    workload.wait();
+}
+
+#[test]
+fn kernel_threads_make_no_calls() {
+    const PF_KTHREAD: u64 = 0x0020_0000;
+    let session = Session::start(&TraceOptions::default());
+    Workload::new(&["family", "100"]).run();
+    let (spans, _) = session.stop();
+    let pids: BTreeSet<_> = spans.iter().map(SpanRecord::process_id).collect();
+    for pid in pids {
+        // One that has ended by now was no kernel thread.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
+        let flags = stat.rsplit(')').next().unwrap().split(' ').nth(7).unwrap();
+        assert_eq!(flags.parse::<u64>().unwrap() & PF_KTHREAD, 0, "{stat}");
+    }
+}

@@ -10,6 +10,7 @@ mod ebpf;
 mod run;
 mod setup;
 mod test;
+mod vm;
 
 mod lint;
 mod tidy;
@@ -79,6 +80,12 @@ enum Verb {
         /// Run the tests whose name contains this
         filter: Option<String>,
     },
+    /// Run the kernel tests on other kernels, each in a virtual machine
+    ///
+    /// Debian's kernels, from the mirror that apt uses here, under QEMU, which is installed if it
+    /// is missing. The guests are emulated and need neither KVM nor root. What they print is left
+    /// in target/vm/out/KERNEL. The last line is the summary: `N passed, N failed`.
+    Vm(vm::Options),
     /// Generate the syscall table of `tracer-common` from `xtask/src/codegen/syscalls.txt`
     Codegen {
         /// Write nothing: fail if a generated file is stale
@@ -110,6 +117,7 @@ fn main() -> ExitCode {
         Verb::BuildEbpf { check } => succeed(ebpf::run(check)),
         Verb::Run { args } => run::run(&args),
         Verb::Test { filter } => Ok(test::run(filter.as_deref())),
+        Verb::Vm(options) => vm::run(&options),
         Verb::Codegen { check } => succeed(codegen::run(check)),
         Verb::Lint => succeed(lint::run()),
         Verb::Bench { write } => succeed(bench::run(write)),

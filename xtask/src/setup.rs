@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::{command, privilege};
 
@@ -27,23 +27,35 @@ Everything else (building, testing, user code) needs stable Rust alone.";
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
-    if !Path::new("/usr/bin/apt-get").exists() {
+    if !has_apt() {
         eprintln!("{ELSEWHERE}");
-        bail!("setup: no apt-get");
+    }
+    install(&PACKAGES).context("setup")?;
+    if bpf_linker_version().as_deref() != Some(BPF_LINKER) {
+        install_bpf_linker()?;
+    }
+    println!("setup: {} and bpf-linker {BPF_LINKER} are installed", PACKAGES.join(", "));
+    Ok(())
+}
+
+/// Installs those of the Debian packages that are missing.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    if !has_apt() {
+        bail!("no apt-get to install {}", packages.join(", "));
     }
     let missing: Vec<&str> =
-        PACKAGES.into_iter().filter(|package| !is_installed(package)).collect();
+        packages.iter().copied().filter(|package| !is_installed(package)).collect();
     if !missing.is_empty() {
         apt_get(&["update"])?;
         let mut args = vec!["install", "-y", "--no-install-recommends"];
         args.extend(missing);
         apt_get(&args)?;
     }
-    if bpf_linker_version().as_deref() != Some(BPF_LINKER) {
-        install_bpf_linker()?;
-    }
-    println!("setup: {} and bpf-linker {BPF_LINKER} are installed", PACKAGES.join(", "));
     Ok(())
+}
+
+fn has_apt() -> bool {
+    Path::new("/usr/bin/apt-get").exists()
 }
 
 /// Whether dpkg has the package, complete.

@@ -161,7 +161,7 @@ fn a_hundred_calls_running_at_the_end() {
     let session = Session::start(&options);
     // All wake, and wait again: now their entries are seen.
     workload.signal_threads(libc::SIGUSR1);
-    while session.trace.ledger().unwrap().kernel.get(Counter::Stored) < SLEEPERS as u64 {
+    while session.entries() < SLEEPERS as u64 {
         std::thread::yield_now();
     }
     workload.wait_for_threads_in(SLEEPERS, libc::SYS_futex);

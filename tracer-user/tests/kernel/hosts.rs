@@ -88,7 +88,7 @@ fn thousands_of_threads_are_all_found() {
     workload.wait_for_threads_in(THREADS, libc::SYS_futex);
     let session = Session::start(&options);
     workload.signal_threads(libc::SIGUSR1);
-    while session.trace.ledger().unwrap().kernel.get(Counter::Stored) < THREADS as u64 {
+    while session.entries() < THREADS as u64 {
         std::thread::yield_now();
     }
     workload.wait_for_threads_in(THREADS, libc::SYS_futex);

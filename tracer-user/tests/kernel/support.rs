@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tracer_common::counter::Counter;
 use tracer_user::{
     export::MemoryExporter,
     filter::SyscallFilter,
@@ -128,6 +129,12 @@ impl Session {
         let destination = Destination::new("memory", memory.clone());
         let trace = Trace::start(options, vec![destination]).expect("tracing starts");
         Self { trace, memory }
+    }
+
+    /// Calls in scope that were entered, kept or not.
+    pub(crate) fn entries(&self) -> u64 {
+        let kernel = self.trace.ledger().expect("the books").kernel;
+        kernel.get(Counter::Stored) + kernel.get(Counter::StoreFailed)
     }
 
     /// Waits until no process in scope lives.

@@ -1,0 +1,177 @@
+//! `cargo xtask vm`: the kernel tests on other kernels, each in a virtual machine.
+
+mod apt;
+mod console;
+mod guest;
+mod images;
+mod initramfs;
+mod kernel;
+mod payload;
+mod report;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::Args;
+
+use self::images::{Cache, Image};
+use self::kernel::Kernel;
+use self::payload::Selection;
+use self::report::Report;
+use crate::{command, setup};
+
+/// Debian packages without which there is no guest.
+const PACKAGES: [&str; 2] = ["qemu-system-x86", "cpio"];
+
+/// What to run where.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Kernels to boot, all of which must pass; without any: all of them, where 5.10 and latest
+    /// are reported and do not fail the command
+    #[arg(value_name = "KERNEL")]
+    kernels: Vec<Kernel>,
+    /// Run the tests whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    filter: Option<String>,
+    /// Leave out the tests whose name contains this; can be repeated
+    #[arg(long, value_name = "TEXT")]
+    skip: Vec<String>,
+    /// Guests at a time
+    #[arg(long, value_name = "N", default_value = "2")]
+    jobs: NonZeroUsize,
+    /// Limit for one guest in seconds, from its start to its end
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    timeout: u64,
+    /// How QEMU runs the guest, in its words: `tcg` emulates (with a thread for each CPU it hangs
+    /// when the kernel patches its own code), `kvm` is for hosts where KVM is known to work
+    #[arg(long, value_name = "ACCEL", default_value = "tcg,thread=single")]
+    accel: String,
+    /// Where kernels are kept once downloaded; delete them to get newer ones [default:
+    /// target/vm/cache]
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+    /// Scheme and host of a Debian mirror [default: the one that apt uses here]
+    #[arg(long, value_name = "URL")]
+    mirror: Option<String>,
+}
+
+/// A kernel to boot.
+#[derive(Clone, Copy)]
+struct Task {
+    kernel: Kernel,
+    /// Whether it fails the command.
+    required: bool,
+}
+
+/// What all guests have in common.
+struct Lab<'a> {
+    options: &'a Options,
+    cache: Cache,
+    /// Has a folder for each kernel.
+    out: PathBuf,
+    initramfs: PathBuf,
+    selection: Selection,
+}
+
+/// Boots every kernel, prints a table, and fails if a kernel does that has to pass.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    setup::install(&PACKAGES).context("QEMU")?;
+    let start = Instant::now();
+    let folder = command::root()?.join("target/vm");
+    let lab = prepare(options, &folder)?;
+    eprintln!("vm: built in {} s", start.elapsed().as_secs());
+    let mut reports = lab.run(&tasks(&options.kernels))?;
+    reports.sort_by_key(|report| report.kernel);
+    eprintln!("vm: {} s in all", start.elapsed().as_secs());
+    print!("{}", report::table(&reports));
+    println!("{}", report::summary(&reports));
+    let passed = reports.iter().all(|report| report.problem.is_none() || !report.required);
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Builds what runs in the guests.
+fn prepare<'a>(options: &'a Options, folder: &Path) -> Result<Lab<'a>> {
+    let default = folder.join("cache");
+    let cache =
+        Cache::new(options.cache.as_deref().unwrap_or(&default), options.mirror.as_deref())?;
+    let programs = payload::build()?;
+    let selection = payload::select(&programs, options.filter.as_deref(), &options.skip)?;
+    for (name, reason) in &selection.skipped {
+        eprintln!("vm: skipped in the guest: {name} ({reason})");
+    }
+    let busybox = cache.busybox().context("busybox for the guests")?;
+    let out = folder.join("out");
+    let initramfs = initramfs::make(folder, &busybox.file, &programs, &selection)?;
+    Ok(Lab { options, cache, out, initramfs, selection })
+}
+
+/// The kernels that were named, or the default.
+fn tasks(named: &[Kernel]) -> Vec<Task> {
+    let task = |kernel: Kernel, required| Task { kernel, required };
+    if named.is_empty() {
+        Kernel::ALL.map(|kernel| task(kernel, kernel.is_required())).to_vec()
+    } else {
+        named.iter().map(|&kernel| task(kernel, true)).collect()
+    }
+}
+
+impl Lab<'_> {
+    /// Runs them, some at a time.
+    fn run(&self, tasks: &[Task]) -> Result<Vec<Report>> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let task = || tasks.get(next.fetch_add(1, Ordering::Relaxed));
+            std::iter::from_fn(task).map(|task| self.examine(*task)).collect::<Vec<_>>()
+        };
+        thread::scope(|scope| {
+            let start = |number| {
+                let name = format!("guests-{number}");
+                thread::Builder::new().name(name).spawn_scoped(scope, work)
+            };
+            let threads = (0..self.options.jobs.get().min(tasks.len())).map(start);
+            let threads = threads.collect::<Result<Vec<_>, _>>().context("starting a thread")?;
+            let mut reports = Vec::new();
+            for thread in threads {
+                reports.extend(thread.join().map_err(|_| anyhow!("a thread of vm panicked"))?);
+            }
+            Ok(reports)
+        })
+    }
+
+    /// One kernel: gets it, boots it and judges what it printed.
+    fn examine(&self, task: Task) -> Report {
+        let start = Instant::now();
+        let mut report = match self.cache.kernel(task.kernel) {
+            Ok(image) => self.boot(task, &image),
+            Err(error) => Report::failed(task, "-", format!("not to be had: {error:#}")),
+        };
+        report.seconds = start.elapsed().as_secs();
+        // One write: others print at the same time.
+        eprint!("{}", report.progress());
+        report
+    }
+
+    fn boot(&self, task: Task, image: &Image) -> Report {
+        let guest = guest::Guest {
+            kernel: &image.file,
+            initramfs: &self.initramfs,
+            folder: self.out.join(task.kernel.name()),
+            accel: &self.options.accel,
+            payload: task.kernel.payload(),
+            limit: Duration::from_secs(self.options.timeout),
+        };
+        let record = match guest.boot() {
+            Ok(record) => record,
+            Err(error) => return Report::failed(task, &image.version, format!("{error:#}")),
+        };
+        let expected = task.kernel.is_supported().then_some(self.selection.run);
+        let verdict = console::judge(&record, expected.unwrap_or(1));
+        let skipped = expected.map_or(0, |_| self.selection.skipped.len() as u64);
+        Report::of(task, &image.version, verdict, skipped)
+    }
+}

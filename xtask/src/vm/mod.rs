@@ -47,8 +47,8 @@ pub(crate) struct Options {
     /// Limit for one guest in seconds, from its start to its end
     #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     timeout: u64,
-    /// How QEMU runs the guest, in its words: `tcg` emulates (with a thread for each CPU it hangs
-    /// when the kernel patches its own code), `kvm` is for hosts where KVM is known to work
+    /// How QEMU runs the guest, in its words: `tcg` emulates (a guest has hung with a thread for
+    /// each CPU), `kvm` is for hosts where KVM is known to work
     #[arg(long, value_name = "ACCEL", default_value = "tcg,thread=single")]
     accel: String,
     /// Where kernels are kept once downloaded; delete them to get newer ones [default:

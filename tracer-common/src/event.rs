@@ -182,6 +182,3 @@ pub const SMALL_STRING: usize = 256;
 /// Bytes for captured strings in the storage for long ones; with the event and the kernel's own
 /// header it fits an allocation of 8 KiB, the most that newer kernels give without sleeping.
 pub const LARGE_PAYLOAD: usize = 7904;
-
-/// A record never has more bytes than this.
-pub const MAX_RECORD: usize = size_of::<SyscallEvent>() + LARGE_PAYLOAD;

@@ -75,7 +75,8 @@ impl TraceOptions {
         self.launched.is_some() || !self.pids.is_empty()
     }
 
-    fn settings(&self) -> Settings {
+    /// What of this the kernel side does, for programs that run it without the other stages.
+    pub fn settings(&self) -> Settings {
         Settings {
             by_process: self.by_process(),
             follow: self.follow,

@@ -29,6 +29,7 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.alloc(layout) }
     }
 
+    // SAFETY: as above.
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: by the caller's word.
         unsafe { System.dealloc(pointer, layout) }

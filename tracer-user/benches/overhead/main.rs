@@ -20,9 +20,8 @@ use tracer_user::{
     clock::WallClock,
     decode::Decoder,
     export::NullExporter,
-    filter::SyscallFilter,
     ids::IdSource,
-    kernel::{Loaded, ResultFilter, Settings},
+    kernel::Loaded,
     pipeline::{DEFAULT_RING_SIZE, Trace, TraceOptions},
     reader::{Reader, ring::Ring},
     ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
@@ -144,18 +143,8 @@ fn drain_rate() -> Outcome<()> {
     let mut rates = Vec::new();
     let mut worker = Worker::start(WORKER_CPU)?;
     for _ in 0..ROUNDS {
-        let settings = Settings {
-            by_process: true,
-            follow: true,
-            cgroups: Vec::new(),
-            comms: Vec::new(),
-            uids: Vec::new(),
-            plans: SyscallFilter::all().plans(),
-            result: ResultFilter::default(),
-            ring_size: DEFAULT_RING_SIZE,
-            kernel_log: false,
-        };
-        let mut loaded = Loaded::load(&settings)?;
+        let options = TraceOptions { pids: vec![worker.pid()], ..TraceOptions::default() };
+        let mut loaded = Loaded::load(&options.settings())?;
         let map = loaded.take_ring()?;
         let ring = Ring::map(map.fd().as_fd(), DEFAULT_RING_SIZE as usize)?;
         let mut processes = loaded.take_processes()?.ok_or("no process scope")?;

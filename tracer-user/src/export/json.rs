@@ -101,10 +101,11 @@ fn push_argument(out: &mut Vec<u8>, call: &SyscallSpan, index: usize) {
             }
         }
         Decoded::Value => {
-            let mut text = Vec::with_capacity(24);
+            // Digits, letters and signs: nothing that JSON escapes.
+            out.push(b'"');
             let kind = arguments(call)[index].kind;
-            argument::push_value(&mut text, call.abi, kind, call.args[index]);
-            escape::push_json(out, &text);
+            argument::push_value(out, call.abi, kind, call.args[index]);
+            out.push(b'"');
         }
     }
     if let Some(string) = call.string(index).filter(|it| it.state != CaptureState::Whole) {

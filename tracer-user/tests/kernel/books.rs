@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use tracer_common::counter::Counter;
 use tracer_user::{
-    kernel::{Loaded, Settings},
+    kernel::Loaded,
     pipeline::TraceOptions,
     reader::ring::{Ring, space},
 };
@@ -48,18 +48,13 @@ fn an_overfilled_ring_holds_exactly_what_fits() {
     const RECORD: usize = space(128);
     let calls = 10_000;
     let workload = Workload::new(&["calls", &calls.to_string()]);
-    let settings = Settings {
-        by_process: true,
-        follow: true,
-        cgroups: Vec::new(),
-        comms: Vec::new(),
-        uids: Vec::new(),
-        plans: syscalls("getppid").plans(),
-        result: tracer_user::kernel::ResultFilter::default(),
+    let options = TraceOptions {
+        pids: vec![workload.pid()],
+        syscalls: syscalls("getppid"),
         ring_size: RING,
-        kernel_log: false,
+        ..TraceOptions::default()
     };
-    let mut loaded = Loaded::load(&settings).unwrap();
+    let mut loaded = Loaded::load(&options.settings()).unwrap();
     let map = loaded.take_ring().unwrap();
     let mut ring = Ring::map(map.fd().as_fd(), RING as usize).unwrap();
     let mut processes = loaded.take_processes().unwrap().unwrap();

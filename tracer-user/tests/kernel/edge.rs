@@ -2,7 +2,7 @@
 //! cases are in `tests/workload/edge.rs`, the verdicts in `docs/edge-cases.md`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::Read,
     process::{Command, Stdio},
 };
@@ -144,32 +144,43 @@ fn a_hundred_calls_running_at_attach() {
     session.wait_for_end();
     let (spans, _) = session.stop();
     let resumed = spans.iter().filter(|span| span.syscall().unwrap().record.name() == "exit_only");
-    let threads: std::collections::BTreeSet<_> = resumed.map(SpanRecord::thread_id).collect();
+    let threads: BTreeSet<_> = resumed.map(SpanRecord::thread_id).collect();
     assert_eq!(threads.len(), SLEEPERS);
     workload.wait();
 }
 
 #[test]
 fn a_hundred_calls_running_at_the_end() {
-    let workload = Workload::new(&["sleepers", &SLEEPERS.to_string()]);
+    all_unfinished(SLEEPERS);
+}
+
+#[test]
+fn thousands_of_calls_running_at_the_end() {
+    all_unfinished(5_000);
+}
+
+/// So many threads are blocked when tracing stops, and each is found once.
+fn all_unfinished(sleepers: usize) {
+    let workload = Workload::new(&["sleepers", &sleepers.to_string()]);
     let options = TraceOptions {
         pids: vec![workload.pid()],
         syscalls: syscalls("futex"),
         ..TraceOptions::default()
     };
-    workload.wait_for_threads_in(SLEEPERS, libc::SYS_futex);
+    workload.wait_for_threads_in(sleepers, libc::SYS_futex);
     let session = Session::start(&options);
     // All wake, and wait again: now their entries are seen.
     workload.signal_threads(libc::SIGUSR1);
-    while session.entries() < SLEEPERS as u64 {
+    while session.entries() < sleepers as u64 {
         std::thread::yield_now();
     }
-    workload.wait_for_threads_in(SLEEPERS, libc::SYS_futex);
+    workload.wait_for_threads_in(sleepers, libc::SYS_futex);
     let (spans, ledger) = session.stop();
     let unfinished =
         spans.iter().filter(|span| span.syscall().unwrap().reason.name() == "unfinished");
-    assert_eq!(unfinished.count(), SLEEPERS);
-    assert_eq!(ledger.kernel.get(Counter::InFlight), SLEEPERS as u64);
+    let threads: BTreeSet<_> = unfinished.clone().map(SpanRecord::thread_id).collect();
+    assert_eq!((unfinished.count(), threads.len()), (sleepers, sleepers));
+    assert_eq!(ledger.kernel.get(Counter::InFlight), sleepers as u64);
 }
 
 #[test]

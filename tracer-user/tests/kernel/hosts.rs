@@ -7,7 +7,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-use tracer_common::counter::Counter;
 use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::support::{
@@ -74,28 +73,6 @@ fn a_stopped_tracer_blocks_nobody() {
         .sum();
     assert!(lost > 0, "{ledger}");
     assert_eq!(json_lines(&out).len() as u64 + lost + dropped, 500_000);
-}
-
-#[test]
-fn thousands_of_threads_are_all_found() {
-    const THREADS: usize = 5_000;
-    let workload = Workload::new(&["sleepers", &THREADS.to_string()]);
-    let options = TraceOptions {
-        pids: vec![workload.pid()],
-        syscalls: syscalls("futex"),
-        ..TraceOptions::default()
-    };
-    workload.wait_for_threads_in(THREADS, libc::SYS_futex);
-    let session = Session::start(&options);
-    workload.signal_threads(libc::SIGUSR1);
-    while session.entries() < THREADS as u64 {
-        std::thread::yield_now();
-    }
-    workload.wait_for_threads_in(THREADS, libc::SYS_futex);
-    let (spans, ledger) = session.stop();
-    assert_eq!(ledger.kernel.get(Counter::InFlight), THREADS as u64);
-    let threads: BTreeSet<_> = spans.iter().map(SpanRecord::thread_id).collect();
-    assert_eq!(threads.len(), THREADS);
 }
 
 /// Each call lies between the readings of wall time around it.

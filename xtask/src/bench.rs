@@ -1,12 +1,16 @@
 //! `cargo xtask bench`: the parts by criterion, then what tracing costs the traced, as root.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use crate::{command, privilege};
 
 const RESULTS: &str = "docs/benchmarks.md";
+
+/// A benchmark that says nothing for so long hangs.
+const SILENCE: Duration = Duration::from_mins(20);
 
 const HEADER: &str = "\
 # Benchmarks
@@ -57,7 +61,7 @@ fn parts() -> Result<String> {
     cargo.args(["bench", "--locked", "-p", "tracer-user", "--bench", "parts", "--"]);
     cargo.args(["--noplot", "--warm-up-time", "1", "--measurement-time", "3"]);
     let shown = command::describe(&cargo);
-    let (status, output) = command::tee(&mut cargo)?;
+    let (status, output) = command::tee(&mut cargo, SILENCE)?;
     command::succeeded(&shown, status)?;
     Ok(estimates(&output))
 }
@@ -69,7 +73,7 @@ fn cost() -> Result<String> {
     let bench = command::build(&mut cargo, "bench", "overhead")?;
     let mut program = privilege::as_root(&bench.path)?;
     let shown = command::describe(&program);
-    let (status, output) = command::tee(&mut program)?;
+    let (status, output) = command::tee(&mut program, SILENCE)?;
     command::succeeded(&shown, status)?;
     Ok(output)
 }

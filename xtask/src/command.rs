@@ -5,9 +5,15 @@ use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+
+/// Chunks of output that wait to be passed on.
+const CHUNKS: usize = 64;
 
 /// The root of the workspace.
 pub(crate) fn root() -> Result<&'static Path> {
@@ -52,32 +58,66 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("output of `{shown}`"))
 }
 
-/// Runs it, passing its standard output on as it comes, and returns all of that too.
-pub(crate) fn tee(command: &mut Command) -> Result<(ExitStatus, String)> {
+/// Runs it, passing its standard output on as it comes, and returns all of that too. When nothing
+/// comes for as long as `silence`, it hangs: it is killed, and its exit status tells.
+pub(crate) fn tee(command: &mut Command, silence: Duration) -> Result<(ExitStatus, String)> {
     let shown = show(command);
     let mut child =
         command.stdout(Stdio::piped()).spawn().with_context(|| format!("starting `{shown}`"))?;
     let stdout = child.stdout.take().context("the child has no stdout")?;
-    let all = pass_on(stdout, io::stdout().lock())
-        .with_context(|| format!("passing on the output of `{shown}`"))?;
+    let (sender, chunks) = mpsc::sync_channel(CHUNKS);
+    // Its children may hold the pipe open for longer than itself: nobody waits for this thread.
+    thread::Builder::new().name("tee".into()).spawn(move || read_chunks(stdout, &sender))?;
+    let all = pass_on(&chunks, silence, io::stdout().lock(), || {
+        eprintln!("`{shown}` has printed nothing for {silence:?} and is ended");
+        child.kill()
+    })
+    .with_context(|| format!("passing on the output of `{shown}`"))?;
     let status = child.wait().with_context(|| format!("waiting for `{shown}`"))?;
     Ok((status, String::from_utf8_lossy(&all).into_owned()))
 }
 
-/// Copies everything at once, as it comes, and returns it.
-fn pass_on(mut from: impl Read, mut to: impl Write) -> io::Result<Vec<u8>> {
-    let mut all = Vec::new();
-    let mut chunk = [0; 8192];
+/// Sends what it reads, as it comes; an error too, which is the last.
+fn read_chunks(mut from: impl Read, to: &mpsc::SyncSender<io::Result<Vec<u8>>>) {
     loop {
-        match from.read(&mut chunk) {
-            Ok(0) => break,
+        let mut chunk = vec![0; 8192];
+        let read = match from.read(&mut chunk) {
+            Ok(0) => return,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Ok(len) => {
-                to.write_all(&chunk[..len])?;
-                to.flush()?;
-                all.extend_from_slice(&chunk[..len]);
+                chunk.truncate(len);
+                Ok(chunk)
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
+        };
+        if to.send(read).is_err() {
+            return;
+        }
+    }
+}
+
+/// Copies everything at once, as it comes, and returns it. After a silence that is too long,
+/// calls `end` and returns what there is.
+fn pass_on(
+    chunks: &mpsc::Receiver<io::Result<Vec<u8>>>,
+    silence: Duration,
+    mut to: impl Write,
+    end: impl FnOnce() -> io::Result<()>,
+) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    loop {
+        match chunks.recv_timeout(silence) {
+            Ok(chunk) => {
+                let chunk = chunk?;
+                to.write_all(&chunk)?;
+                to.flush()?;
+                all.extend_from_slice(&chunk);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                end()?;
+                break;
+            }
         }
     }
     // A crash leaves an unfinished line.
@@ -169,20 +209,33 @@ mod tests {
         assert_eq!(error.to_string(), "starting `at-all`");
     }
 
+    /// Runs [`pass_on`] on what comes from `from`; what it returned, and what it showed.
+    fn passed_on(from: &'static [u8]) -> (Vec<u8>, Vec<u8>) {
+        let (sender, chunks) = mpsc::sync_channel(CHUNKS);
+        read_chunks(from, &sender);
+        drop(sender);
+        let mut shown = Vec::new();
+        let all = pass_on(&chunks, Duration::from_mins(1), &mut shown, || Ok(())).unwrap();
+        (all, shown)
+    }
+
     #[test]
     fn output_is_passed_on_and_returned() {
-        let mut shown = Vec::new();
-        let all = pass_on(&b"test a ... ok\n"[..], &mut shown).unwrap();
-        assert_eq!(all, b"test a ... ok\n");
-        assert_eq!(shown, all);
-        assert!(pass_on(&b""[..], &mut shown).unwrap().is_empty());
-        assert_eq!(shown, all);
+        let all = b"test a ... ok\n";
+        assert_eq!(passed_on(all), (all.to_vec(), all.to_vec()));
+        assert_eq!(passed_on(b""), (vec![], vec![]));
     }
 
     #[test]
     fn what_follows_starts_a_line() {
-        let mut shown = Vec::new();
-        assert_eq!(pass_on(&b"test a ... "[..], &mut shown).unwrap(), b"test a ... ");
-        assert_eq!(shown, b"test a ... \n");
+        assert_eq!(passed_on(b"test a ... "), (b"test a ... ".to_vec(), b"test a ... \n".to_vec()));
+    }
+
+    #[test]
+    fn who_is_silent_is_ended() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo begun; read never"]).stdin(Stdio::piped());
+        let (status, output) = tee(&mut command, Duration::from_millis(300)).unwrap();
+        assert_eq!((status.code(), output.as_str()), (None, "begun\n"));
     }
 }

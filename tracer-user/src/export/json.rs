@@ -26,6 +26,10 @@ impl Exporter for JsonExporter {
     fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError> {
         self.output.write_batch(batch, &mut self.buffer, push)
     }
+
+    fn idle(&mut self) -> Result<(), ExportError> {
+        self.output.check_reader()
+    }
 }
 
 fn push(out: &mut Vec<u8>, span: &SpanRecord) {

@@ -1,6 +1,7 @@
 //! Exporters: a format and a place each. They know [`SpanRecord`] and nothing else of tracer.
 
 mod argument;
+mod delivery;
 mod escape;
 mod json;
 mod memory;
@@ -8,6 +9,7 @@ mod null;
 mod output;
 mod text;
 
+pub use delivery::{Delivery, DropReason};
 pub use json::JsonExporter;
 pub use memory::MemoryExporter;
 pub use null::NullExporter;
@@ -51,6 +53,21 @@ use crate::span_record::SpanRecord;
 pub trait Exporter: Send {
     /// Delivers a batch; it is never empty.
     fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError>;
+
+    /// Called about ten times a second while no batch comes: does what is due by time, and
+    /// notices what would otherwise show only at the next batch.
+    fn idle(&mut self) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    /// Whether `Ok` from `export` means "taken" and not yet "delivered". Such an exporter says
+    /// what became of the spans by [`Delivery::settle_delivered`] and
+    /// [`Delivery::settle_dropped`], from any thread; what it has not settled at the end of
+    /// `shutdown` is counted as [`DropReason::Unsettled`]. After an error, the spans that the
+    /// error says were delivered are the ones taken.
+    fn settles_later(&self) -> bool {
+        false
+    }
 
     /// Called once, after the last batch: finishes what is open.
     fn shutdown(&mut self) -> Result<(), ExportError> {

@@ -3,13 +3,17 @@
 use std::{
     fs::File,
     io::{self, IsTerminal, Seek, Write},
-    os::unix::fs::{MetadataExt, fchown},
+    os::{
+        fd::AsFd,
+        unix::fs::{MetadataExt, fchown},
+    },
     path::{Path, PathBuf},
 };
 
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, FcntlArg, OFlag, OpenHow, ResolveFlag, fcntl, openat2},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::stat::{Mode, fchmod},
     unistd::Uid,
 };
@@ -130,6 +134,19 @@ impl Output {
         self.file.write_all(bytes)
     }
 
+    /// Notices that the reader of a pipe, a socket or a terminal has gone, which writing would
+    /// tell only at the next span, and perhaps there is none.
+    pub(super) fn check_reader(&self) -> Result<(), ExportError> {
+        let mut polled = [PollFd::new(self.file.as_fd(), PollFlags::empty())];
+        let failed = |source: Errno| ExportError::from_io(0, source.into());
+        poll(&mut polled, PollTimeout::ZERO).map_err(failed)?;
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
+        if polled[0].revents().is_some_and(|events| events.intersects(gone)) {
+            return Err(ExportError::PipeClosed { delivered: 0 });
+        }
+        Ok(())
+    }
+
     /// Writes what `push` makes of each span, in one piece where the system takes it.
     pub(super) fn write_batch(
         &mut self,
@@ -214,6 +231,16 @@ mod tests {
         let path = folder.path().join("pipe");
         nix::unistd::mkfifo(&path, PRIVATE).unwrap();
         assert!(matches!(Output::create(&path, None), Err(OutputError::Open { .. })));
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_noticed() {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        let output = Output::from(File::from(writer));
+        output.check_reader().unwrap();
+        drop(reader);
+        assert!(matches!(output.check_reader(), Err(ExportError::PipeClosed { .. })));
+        Output::from(tempfile::tempfile().unwrap()).check_reader().unwrap();
     }
 
     #[test]

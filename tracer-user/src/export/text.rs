@@ -47,6 +47,10 @@ impl Exporter for TextExporter {
     fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError> {
         self.output.write_batch(batch, &mut self.buffer, |out, span| self.lines.push(out, span))
     }
+
+    fn idle(&mut self) -> Result<(), ExportError> {
+        self.output.check_reader()
+    }
 }
 
 #[derive(Debug)]

@@ -5,15 +5,15 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
-    export::{ExportError, Exporter},
+    export::{Delivery, DropReason, ExportError, Exporter},
     span_record::SpanRecord,
 };
 
@@ -21,134 +21,11 @@ use crate::{
 pub(super) type Batch = Arc<Vec<SpanRecord>>;
 
 /// Spans that wait for a destination, at most.
-const QUEUE_SPANS: usize = 65_536;
+const QUEUE_SPANS: u64 = 65_536;
 /// Batches that wait for a destination, at most; few are this small when spans are many.
 const QUEUE_BATCHES: usize = 4096;
-
-macro_rules! drop_reasons {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// Why spans did not reach a destination.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum DropReason { $($(#[$doc])* $variant,)* }
-
-        impl DropReason {
-            /// All reasons.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-            /// The name in the ledger.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-        }
-    };
-}
-
-drop_reasons! {
-    /// The destination was slower than the spans came.
-    QueueFull = "queue_full",
-    /// Writing failed.
-    Io = "io",
-    /// The reader of a pipe has gone.
-    PipeClosed = "pipe_closed",
-    /// The exporter refused the spans for another reason.
-    Rejected = "rejected",
-    /// The exporter has panicked; it gets no more spans.
-    Panicked = "panicked",
-    /// The exporter was not done when the time for shutting down was over.
-    ShutdownDeadline = "shutdown_deadline",
-}
-
-/// What became of the spans of one destination. Sidecar and exporting thread count once a batch.
-#[derive(Debug)]
-pub struct Delivery {
-    name: String,
-    account: Mutex<Account>,
-    /// Notified when the exporting thread has ended.
-    ended: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Account {
-    queued: u64,
-    delivered: u64,
-    dropped: [u64; DropReason::ALL.len()],
-    first_error: Option<String>,
-    /// Why the exporter takes no more spans.
-    gone: Option<DropReason>,
-    /// The exporting thread has ended.
-    ended: bool,
-}
-
-impl Account {
-    fn drop_spans(&mut self, reason: DropReason, spans: usize) {
-        self.dropped[reason as usize] += spans as u64;
-    }
-}
-
-impl Delivery {
-    /// The destination's name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-    /// Spans that arrived.
-    pub fn delivered(&self) -> u64 {
-        self.account().delivered
-    }
-    /// Spans that did not, for this reason.
-    pub fn dropped(&self, reason: DropReason) -> u64 {
-        self.account().dropped[reason as usize]
-    }
-    /// Spans that did not, for any reason.
-    pub fn dropped_total(&self) -> u64 {
-        self.account().dropped.iter().sum()
-    }
-    /// Spans on their way.
-    pub fn queued(&self) -> u64 {
-        self.account().queued
-    }
-    /// What the exporter said when it first failed.
-    pub fn first_error(&self) -> Option<String> {
-        self.account().first_error.clone()
-    }
-    /// Whether the exporter can take no more spans.
-    pub fn is_gone(&self) -> bool {
-        self.account().gone.is_some()
-    }
-
-    fn account(&self) -> MutexGuard<'_, Account> {
-        self.account.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, error: &str) {
-        let mut account = self.account();
-        if account.first_error.is_none() {
-            log::error!("{}: {error}", self.name);
-            account.first_error = Some(error.to_owned());
-        }
-    }
-
-    /// Waits until the exporting thread has ended. Past the deadline its spans count as dropped,
-    /// whatever it may still write.
-    fn wait_for_end(&self, deadline: Option<Instant>) {
-        let mut account = self.account();
-        while !account.ended {
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            account = match left {
-                None => self.ended.wait(account).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() => {
-                    let queued = usize::try_from(account.queued).unwrap_or(usize::MAX);
-                    account.drop_spans(DropReason::ShutdownDeadline, queued);
-                    account.queued = 0;
-                    account.gone = Some(DropReason::ShutdownDeadline);
-                    return;
-                }
-                Some(left) => {
-                    let woken = self.ended.wait_timeout(account, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
-    }
-}
+/// How often an exporter without spans is asked to do what is due.
+const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// An exporter with its name, not yet running.
 pub struct Destination {
@@ -165,12 +42,19 @@ impl std::fmt::Debug for Destination {
 impl Destination {
     /// A destination called `name` in the ledger and in messages.
     pub fn new(name: impl Into<String>, exporter: impl Exporter + 'static) -> Self {
-        let delivery = Delivery {
-            name: name.into(),
-            account: Mutex::new(Account::default()),
-            ended: Condvar::new(),
-        };
-        Self { exporter: Box::new(exporter), delivery: Arc::new(delivery) }
+        Self { exporter: Box::new(exporter), delivery: Arc::new(Delivery::new(name)) }
+    }
+
+    /// A destination whose exporter settles later: it keeps the account that `open` is given.
+    ///
+    /// # Errors
+    /// What `open` returns.
+    pub fn with_account<X: Exporter + 'static, E>(
+        name: impl Into<String>,
+        open: impl FnOnce(Arc<Delivery>) -> Result<X, E>,
+    ) -> Result<Self, E> {
+        let delivery = Arc::new(Delivery::new(name));
+        Ok(Self { exporter: Box::new(open(Arc::clone(&delivery))?), delivery })
     }
 
     /// Its counters, which stay readable when it is gone.
@@ -182,7 +66,7 @@ impl Destination {
         let (sender, receiver) = sync_channel(QUEUE_BATCHES);
         let delivery = Arc::clone(&self.delivery);
         // The kernel keeps 15 bytes of a thread's name.
-        let name: String = format!("tracer-{}", delivery.name).chars().take(15).collect();
+        let name: String = format!("tracer-{}", delivery.name()).chars().take(15).collect();
         let work = move || {
             let ended = Ended(&self.delivery);
             work(self.exporter, &self.delivery, &receiver);
@@ -198,8 +82,7 @@ struct Ended<'a>(&'a Delivery);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.0.account().ended = true;
-        self.0.ended.notify_all();
+        self.0.end();
     }
 }
 
@@ -215,17 +98,8 @@ pub(super) struct Finishing(Arc<Delivery>);
 impl Worker {
     /// Queues a batch, or drops and counts it.
     pub(super) fn offer(&self, batch: &Batch) {
-        let spans = batch.len();
-        let mut account = self.delivery.account();
-        if let Some(reason) = account.gone {
-            account.drop_spans(reason, spans);
-        } else if account.queued + spans as u64 <= QUEUE_SPANS as u64
-            && self.sender.try_send(Arc::clone(batch)).is_ok()
-        {
-            account.queued += spans as u64;
-        } else {
-            account.drop_spans(DropReason::QueueFull, spans);
-        }
+        let send = || self.sender.try_send(Arc::clone(batch)).is_ok();
+        self.delivery.enqueue(batch.len() as u64, QUEUE_SPANS, send);
     }
 
     /// Lets the exporting thread end when it has delivered what is queued.
@@ -242,26 +116,22 @@ impl Finishing {
 }
 
 fn work(mut exporter: Box<dyn Exporter>, delivery: &Delivery, receiver: &Receiver<Batch>) {
-    for batch in receiver {
-        let gone = delivery.account().gone;
-        let outcome = match gone {
-            Some(reason) => Outcome { delivered: 0, reason, error: None, gone },
-            None => deliver(exporter.as_mut(), &batch),
-        };
-        if let Some(error) = &outcome.error {
-            delivery.note(error);
+    loop {
+        match receiver.recv_timeout(IDLE_INTERVAL) {
+            Ok(batch) => match delivery.take(batch.len() as u64) {
+                Ok(()) => export(exporter.as_mut(), delivery, &batch),
+                Err(DropReason::ShutdownDeadline) => return,
+                Err(reason) => delivery.settle_dropped(reason, batch.len() as u64),
+            },
+            Err(RecvTimeoutError::Timeout) if delivery.is_gone() => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let outcome = catch_unwind(AssertUnwindSafe(|| exporter.idle()));
+                note_failure(delivery, outcome);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
         }
-        let mut account = delivery.account();
-        if account.gone == Some(DropReason::ShutdownDeadline) {
-            // These spans are counted already.
-            return;
-        }
-        account.queued -= batch.len() as u64;
-        account.delivered += outcome.delivered as u64;
-        account.drop_spans(outcome.reason, batch.len() - outcome.delivered);
-        account.gone = outcome.gone;
     }
-    if delivery.account().gone.is_some() {
+    if delivery.is_gone() {
         return;
     }
     match catch_unwind(AssertUnwindSafe(|| exporter.shutdown())) {
@@ -271,38 +141,32 @@ fn work(mut exporter: Box<dyn Exporter>, delivery: &Delivery, receiver: &Receive
     }
 }
 
-/// What became of a batch; the spans not delivered have the reason.
-struct Outcome {
-    delivered: usize,
-    reason: DropReason,
-    error: Option<String>,
-    gone: Option<DropReason>,
+fn export(exporter: &mut dyn Exporter, delivery: &Delivery, batch: &[SpanRecord]) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| exporter.export(batch)));
+    let (done, reason) = match &outcome {
+        Ok(Ok(())) => (batch.len(), DropReason::Rejected),
+        Ok(Err(error)) => (error.delivered().min(batch.len()), reason(error)),
+        Err(_) => (0, DropReason::Panicked),
+    };
+    // One that settles later has its own word on what it has taken.
+    if !exporter.settles_later() {
+        delivery.settle_delivered(done as u64);
+    }
+    delivery.settle_dropped(reason, (batch.len() - done) as u64);
+    note_failure(delivery, outcome);
 }
 
-fn deliver(exporter: &mut dyn Exporter, batch: &[SpanRecord]) -> Outcome {
-    match catch_unwind(AssertUnwindSafe(|| exporter.export(batch))) {
-        Ok(Ok(())) => Outcome {
-            delivered: batch.len(),
-            reason: DropReason::Rejected,
-            error: None,
-            gone: None,
-        },
-        Ok(Err(error)) => {
-            let reason = reason(&error);
-            let closed = reason == DropReason::PipeClosed;
-            Outcome {
-                delivered: error.delivered().min(batch.len()),
-                reason,
-                error: (!closed).then(|| error.to_string()),
-                gone: closed.then_some(reason),
-            }
+/// Says what failed, and ends an exporter that cannot go on.
+fn note_failure(delivery: &Delivery, outcome: thread::Result<Result<(), ExportError>>) {
+    match outcome {
+        Ok(Ok(())) => {}
+        // Who closes a pipe has seen enough.
+        Ok(Err(ExportError::PipeClosed { .. })) => delivery.close(DropReason::PipeClosed),
+        Ok(Err(error)) => delivery.note(&error.to_string()),
+        Err(_) => {
+            delivery.note("the exporter has panicked; it gets no more spans");
+            delivery.close(DropReason::Panicked);
         }
-        Err(_) => Outcome {
-            delivered: 0,
-            reason: DropReason::Panicked,
-            error: Some("the exporter has panicked; it gets no more spans".to_owned()),
-            gone: Some(DropReason::Panicked),
-        },
     }
 }
 

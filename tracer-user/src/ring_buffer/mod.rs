@@ -31,7 +31,8 @@
 mod destination;
 mod sidecar;
 
-pub use destination::{Delivery, Destination, DropReason};
+pub use crate::export::{Delivery, DropReason};
+pub use destination::Destination;
 
 use std::{
     io,

@@ -3,12 +3,19 @@
 mod summary;
 
 use std::process::{Command, ExitCode};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use self::summary::Summary;
 use crate::command::{self, Executable};
 use crate::privilege::{self, Bpf};
+
+/// A kernel test that runs for longer than this hangs; the longest takes a fifth of it on a busy
+/// host.
+const HANGS: Duration = Duration::from_mins(5);
+/// The same for cargo, which may first compile everything.
+const CARGO_HANGS: Duration = Duration::from_mins(20);
 
 /// Runs the tests whose name contains the filter, or all; the summary is the last line.
 pub(crate) fn run(filter: Option<&str>) -> ExitCode {
@@ -35,7 +42,7 @@ fn unprivileged(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     cargo.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "tracer-ebpf"]);
     // Without the `--` a filter could be taken for an option.
     cargo.arg("--").args(filter);
-    run_tests(&mut cargo, summary)
+    run_tests(&mut cargo, CARGO_HANGS, summary)
 }
 
 /// The tests that load programs into the kernel.
@@ -55,7 +62,7 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     };
     // One at a time: each sees the whole system.
     command.arg("--test-threads=1").args(filter).current_dir(&tests.package);
-    run_tests(&mut command, summary).context("the kernel tests")
+    run_tests(&mut command, HANGS, summary).context("the kernel tests")
 }
 
 /// Counts and reports the tests that cannot run here.
@@ -77,8 +84,8 @@ fn skip(
 }
 
 /// Runs test executables and adds up their results.
-fn run_tests(command: &mut Command, summary: &mut Summary) -> Result<()> {
-    let (status, output) = command::tee(command)?;
+fn run_tests(command: &mut Command, hangs: Duration, summary: &mut Summary) -> Result<()> {
+    let (status, output) = command::tee(command, hangs)?;
     let results = summary.add(&output);
     let shown = command::describe(command);
     command::succeeded(&shown, status)?;

@@ -1,0 +1,248 @@
+//! The account of one destination: where each span offered to it has gone.
+
+use std::{
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+macro_rules! drop_reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Why spans did not reach a destination.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum DropReason { $($(#[$doc])* $variant,)* }
+
+        impl DropReason {
+            /// All reasons.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+            /// The name in the ledger.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// The destination was slower than the spans came.
+    QueueFull = "queue_full",
+    /// Writing failed.
+    Io = "io",
+    /// The reader of a pipe has gone.
+    PipeClosed = "pipe_closed",
+    /// The exporter refused the spans for another reason.
+    Rejected = "rejected",
+    /// The exporter has panicked; it gets no more spans.
+    Panicked = "panicked",
+    /// The exporter was not done when the time for shutting down was over.
+    ShutdownDeadline = "shutdown_deadline",
+    /// The exporter ended without saying what became of them.
+    Unsettled = "unsettled",
+}
+
+/// What became of the spans of one destination. Each span is in exactly one of: queued (waits for
+/// the exporter), held (the exporter has taken it and is not done), delivered, dropped. Counted
+/// once a batch.
+#[derive(Debug)]
+pub struct Delivery {
+    name: String,
+    account: Mutex<Account>,
+    /// Notified when the exporting thread has ended.
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Account {
+    queued: u64,
+    held: u64,
+    delivered: u64,
+    dropped: [u64; DropReason::ALL.len()],
+    first_error: Option<String>,
+    /// Why the exporter takes no more spans.
+    gone: Option<DropReason>,
+    /// The exporting thread has ended.
+    ended: bool,
+}
+
+impl Account {
+    const fn drop_spans(&mut self, reason: DropReason, spans: u64) {
+        self.dropped[reason as usize] += spans;
+    }
+
+    /// Everything not delivered yet is dropped for this reason.
+    const fn abandon(&mut self, reason: DropReason) {
+        self.drop_spans(reason, self.queued + self.held);
+        self.queued = 0;
+        self.held = 0;
+        self.gone = Some(reason);
+    }
+
+    /// Past the deadline everything is counted already, whatever the exporter may still do.
+    fn is_closed(&self) -> bool {
+        self.gone == Some(DropReason::ShutdownDeadline)
+    }
+}
+
+impl Delivery {
+    /// An empty account of the destination of this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), account: Mutex::new(Account::default()), ended: Condvar::new() }
+    }
+
+    /// The destination's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Spans that arrived.
+    pub fn delivered(&self) -> u64 {
+        self.account().delivered
+    }
+    /// Spans that did not, for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.account().dropped[reason as usize]
+    }
+    /// Spans that did not, for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.account().dropped.iter().sum()
+    }
+    /// Spans on their way: waiting for the exporter, or taken by it and not settled.
+    pub fn queued(&self) -> u64 {
+        let account = self.account();
+        account.queued + account.held
+    }
+    /// What the exporter said when it first failed.
+    pub fn first_error(&self) -> Option<String> {
+        self.account().first_error.clone()
+    }
+    /// Whether the exporter can take no more spans.
+    pub fn is_gone(&self) -> bool {
+        self.account().gone.is_some()
+    }
+
+    /// Spans that an exporter held have arrived. For exporters that settle later, see
+    /// [`super::Exporter::settles_later`].
+    pub fn settle_delivered(&self, spans: u64) {
+        let mut account = self.account();
+        if !account.is_closed() {
+            account.held -= spans;
+            account.delivered += spans;
+        }
+    }
+
+    /// Spans that an exporter held will not arrive.
+    pub fn settle_dropped(&self, reason: DropReason, spans: u64) {
+        let mut account = self.account();
+        if !account.is_closed() {
+            account.held -= spans;
+            account.drop_spans(reason, spans);
+        }
+    }
+
+    /// Keeps the first error for the ledger, and says it.
+    pub fn note(&self, error: &str) {
+        let mut account = self.account();
+        if account.first_error.is_none() {
+            log::error!("{}: {error}", self.name);
+            account.first_error = Some(error.to_owned());
+        }
+    }
+
+    /// Enters spans that `send` puts into a queue for at most `limit` spans; counts them as
+    /// dropped where that is full, or nobody takes them any more.
+    pub(crate) fn enqueue(&self, spans: u64, limit: u64, send: impl FnOnce() -> bool) {
+        let mut account = self.account();
+        if let Some(reason) = account.gone {
+            account.drop_spans(reason, spans);
+        } else if account.queued + spans <= limit && send() {
+            account.queued += spans;
+        } else {
+            account.drop_spans(DropReason::QueueFull, spans);
+        }
+    }
+
+    /// A batch leaves the queue for the exporter; the reason, if the exporter takes no more.
+    pub(crate) fn take(&self, spans: u64) -> Result<(), DropReason> {
+        let mut account = self.account();
+        if account.is_closed() {
+            return Err(DropReason::ShutdownDeadline);
+        }
+        account.queued -= spans;
+        account.held += spans;
+        account.gone.map_or(Ok(()), Err)
+    }
+
+    /// The exporter takes no more spans.
+    pub(crate) fn close(&self, reason: DropReason) {
+        let mut account = self.account();
+        if account.gone.is_none() {
+            account.gone = Some(reason);
+        }
+    }
+
+    /// The exporting thread has ended; what it still has is lost.
+    pub(crate) fn end(&self) {
+        let mut account = self.account();
+        if account.queued + account.held > 0 {
+            account.abandon(DropReason::Unsettled);
+        }
+        account.ended = true;
+        self.ended.notify_all();
+    }
+
+    /// Waits until the exporting thread has ended. Past the deadline its spans count as dropped,
+    /// whatever it may still write.
+    pub(crate) fn wait_for_end(&self, deadline: Option<Instant>) {
+        let mut account = self.account();
+        while !account.ended {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            account = match left {
+                None => self.ended.wait(account).unwrap_or_else(PoisonError::into_inner),
+                Some(left) if left.is_zero() => {
+                    account.abandon(DropReason::ShutdownDeadline);
+                    return;
+                }
+                Some(left) => {
+                    let woken = self.ended.wait_timeout(account, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_span_is_in_one_place() {
+        let delivery = Delivery::new("test");
+        delivery.enqueue(10, 15, || true);
+        delivery.enqueue(10, 15, || true);
+        assert_eq!((delivery.queued(), delivery.dropped(DropReason::QueueFull)), (10, 10));
+        delivery.take(10).unwrap();
+        delivery.settle_delivered(4);
+        delivery.settle_dropped(DropReason::Io, 3);
+        assert_eq!((delivery.queued(), delivery.delivered()), (3, 4));
+        delivery.end();
+        assert_eq!((delivery.queued(), delivery.dropped(DropReason::Unsettled)), (0, 3));
+        assert_eq!(delivery.delivered() + delivery.dropped_total(), 20);
+    }
+
+    #[test]
+    fn nothing_counts_twice_after_the_deadline() {
+        let delivery = Delivery::new("test");
+        delivery.enqueue(5, 15, || true);
+        delivery.enqueue(2, 15, || true);
+        delivery.take(5).unwrap();
+        delivery.wait_for_end(Some(Instant::now()));
+        delivery.settle_delivered(5);
+        assert_eq!(delivery.take(2), Err(DropReason::ShutdownDeadline));
+        delivery.end();
+        assert_eq!(delivery.dropped(DropReason::ShutdownDeadline), 7);
+        assert_eq!(delivery.delivered() + delivery.dropped_total(), 7);
+    }
+}

@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -21,6 +21,15 @@ pub mod program {
     pub const PROCESS_EXIT: &str = "process_exit";
     /// A task iterator: writes a record for each call that is still running.
     pub const UNFINISHED: &str = "unfinished";
+}
+
+/// Calls of kernel functions that some kernels have. In the object they are calls of helpers with
+/// these numbers, which no kernel has; the loader replaces them.
+pub mod kfunc {
+    /// `void bpf_preempt_disable(void)`, from Linux 6.10.
+    pub const PREEMPT_DISABLE: i32 = 0x7261_6365;
+    /// `void bpf_preempt_enable(void)`.
+    pub const PREEMPT_ENABLE: i32 = 0x7261_6366;
 }
 
 /// Names of the maps that the user side opens.
@@ -57,7 +66,8 @@ pub mod global {
     pub const RESULT_FILTER: &str = "RESULT_FILTER";
     /// `u64`: shortest duration that passes, in nanoseconds.
     pub const MIN_DURATION_NS: &str = "MIN_DURATION_NS";
-    /// `u32`: 1 where tracepoint programs can be preempted, so that counters need atomic adds.
+    /// `u32`: 1 where tracepoint programs can be preempted and cannot say that they should not be, so
+    /// that counters need atomic adds.
     pub const ATOMIC_COUNTERS: &str = "ATOMIC_COUNTERS";
     /// `u32`: 1 where the kernel leaves bytes behind the zero that ends a command name.
     pub const UNPADDED_COMM: &str = "UNPADDED_COMM";

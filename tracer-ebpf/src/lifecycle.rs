@@ -11,7 +11,7 @@ use tracer_common::{
 use crate::{
     emit,
     maps::{CONTROL, IN_FLIGHT, PROCESSES, SCOPE},
-    scope,
+    preempt, scope,
     stats::{Stats, atomic_add, clear_bits, set_bits},
     task::Task,
 };
@@ -20,44 +20,57 @@ use crate::{
 /// run yet, <https://github.com/torvalds/linux/blob/v6.12/kernel/fork.c#L2814>.
 #[btf_tracepoint(function = "sched_process_fork")]
 fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    preempt::disabled(|| forked(&ctx))
+}
+
+#[inline(always)]
+fn forked(ctx: &BtfTracePointContext) {
     if SCOPE.load() & BY_PROCESS == 0 || SCOPE.load() & FOLLOW == 0 {
-        return 0;
+        return;
     }
     let parent = Task(ctx.arg::<*mut task_struct>(0));
     let child = Task(ctx.arg::<*mut task_struct>(1));
     let is_thread = child.tgid() != child.tid();
     if is_thread || !scope::is_marked(parent.tgid()) {
-        return 0;
+        return;
     }
     // The user side may have found and marked the child already.
     if mark(child.tgid()) {
         add_live(1);
     }
-    debug!(&ctx, "process {} forked {}", parent.tgid(), child.tgid());
-    0
+    debug!(ctx, "process {} forked {}", parent.tgid(), child.tgid());
 }
 
 /// Prototype: `void (struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
 #[btf_tracepoint(function = "sched_process_exec")]
 fn process_exec(ctx: BtfTracePointContext) -> i32 {
+    preempt::disabled(|| executed(&ctx))
+}
+
+#[inline(always)]
+fn executed(ctx: &BtfTracePointContext) {
     let task = Task(ctx.arg::<*mut task_struct>(0));
     if SCOPE.load() & BY_PROCESS != 0 && scope::is_launching(task.tgid()) {
         mark(task.tgid());
         end_launch();
-        debug!(&ctx, "process {} launched", task.tgid());
+        debug!(ctx, "process {} launched", task.tgid());
     }
     let state = IN_FLIGHT.get(task.0);
     if !state.is_null() {
         // SAFETY: a non-null storage value is valid while its task runs this program.
         unsafe { (*state).event.comm = task.comm() };
     }
-    0
 }
 
 /// Prototype: `void (struct task_struct *p)`, from 6.16 with a second argument; runs in the task.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn process_exit(ctx: BtfTracePointContext) -> i32 {
-    let Some(stats) = Stats::get() else { return 0 };
+    preempt::disabled(|| exiting(&ctx))
+}
+
+#[inline(always)]
+fn exiting(ctx: &BtfTracePointContext) {
+    let Some(stats) = Stats::get() else { return };
     let task = Task::current();
     let state = IN_FLIGHT.get(task.0);
     if !state.is_null() {
@@ -75,13 +88,12 @@ fn process_exit(ctx: BtfTracePointContext) -> i32 {
         // Of two threads that are both the last, one takes the mark off.
         if scope::is_marked(tgid) && unmark(tgid) {
             add_live(-1);
-            debug!(&ctx, "process {} ended", tgid);
+            debug!(ctx, "process {} ended", tgid);
         } else if scope::is_launching(tgid) {
             end_launch();
             add_live(-1);
         }
     }
-    0
 }
 
 /// Whether all programs are attached.

@@ -8,6 +8,7 @@ mod maps;
 mod stats;
 
 mod arch;
+mod preempt;
 mod task;
 
 mod filter;

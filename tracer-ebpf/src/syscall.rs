@@ -15,7 +15,7 @@ use tracer_common::{
 use crate::{
     arch, capture, emit, filter, lifecycle,
     maps::{IN_FLIGHT, InFlight, PLANS},
-    scope,
+    preempt, scope,
     stats::Stats,
     task::Task,
 };
@@ -24,7 +24,12 @@ use crate::{
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L18>.
 #[btf_tracepoint(function = "sys_enter")]
 fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    let Some(stats) = Stats::get() else { return 0 };
+    preempt::disabled(|| entered(&ctx))
+}
+
+#[inline(always)]
+fn entered(ctx: &BtfTracePointContext) {
+    let Some(stats) = Stats::get() else { return };
     stats.bump(Counter::EnterSeen);
     let nr = ctx.arg::<i64>(1) as u32;
     let task = Task::current();
@@ -32,7 +37,7 @@ fn sys_enter(ctx: BtfTracePointContext) -> i32 {
     let plan = plan(abi, nr);
     if !plan.is_traced() || !scope::process(task.tgid(), plan.is_exec()) || !scope::task(task) {
         stats.bump(Counter::Filtered);
-        return 0;
+        return;
     }
     let regs = ctx.arg::<*const pt_regs>(0);
     if plan.is_no_return() {
@@ -45,12 +50,12 @@ fn sys_enter(ctx: BtfTracePointContext) -> i32 {
         } else {
             stats.bump(Counter::FilteredResult);
         }
-        return 0;
+        return;
     }
     let state = IN_FLIGHT.get_or_create(task.0);
     if state.is_null() {
         stats.bump(Counter::StoreFailed);
-        return 0;
+        return;
     }
     // SAFETY: a non-null storage value is valid while its task runs this program, and no other
     // task writes it.
@@ -63,17 +68,21 @@ fn sys_enter(ctx: BtfTracePointContext) -> i32 {
     if plan.has_strings() {
         capture::at_enter(stats, task, state, plan);
     }
-    0
 }
 
 /// Prototype: `void (struct pt_regs *regs, long ret)`,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L45>.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    preempt::disabled(|| left(&ctx))
+}
+
+#[inline(always)]
+fn left(ctx: &BtfTracePointContext) {
     let task = Task::current();
     let regs = ctx.arg::<*const pt_regs>(0);
     let ret = ctx.arg::<i64>(1);
-    let Some(stats) = Stats::get() else { return 0 };
+    let Some(stats) = Stats::get() else { return };
     let state = IN_FLIGHT.get(task.0);
     if state.is_null() {
         return exit_alone(stats, task, regs, ret);
@@ -92,7 +101,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         let plan = plan(abi_of(&state.event), state.event.nr);
         if !filter::passes(plan, ret, state.event.duration_ns) {
             emit::drop_call(stats, task, state);
-            return 0;
+            return;
         }
     }
     if state.captured == capture::NOWHERE {
@@ -101,7 +110,6 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         finish_strings(stats, task, state);
         emit::call(stats, task, state);
     }
-    0
 }
 
 /// `pad` still holds the strings that could not be read at entry.
@@ -120,36 +128,35 @@ fn finish_strings(stats: Stats, task: Task, state: &mut InFlight) {
 
 /// An exit whose entry was not seen: the call was running at attach, or seccomp denied it.
 #[inline(always)]
-fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) -> i32 {
+fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) {
     let nr = arch::exit_nr(regs);
     let abi = arch::abi(task, nr);
     let plan = plan(abi, nr);
     if !plan.is_traced() || !scope::process(task.tgid(), false) || !scope::task(task) {
-        return 0;
+        return;
     }
     if plan.is_fork() && ret == 0 {
         stats.bump(Counter::ChildReturn);
-        return 0;
+        return;
     }
     // The number at exit is another one than at entry after `rt_sigreturn` (-1) and after a
     // successful exec (`execveat` ends as `execve`): the entry may have been filtered out.
     let renumbered = nr == u32::MAX || (plan.is_exec() && ret == 0);
     if renumbered || scope::can_change() || !lifecycle::is_armed() {
         stats.bump(Counter::ExitUnknown);
-        return 0;
+        return;
     }
     stats.bump(Counter::ExitOnly);
     // How long it took is not known, so it cannot have been shown to be long.
     if !filter::passes(plan, ret, 0) {
         stats.bump(Counter::FilteredResult);
-        return 0;
+        return;
     }
     let mut event = event(task, abi, nr, arch::args_at_exit(regs, abi));
     event.record = Record::ExitOnly as u8;
     event.reason = Reason::EnterNotSeen as u8;
     event.ret = ret;
     emit::bare(stats, &mut event);
-    0
 }
 
 /// A record of a call at its entry.

@@ -25,7 +25,7 @@ use super::{
     KernelError,
     btf::KernelTypes,
     cgroup::Cgroup,
-    object,
+    object::{self, Preemption},
     preflight::{self, KernelVersion, PADDED_COMM_SINCE, PREEMPTIBLE_SINCE},
     processes::ProcessScope,
 };
@@ -382,12 +382,15 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
     let (compat_offset, compat_mask) = compat_flag(types);
     let running = KernelVersion::running();
     let preemptible = running.is_none_or(|now| now >= PREEMPTIBLE_SINCE);
+    // Where programs cannot be preempted anyway, the calls would only cost time.
+    let preemption = if preemptible { Preemption::find(types) } else { None };
+    let object = object::link(object::BYTES, preemption)?;
     let words = [
         (global::SELF_TGID, std::process::id()),
         (global::SCOPE, scope_bits(settings)),
         (global::CGROUP_LEVELS, settings.cgroups.iter().fold(0, |all, cgroup| all | cgroup.levels)),
         (global::RESULT_FILTER, settings.result.bits()),
-        (global::ATOMIC_COUNTERS, u32::from(preemptible)),
+        (global::ATOMIC_COUNTERS, u32::from(preemptible && preemption.is_none())),
         (global::UNPADDED_COMM, u32::from(running.is_none_or(|now| now < PADDED_COMM_SINCE))),
         (global::COMPAT_OFFSET, compat_offset),
         (global::COMPAT_MASK, compat_mask),
@@ -412,7 +415,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
     for (name, value) in &words {
         loader.override_global(name, value, true);
     }
-    Ok(loader.load(object::BYTES)?)
+    Ok(loader.load(&object)?)
 }
 
 fn scope_bits(settings: &Settings) -> u32 {

@@ -53,6 +53,9 @@ counters! {
     StringNotRead = "string_not_read",
     /// Strings that could be read neither at enter nor at exit.
     StringFault = "string_fault",
+    /// `io_uring` operations of processes in scope, which are no syscalls and not traced. 0 where
+    /// the kernel has no tracepoint for them.
+    IoUringOps = "io_uring_ops",
 }
 
 /// How many counters there are.

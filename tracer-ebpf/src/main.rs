@@ -8,7 +8,6 @@ mod maps;
 mod stats;
 
 mod arch;
-mod preempt;
 mod task;
 
 mod filter;
@@ -17,6 +16,7 @@ mod scope;
 mod capture;
 mod emit;
 
+mod io_uring;
 mod lifecycle;
 mod syscall;
 mod unfinished;

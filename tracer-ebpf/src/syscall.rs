@@ -3,8 +3,8 @@
 use aya_ebpf::{
     bindings::pt_regs,
     helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
 };
 use tracer_common::{
     counter::Counter,
@@ -15,7 +15,7 @@ use tracer_common::{
 use crate::{
     arch, capture, emit, filter, lifecycle,
     maps::{IN_FLIGHT, InFlight, PLANS},
-    preempt, scope,
+    scope,
     stats::Stats,
     task::Task,
 };
@@ -24,14 +24,30 @@ use crate::{
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L18>.
 #[btf_tracepoint(function = "sys_enter")]
 fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    preempt::disabled(|| entered(&ctx))
+    entered(ctx.arg(0), ctx.arg::<i64>(1) as u32);
+    0
 }
 
+/// The same for kernels that can preempt [`sys_enter`]. They skip a program that another task has
+/// begun on the same CPU, which they take for recursion; programs of perf events they run without
+/// preemption. The fields: <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L18>.
+#[tracepoint]
+fn sys_enter_perf(ctx: TracePointContext) -> i32 {
+    // SAFETY: the verifier checks that the field is one.
+    if let Ok(nr) = unsafe { ctx.read_at::<i64>(EVENT_NR) } {
+        entered(Task::current().user_regs(), nr as u32);
+    }
+    0
+}
+
+/// Offsets in the perf events: the number of the call, and at exit the result.
+const EVENT_NR: usize = 8;
+const EVENT_RET: usize = 16;
+
 #[inline(always)]
-fn entered(ctx: &BtfTracePointContext) {
+fn entered(regs: *const pt_regs, nr: u32) {
     let Some(stats) = Stats::get() else { return };
     stats.bump(Counter::EnterSeen);
-    let nr = ctx.arg::<i64>(1) as u32;
     let task = Task::current();
     let abi = arch::abi(task, nr);
     let plan = plan(abi, nr);
@@ -39,7 +55,6 @@ fn entered(ctx: &BtfTracePointContext) {
         stats.bump(Counter::Filtered);
         return;
     }
-    let regs = ctx.arg::<*const pt_regs>(0);
     if plan.is_no_return() {
         stats.bump(Counter::NoReturn);
         let mut event = event(task, abi, nr, arch::args(regs, abi));
@@ -74,14 +89,23 @@ fn entered(ctx: &BtfTracePointContext) {
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L45>.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
-    preempt::disabled(|| left(&ctx))
+    left(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// As [`sys_enter_perf`].
+#[tracepoint]
+fn sys_exit_perf(ctx: TracePointContext) -> i32 {
+    // SAFETY: the verifier checks that the field is one.
+    if let Ok(ret) = unsafe { ctx.read_at::<i64>(EVENT_RET) } {
+        left(Task::current().user_regs(), ret);
+    }
+    0
 }
 
 #[inline(always)]
-fn left(ctx: &BtfTracePointContext) {
+fn left(regs: *const pt_regs, ret: i64) {
     let task = Task::current();
-    let regs = ctx.arg::<*const pt_regs>(0);
-    let ret = ctx.arg::<i64>(1);
     let Some(stats) = Stats::get() else { return };
     let state = IN_FLIGHT.get(task.0);
     if state.is_null() {

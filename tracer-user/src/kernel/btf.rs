@@ -1,4 +1,4 @@
-//! Offsets of kernel struct fields and ids of kernel functions, read from the running kernel's BTF.
+//! Offsets of kernel struct fields and names of tracepoints, read from the running kernel's BTF.
 //!
 //! The format: <https://docs.kernel.org/bpf/btf.html>. Total: damaged bytes give an error.
 
@@ -10,7 +10,7 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
-const KIND_FUNC: u32 = 12;
+const KIND_TYPEDEF: u32 = 8;
 
 /// Why a field could not be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,8 +41,8 @@ pub struct KernelTypes {
     /// Members by type id; anonymous ones are needed to look inside.
     composites: HashMap<u32, Vec<Member>>,
     by_name: HashMap<String, u32>,
-    /// Name offsets and type ids.
-    functions: Vec<(u32, u32)>,
+    /// Name offsets.
+    typedefs: Vec<u32>,
 }
 
 impl KernelTypes {
@@ -65,7 +65,7 @@ impl KernelTypes {
             strings: strings.to_vec(),
             composites: HashMap::new(),
             by_name: HashMap::new(),
-            functions: Vec::new(),
+            typedefs: Vec::new(),
         };
         found.read_types(Words { bytes: types, at: 0 })?;
         Ok(found)
@@ -81,9 +81,8 @@ impl KernelTypes {
             let kind = info >> 24 & 0x1f;
             let count = info & 0xffff;
             let is_bitfield_encoded = info >> 31 == 1;
-            if kind == KIND_FUNC {
-                self.functions.push((name, id));
-                continue;
+            if kind == KIND_TYPEDEF {
+                self.typedefs.push(name);
             }
             if kind != KIND_STRUCT && kind != KIND_UNION {
                 words.skip(trailing_words(kind, count))?;
@@ -110,9 +109,11 @@ impl KernelTypes {
         std::str::from_utf8(&tail[..end]).unwrap_or_default()
     }
 
-    /// The type id of a kernel function, by which programs call it.
-    pub fn function(&self, name: &str) -> Option<u32> {
-        self.functions.iter().find(|(offset, _)| self.string(*offset) == name).map(|(_, id)| *id)
+    /// Whether programs can be attached to a tracepoint: the kernel declares a type for each.
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.typedefs.iter().any(|offset| {
+            self.string(*offset).strip_prefix("btf_trace_").is_some_and(|found| found == name)
+        })
     }
 
     /// The offset of `field` in `struct owner`, in bytes; fields of anonymous members count as
@@ -230,8 +231,7 @@ mod tests {
         let pid = types.offset("task_struct", "pid").unwrap();
         assert_eq!(types.offset("task_struct", "tgid"), Ok(pid + 4));
         assert!(types.offset("signal_struct", "live").is_ok());
-        assert!(types.function("schedule").is_some());
-        assert_eq!(types.function("no_such_function"), None);
+        assert!(types.has_tracepoint("sys_enter") && !types.has_tracepoint("no_such_one"));
     }
 
     proptest! {

@@ -137,7 +137,7 @@ fn the_books_balance_when_tasks_end_while_tracing_stops() {
             std::thread::yield_now();
         }
         let (_, ledger) = session.stop();
-        assert_eq!(ledger.kernel.get(Counter::ExitOnly), 0);
+        assert_eq!(ledger.kernel.get(Counter::ExitOnly), 0, "{}", ledger.to_json());
         workload.wait();
     }
 }

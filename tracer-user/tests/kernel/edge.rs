@@ -190,7 +190,8 @@ fn ten_thousand_short_lives_leave_nothing_behind() {
         TraceOptions { syscalls: syscalls("exit_group,getppid"), ..TraceOptions::default() };
     let (spans, ledger) = trace_workload(&["lives", &LIVES.to_string()], options);
     // Each child makes one call and ends; the parent ends too.
-    assert_eq!((count(&spans, "getppid"), count(&spans, "exit_group")), (LIVES, LIVES + 1));
+    let counts = (count(&spans, "getppid"), count(&spans, "exit_group"));
+    assert_eq!(counts, (LIVES, LIVES + 1), "{}", ledger.to_json());
     assert_eq!(ledger.kernel.get(Counter::InFlight), 0);
     assert_eq!(ledger.kernel.get(Counter::NoReturn), LIVES as u64 + 1);
 }

@@ -54,7 +54,7 @@ enum Verb {
     /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace and sudo,
     /// and bpf-linker with `cargo install`. Does nothing when all of it is there.
     Setup,
-    /// Build the eBPF object into `tracer-ebpf/prebuilt`
+    /// Build the eBPF objects into `tracer-ebpf/prebuilt`, one for each architecture
     ///
     /// The result is the same, byte for byte, in whatever folder it is built, as long as the
     /// toolchain is the one that `tracer-ebpf/prebuilt/toolchain.txt` names.

@@ -11,7 +11,7 @@ use std::{
 use serde_json::Value;
 
 use crate::support::{
-    Running, Workload, json, json_lines, stderr, tracer, tracer_path, workload_path,
+    Running, Workload, json, json_lines, rounds, stderr, tracer, tracer_path, workload_path,
 };
 
 fn names(lines: &[Value]) -> Vec<&str> {
@@ -61,7 +61,9 @@ fn the_commands_exit_status_is_passed_on() {
     assert_eq!(status("kill -TERM $$"), 143);
     assert_eq!(status("kill -KILL $$"), 137);
     // The kernel side sees the end long before the status is there.
-    let big = tracer(&["--export", "null", "--", &workload_path(), "now", "big", "300", "7"]);
+    let megabytes = rounds(300, 50).to_string();
+    let big = ["--export", "null", "--", &workload_path(), "now", "big", &megabytes, "7"];
+    let big = tracer(&big);
     assert_eq!(big.status.code(), Some(7));
 }
 
@@ -164,7 +166,8 @@ fn a_duration_ends_tracing() {
 #[test]
 fn loss_can_be_made_an_error() {
     let program = workload_path();
-    let workload = [program.as_str(), "now", "processes", "4", "200000"];
+    let calls = rounds(200_000, 10_000).to_string();
+    let workload = [program.as_str(), "now", "processes", "4", &calls];
     let mut args = vec!["--ring-size", "4KiB", "--export", "null", "--fail-on-loss", "--"];
     args.extend(workload);
     let output = tracer(&args);

@@ -62,6 +62,8 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     };
     // One at a time: each sees the whole system.
     command.arg("--test-threads=1").args(filter).current_dir(&tests.package);
+    // Fewer rounds are for virtual machines.
+    command.env_remove("TRACER_TEST_REDUCED");
     run_tests(&mut command, HANGS, summary).context("the kernel tests")
 }
 

@@ -2,7 +2,7 @@
 # The first process of a guest: mounts what a Linux system has, runs /payload/$PAYLOAD, powers off.
 # The first serial port is the console; what the payload prints goes to the second one.
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/tmp TRACER_TEST_BIN=/payload
+export PATH=/bin HOME=/tmp TRACER_TEST_BIN=/payload TRACER_TEST_REDUCED=1
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev

@@ -9,7 +9,10 @@ use tracer_user::{
     reader::ring::{Ring, space},
 };
 
-use crate::support::{Session, Workload, count, rounds, syscalls, trace_workload};
+use crate::{
+    arch::PAUSE,
+    support::{Session, Workload, count, rounds, syscalls, trace_workload},
+};
 
 const PROCESSES: u64 = 16;
 
@@ -82,11 +85,11 @@ fn calls_running_at_the_end_are_shown_as_unfinished() {
     let options = TraceOptions { pids: vec![pid], ..TraceOptions::default() };
     let session = Session::start(&options);
     workload.begin();
-    while running_syscall(pid) != libc::SYS_pause.to_string() {
+    while running_syscall(pid) != PAUSE.1.to_string() {
         std::thread::yield_now();
     }
     let (spans, ledger) = session.stop();
-    let pause = spans.iter().find(|span| span.span_name() == "pause").expect("a span");
+    let pause = spans.iter().find(|span| span.span_name() == PAUSE.0).expect("a span");
     let call = pause.syscall().unwrap();
     assert_eq!((call.record.name(), call.reason.name()), ("enter_only", "unfinished"));
     assert_eq!(ledger.kernel.get(Counter::InFlight), 1);

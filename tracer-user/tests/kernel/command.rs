@@ -10,8 +10,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{
-    Running, Workload, json, json_lines, rounds, stderr, tracer, tracer_path, workload_path,
+use crate::{
+    arch::PAUSE,
+    support::{
+        Running, Workload, json, json_lines, rounds, stderr, tracer, tracer_path, workload_path,
+    },
 };
 
 fn names(lines: &[Value]) -> Vec<&str> {
@@ -121,12 +124,13 @@ fn an_interrupt_ends_tracing_and_shows_what_was_still_running() {
     let mut workload = Workload::new(&["hang"]);
     let pid = workload.pid().to_string();
     let export = format!("json={}", out.display());
-    let running = Running::start(&["-p", &pid, "-e", "pause,read", "--export", &export]);
+    let calls = format!("{},read", PAUSE.0);
+    let running = Running::start(&["-p", &pid, "-e", &calls, "--export", &export]);
     workload.begin();
     while !fs::read_to_string(&out).unwrap().contains("\"name\":\"read\"") {
         std::thread::yield_now();
     }
-    let pause = libc::SYS_pause.to_string();
+    let pause = PAUSE.1.to_string();
     while !fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap().starts_with(&pause) {
         std::thread::yield_now();
     }
@@ -137,7 +141,7 @@ fn an_interrupt_ends_tracing_and_shows_what_was_still_running() {
     let last = &lines[lines.len() - 1];
     assert_eq!(
         (&last["name"], &last["syscall"]["reason"]),
-        (&"pause".into(), &"unfinished".into())
+        (&PAUSE.0.into(), &"unfinished".into())
     );
 }
 

@@ -3,7 +3,10 @@
 use tracer_common::{counter::Counter, event::CaptureState};
 use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{rounds, syscalls, trace_workload};
+use crate::{
+    arch::{OPEN, RENAME},
+    support::{rounds, syscalls, trace_workload},
+};
 
 fn trace(args: &[&str], calls: &str) -> Vec<SpanRecord> {
     let options = TraceOptions { syscalls: syscalls(calls), ..TraceOptions::default() };
@@ -20,7 +23,7 @@ fn last_string(spans: &[SpanRecord], arg: usize) -> (CaptureState, Vec<u8>) {
 fn paths_of_any_length_are_whole() {
     for len in [1, 79, 80, 254, 255, 256, 257, 1000, 4094, 4095].into_iter().step_by(rounds(1, 3)) {
         let path = format!("/{}", "x".repeat(len - 1));
-        let spans = trace(&["open", &path], "openat,open");
+        let spans = trace(&["open", &path], OPEN);
         let whole = (CaptureState::Whole, path.into_bytes());
         assert_eq!(last_string(&spans, 1), whole, "length {len}");
     }
@@ -29,7 +32,7 @@ fn paths_of_any_length_are_whole() {
 #[test]
 fn a_path_longer_than_any_is_cut_and_says_so() {
     let path = format!("/{}", "x".repeat(5000));
-    let spans = trace(&["open", &path], "openat,open");
+    let spans = trace(&["open", &path], OPEN);
     let (state, bytes) = last_string(&spans, 1);
     assert_eq!((state, bytes.len()), (CaptureState::Truncated, 4095));
     assert!(path.as_bytes().starts_with(&bytes));
@@ -39,9 +42,9 @@ fn a_path_longer_than_any_is_cut_and_says_so() {
 fn two_paths_are_both_read() {
     for (from, to) in [(10, 20), (300, 10), (10, 3000), (2500, 2500), (4095, 3000)] {
         let (from, to) = (format!("/{}", "f".repeat(from - 1)), format!("/{}", "t".repeat(to - 1)));
-        let spans = trace(&["rename", &from, &to], "rename");
-        assert_eq!(last_string(&spans, 0), (CaptureState::Whole, from.into_bytes()));
-        assert_eq!(last_string(&spans, 1), (CaptureState::Whole, to.into_bytes()));
+        let spans = trace(&["rename", &from, &to], RENAME.0);
+        assert_eq!(last_string(&spans, RENAME.1[0]), (CaptureState::Whole, from.into_bytes()));
+        assert_eq!(last_string(&spans, RENAME.1[1]), (CaptureState::Whole, to.into_bytes()));
     }
 }
 
@@ -64,9 +67,9 @@ fn a_cold_path_beside_a_long_one() {
     for (from, to) in [(10, 10), (3000, 20), (200, 200), (200, 3000), (10, 4000)] {
         let (from, to) = (format!("/{}", "f".repeat(from - 1)), format!("/{}", "t".repeat(to - 1)));
         std::fs::write(&file, format!("{to}\0")).unwrap();
-        let spans = trace(&["rename-cold", &from, file.to_str().unwrap()], "rename");
-        assert_eq!(last_string(&spans, 0), (CaptureState::Whole, from.into_bytes()));
-        assert_eq!(last_string(&spans, 1), (CaptureState::Whole, to.into_bytes()));
+        let spans = trace(&["rename-cold", &from, file.to_str().unwrap()], RENAME.0);
+        assert_eq!(last_string(&spans, RENAME.1[0]), (CaptureState::Whole, from.into_bytes()));
+        assert_eq!(last_string(&spans, RENAME.1[1]), (CaptureState::Whole, to.into_bytes()));
     }
 }
 
@@ -115,6 +118,6 @@ fn kernel_memory_is_never_read() {
 #[test]
 fn bytes_that_are_not_text_stay_as_they_are() {
     let path = "/\u{1b}[31m\n\u{202e}\"\\";
-    let spans = trace(&["open", path], "openat,open");
+    let spans = trace(&["open", path], OPEN);
     assert_eq!(last_string(&spans, 1), (CaptureState::Whole, path.as_bytes().to_vec()));
 }

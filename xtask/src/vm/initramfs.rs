@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use super::payload::{Programs, Selection};
+use super::arch::Arch;
+use super::payload::{LAST, Programs, Selection};
 use crate::command;
 
 /// Programs that tests start and look at: those of busybox make other syscalls.
@@ -20,6 +21,7 @@ const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
 
 /// Makes it; returns the file.
 pub(super) fn make(
+    arch: Arch,
     folder: &Path,
     busybox: &Path,
     programs: &Programs,
@@ -35,14 +37,25 @@ pub(super) fn make(
     }
     write_files(&root, selection)?;
     copy(busybox, &root.join("bin/busybox"))?;
-    let mut libraries = BTreeSet::new();
     for (program, name) in [
         (&programs.tests, "kernel"),
         (&programs.tracer, "tracer"),
         (&programs.workload, "tracer-workload"),
     ] {
+        strip(arch, program, &root.join("payload").join(name))?;
+    }
+    // For another processor programs are linked without shared libraries, and tools are busybox's.
+    if arch == Arch::Amd64 {
+        copy_tools(&root, programs)?;
+    }
+    pack(&root, &folder.join("initramfs"))
+}
+
+/// Copies the tools, and the shared libraries that they and our programs need.
+fn copy_tools(root: &Path, programs: &Programs) -> Result<()> {
+    let mut libraries = BTreeSet::new();
+    for program in [&programs.tests, &programs.tracer, &programs.workload] {
         libraries.extend(shared_libraries(program)?);
-        strip(program, &root.join("payload").join(name))?;
     }
     for name in TOOLS {
         let tool = find(name)?;
@@ -52,12 +65,11 @@ pub(super) fn make(
     for library in libraries {
         copy(Path::new(&library), &root.join(library.trim_start_matches('/')))?;
     }
-    pack(&root, &folder.join("initramfs"))
+    Ok(())
 }
 
 fn write_files(root: &Path, selection: &Selection) -> Result<()> {
-    let args: Vec<String> = selection.args.iter().map(|arg| quote(arg)).collect();
-    let tests = format!("#!/bin/sh\nexec /payload/kernel {}\n", args.join(" "));
+    let tests = tests_script(selection);
     for (name, text, mode) in [
         ("init", include_str!("init.sh"), 0o755),
         ("payload/refusal", include_str!("refusal.sh"), 0o755),
@@ -72,6 +84,17 @@ fn write_files(root: &Path, selection: &Selection) -> Result<()> {
             .with_context(|| path.display().to_string())?;
     }
     Ok(())
+}
+
+/// Runs the tests; those that leave the guest changed in a run of their own, the last one.
+fn tests_script(selection: &Selection) -> String {
+    let args: Vec<String> = selection.args.iter().map(|arg| quote(arg)).collect();
+    let args = args.join(" ");
+    let mut script = format!("#!/bin/sh\n/payload/kernel {args} --skip={LAST}\nstatus=$?\n");
+    if selection.has_last {
+        script.push_str(&format!("/payload/kernel --test-threads=1 {LAST} || status=$?\n"));
+    }
+    script + "exit $status\n"
 }
 
 /// For a shell.
@@ -89,8 +112,12 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Copies without debug information, which is most of the size.
-fn strip(from: &Path, to: &Path) -> Result<()> {
-    command::output(Command::new("strip").arg("-g").arg("-o").arg(to).arg(from)).map(drop)
+fn strip(arch: Arch, from: &Path, to: &Path) -> Result<()> {
+    let strip = match arch {
+        Arch::Amd64 => "strip",
+        Arch::Arm64 => "aarch64-linux-gnu-strip",
+    };
+    command::output(Command::new(strip).arg("-g").arg("-o").arg(to).arg(from)).map(drop)
 }
 
 /// The program that a shell would start here.

@@ -85,7 +85,7 @@ enum Verb {
     ///
     /// Debian's kernels, from the mirror that apt uses here, under QEMU, which is installed if it
     /// is missing. The guests are emulated and need neither KVM nor root. What they print is left
-    /// in target/vm/out/KERNEL. The last line is the summary: `N passed, N failed`.
+    /// in target/vm/ARCH/KERNEL. The last line is the summary: `N passed, N failed`.
     Vm(vm::Options),
     /// Write what the kernel tests have shown into docs/edge-cases.md
     ///

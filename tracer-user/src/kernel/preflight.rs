@@ -15,7 +15,7 @@ pub const PREEMPTIBLE_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19
 /// From here on the kernel clears what stands behind the zero that ends a command name.
 pub const PADDED_COMM_SINCE: KernelVersion = KernelVersion { major: 5, minor: 17 };
 
-/// The levels of lockdown, the one that is on in brackets, kernel_lockdown(7). The level
+/// The levels of lockdown, the one that is on in brackets, `kernel_lockdown(7)`. The level
 /// `confidentiality` takes `bpf_probe_read_kernel` away from programs: `bpf_base_func_proto` in
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/helpers.c>.
 const LOCKDOWN: &str = "/sys/kernel/security/lockdown";

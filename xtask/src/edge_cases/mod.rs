@@ -7,7 +7,6 @@
 mod results;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::fs;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -152,23 +151,24 @@ fn counts(text: &str, seen: &[Results]) -> String {
         let yes = |row: &&Row| row.claims().iter().filter(|claim| **claim == YES).count() >= least;
         rows.iter().filter(yes).count()
     };
-    let mut counts = format!(
+    let head = format!(
         "Of {} rows {} are proven on at least one kernel, {} on two or more. The kernel tests:\n\n",
         rows.len(),
         proven(1),
         proven(2)
     );
-    for ((kernel, ..), results) in KERNELS.iter().zip(seen) {
-        let failed: Vec<_> =
-            results.iter().filter(|(_, passed)| !**passed).map(|(name, _)| name).collect();
-        let passed = results.len() - failed.len();
-        let _ = write!(counts, "- {kernel}: {passed} passed, {} failed", failed.len());
-        for name in failed {
-            let _ = write!(counts, "\n  - `{name}`");
-        }
-        counts.push('\n');
-    }
-    counts
+    let kernels = KERNELS.iter().zip(seen);
+    head + &kernels.map(|((kernel, ..), results)| totals(kernel, results)).collect::<String>()
+}
+
+/// How many tests ended how on a kernel, and the names of those that failed.
+fn totals(kernel: &str, results: &Results) -> String {
+    let failed: Vec<_> =
+        results.iter().filter(|(_, passed)| !**passed).map(|(name, _)| name).collect();
+    let passed = results.len() - failed.len();
+    let head = format!("- {kernel}: {passed} passed, {} failed\n", failed.len());
+    let names = failed.iter().map(|name| format!("  - `{name}`\n"));
+    std::iter::once(head).chain(names).collect()
 }
 
 fn replace_counts(text: &str, counts: &str) -> Result<String> {

@@ -51,7 +51,7 @@ impl Guest<'_> {
             .stderr(log)
             .spawn()
             .context("starting QEMU")?;
-        let qemu = match self.watch(child)? {
+        let qemu = match watch(child, SILENCE, || self.printed())? {
             None => format!("printed nothing for {} s", SILENCE.as_secs()),
             Some(status) => match status.code() {
                 Some(0) => String::new(),
@@ -60,26 +60,6 @@ impl Guest<'_> {
             },
         };
         Ok(Record { console: self.text("console.log")?, output: self.text("tests.log")?, qemu })
-    }
-
-    /// Waits for its end; ends it, and returns nothing, if it hangs.
-    fn watch(&self, mut qemu: Child) -> Result<Option<ExitStatus>> {
-        let (mut printed, mut since) = (0, Instant::now());
-        loop {
-            if let Some(status) = qemu.try_wait().context("waiting for QEMU")? {
-                return Ok(Some(status));
-            }
-            thread::sleep(LOOK);
-            let now = self.printed();
-            if now != printed {
-                (printed, since) = (now, Instant::now());
-            } else if since.elapsed() > SILENCE {
-                // SIGTERM, which `timeout` passes on.
-                command::output(Command::new("kill").arg(qemu.id().to_string()))?;
-                qemu.wait().context("waiting for QEMU")?;
-                return Ok(None);
-            }
-        }
     }
 
     /// Bytes printed so far.
@@ -118,7 +98,60 @@ impl Guest<'_> {
     }
 }
 
+/// Waits for the end of QEMU; when it has printed nothing for so long, ends it and returns nothing.
+fn watch(
+    mut qemu: Child,
+    silence: Duration,
+    printed: impl Fn() -> u64,
+) -> Result<Option<ExitStatus>> {
+    let (mut last, mut since) = (0, Instant::now());
+    loop {
+        if let Some(status) = qemu.try_wait().context("waiting for QEMU")? {
+            return Ok(Some(status));
+        }
+        thread::sleep(LOOK);
+        let now = printed();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        } else if since.elapsed() > silence {
+            // SIGTERM, which `timeout` passes on.
+            command::output(Command::new("kill").arg(qemu.id().to_string()))?;
+            qemu.wait().context("waiting for QEMU")?;
+            return Ok(None);
+        }
+    }
+}
+
 fn read(path: &Path) -> Result<String> {
     let bytes = fs::read(path).with_context(|| path.display().to_string())?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(script: &str) -> Child {
+        let mut command = Command::new("timeout");
+        command.args(["--foreground", "60", "sh", "-c", script]).stdin(Stdio::null());
+        command.spawn().unwrap()
+    }
+
+    #[test]
+    fn who_is_silent_is_ended() {
+        let ended = watch(start("exec sleep 50"), Duration::from_millis(300), || 7).unwrap();
+        assert_eq!(ended, None);
+    }
+
+    #[test]
+    fn who_prints_is_waited_for() {
+        // Something each time that we look.
+        let printed = std::cell::Cell::new(0);
+        let print = || {
+            printed.set(printed.get() + 1);
+            printed.get()
+        };
+        let ended = watch(start("sleep 1; exit 3"), LOOK, print).unwrap().unwrap();
+        assert_eq!(ended.code(), Some(3));
+    }
 }

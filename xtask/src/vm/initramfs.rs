@@ -90,11 +90,14 @@ fn write_files(root: &Path, selection: &Selection) -> Result<()> {
 fn tests_script(selection: &Selection) -> String {
     let args: Vec<String> = selection.args.iter().map(|arg| quote(arg)).collect();
     let args = args.join(" ");
-    let mut script = format!("#!/bin/sh\n/payload/kernel {args} --skip={LAST}\nstatus=$?\n");
-    if selection.has_last {
-        script.push_str(&format!("/payload/kernel --test-threads=1 {LAST} || status=$?\n"));
-    }
-    script + "exit $status\n"
+    let last = if selection.has_last { LAST } else { "" };
+    format!(
+        "#!/bin/sh\n\
+         /payload/kernel {args} --skip={LAST}\n\
+         status=$?\n\
+         [ -z '{last}' ] || /payload/kernel --test-threads=1 {LAST} || status=$?\n\
+         exit $status\n"
+    )
 }
 
 /// For a shell.

@@ -10,7 +10,11 @@ use super::images::Cache;
 use crate::command;
 
 /// Tests that are left out on a processor, and why.
-const LEFT_OUT: [(Arch, &str, &str); 0] = [];
+const LEFT_OUT: [(Arch, &str, &str); 1] = [(
+    Arch::Arm64,
+    "command::a_command_is_traced_from_its_exec_to_its_exit",
+    "cat is busybox's there, which does not read what it copies",
+)];
 
 /// How the names of tests begin that leave a guest changed.
 pub(super) const LAST: &str = "lockdown::";
@@ -102,12 +106,12 @@ fn choose(list: &str, filter: Option<&str>, reasons: &[(String, String)]) -> Sel
     args.extend(reasons.iter().map(|(text, _)| format!("--skip={text}")));
     let mut selection = Selection { args, run: 0, has_last: false, skipped: Vec::new() };
     for name in list.lines().filter_map(|line| line.strip_suffix(": test")) {
-        match reasons.iter().find(|(text, _)| name.contains(text.as_str())) {
-            Some((_, reason)) => selection.skipped.push((name.to_owned(), reason.clone())),
-            None => {
-                selection.run += 1;
-                selection.has_last |= name.starts_with(LAST);
-            }
+        let reason = reasons.iter().find(|(text, _)| name.contains(text.as_str()));
+        if let Some((_, reason)) = reason {
+            selection.skipped.push((name.to_owned(), reason.clone()));
+        } else {
+            selection.run += 1;
+            selection.has_last |= name.starts_with(LAST);
         }
     }
     selection

@@ -33,7 +33,7 @@ fn file(kernel: &str) -> Result<PathBuf> {
 }
 
 /// Reads the lines of libtest. Programs that a test starts may print between a test's name and how
-/// it ended; a test without an end has failed.
+/// it ended, and guests how long it took; a test without an end has failed.
 fn parse(output: &str) -> Results {
     let mut results = Results::new();
     let mut last = None;
@@ -48,7 +48,7 @@ fn parse(output: &str) -> Results {
             end
         });
         if let Some(name) = &last
-            && end.ends_with("ok")
+            && end.split(" <").next().is_some_and(|end| end.ends_with("ok"))
         {
             results.insert(name.clone(), true);
             last = None;
@@ -65,7 +65,7 @@ mod tests {
     fn tests_end_well_or_have_failed() {
         let output = "\nrunning 5 tests\ntest a::b ... ok\ntest a::c ... FAILED\n\
                       test a::d ... said this\nok\ntest a::e ... \n\
-                      test result: FAILED. it is not ok\ntest z::f ... ok\ntest z::g ... ";
+                      test result: FAILED. it is not ok\ntest z::f ... ok <2 s>\ntest z::g ... ";
         let results = parse(output);
         let wanted = [
             ("a::b", true),

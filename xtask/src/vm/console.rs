@@ -42,7 +42,8 @@ const TAIL: usize = 40;
 /// Judges what a guest printed that had to run so many tests.
 pub(super) fn judge(record: &Record, tests: u64) -> Verdict {
     let ended = exit_status(&record.console).is_some();
-    let counts = if ended { counts(&record.output) } else { unfinished(&record.output) };
+    let counts = counts(&record.output).filter(|_| ended);
+    let counts = counts.unwrap_or_else(|| unfinished(&record.output));
     let problem = problem(record, counts, tests);
     let details = if problem.is_some() { details(record) } else { String::new() };
     Verdict { counts, problem, details }
@@ -101,15 +102,18 @@ fn tail(text: &str) -> &str {
     ends.nth(TAIL - 1).map_or(text, |(at, _)| &text[at + 1..])
 }
 
-/// The sums of the numbers in each `test result: ok. 2 passed; 0 failed; 1 ignored; …`.
-fn counts(output: &str) -> Counts {
-    let results = output.lines().filter_map(|line| line.strip_prefix("test result: "));
-    let parts: Vec<_> = results.flat_map(|result| result.split(['.', ';'])).collect();
-    let sum = |what: &str| {
-        let numbers = parts.iter().filter_map(|part| part.trim().strip_suffix(what));
-        numbers.filter_map(|number| number.trim().parse::<u64>().ok()).sum()
+/// The numbers in `test result: ok. 2 passed; 0 failed; 1 ignored; …`.
+fn counts(output: &str) -> Option<Counts> {
+    let result = output.lines().rev().find_map(|line| line.strip_prefix("test result: "))?;
+    let number = |what: &str| {
+        let mut parts = result.split(['.', ';']).map(str::trim);
+        parts.find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
     };
-    Counts { passed: sum("passed"), failed: sum("failed"), ignored: sum("ignored") }
+    Some(Counts {
+        passed: number("passed")?,
+        failed: number("failed")?,
+        ignored: number("ignored")?,
+    })
 }
 
 /// The test that had begun last and did not end. Programs it started may have printed since.
@@ -165,11 +169,8 @@ test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; fini
     #[test]
     fn a_good_guest_passes() {
         let verdict = judge(&record(CONSOLE, OUTPUT, ""), 3);
-        let mut counts = Counts { passed: 2, failed: 0, ignored: 1 };
+        let counts = Counts { passed: 2, failed: 0, ignored: 1 };
         assert_eq!(verdict, Verdict { counts, problem: None, details: String::new() });
-        let two_runs = OUTPUT.to_owned() + "test result: ok. 5 passed; 0 failed; 0 ignored\n";
-        counts.passed += 5;
-        assert_eq!(judge(&record(CONSOLE, &two_runs, ""), 8).counts, counts);
     }
 
     #[test]

@@ -225,7 +225,7 @@ impl Lab<'_> {
         };
         let record = guest.boot()?;
         self.keep(task.kernel, &record.output)?;
-        let expected = task.kernel.is_supported().then_some(self.selection.run);
+        let expected = task.kernel.is_supported().then_some(self.selection.tests.len() as u64);
         let verdict = console::judge(&record, expected.unwrap_or(1));
         let skipped = expected.map_or(0, |_| self.selection.skipped.len() as u64);
         Ok(Report::of(task, &image.version, verdict, skipped))

@@ -29,12 +29,8 @@ pub(super) struct Programs {
 
 /// Which tests run.
 pub(super) struct Selection {
-    /// The command line of the test executable.
-    pub(super) args: Vec<String>,
-    /// How many run.
-    pub(super) run: u64,
-    /// Whether those of [`LAST`] are among them.
-    pub(super) has_last: bool,
+    /// Their names, in the order in which they run.
+    pub(super) tests: Vec<String>,
     /// The names of those left out, each with the reason.
     pub(super) skipped: Vec<(String, String)>,
 }
@@ -94,26 +90,22 @@ pub(super) fn select(
         .map(|(_, text, reason)| ((*text).to_owned(), (*reason).to_owned()))
         .collect();
     reasons.extend(skip.iter().map(|text| (text.clone(), format!("--skip {text}"))));
-    let selection = choose(&list, filter, &reasons);
-    ensure!(selection.run > 0, "no kernel test is left to run in the guests");
+    let selection = choose(&list, &reasons);
+    ensure!(!selection.tests.is_empty(), "no kernel test is left to run in the guests");
     Ok(selection)
 }
 
-/// Splits a list of tests into those that run, counted, and those that do not.
-fn choose(list: &str, filter: Option<&str>, reasons: &[(String, String)]) -> Selection {
-    let mut args = vec!["--test-threads=1".to_owned()];
-    args.extend(filter.map(str::to_owned));
-    args.extend(reasons.iter().map(|(text, _)| format!("--skip={text}")));
-    let mut selection = Selection { args, run: 0, has_last: false, skipped: Vec::new() };
+/// Splits a list of tests into those that run and those that do not.
+fn choose(list: &str, reasons: &[(String, String)]) -> Selection {
+    let mut selection = Selection { tests: Vec::new(), skipped: Vec::new() };
     for name in list.lines().filter_map(|line| line.strip_suffix(": test")) {
-        let reason = reasons.iter().find(|(text, _)| name.contains(text.as_str()));
-        if let Some((_, reason)) = reason {
-            selection.skipped.push((name.to_owned(), reason.clone()));
-        } else {
-            selection.run += 1;
-            selection.has_last |= name.starts_with(LAST);
+        match reasons.iter().find(|(text, _)| name.contains(text.as_str())) {
+            Some((_, reason)) => selection.skipped.push((name.to_owned(), reason.clone())),
+            None => selection.tests.push(name.to_owned()),
         }
     }
+    // Stable: the others stay in their order.
+    selection.tests.sort_by_key(|name| name.starts_with(LAST));
     selection
 }
 
@@ -122,14 +114,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_are_counted_or_skipped_with_a_reason() {
-        let list = "books::big_one: test\nbooks::small: test\nscope::all: test\n\n3 tests\n";
+    fn tests_run_or_are_skipped_with_a_reason() {
+        let list = "books::big: test\nbooks::small: test\nlockdown::all: test\nscope::all: test\n\n\
+                    4 tests\n";
         let because = |text: &str| (text.to_owned(), format!("not {text}"));
-        let selection = choose(list, Some("o"), &[because("big"), because("nothing")]);
-        assert_eq!((selection.run, selection.has_last), (2, false));
-        assert!(choose("lockdown::all: test\n", None, &[]).has_last);
-        assert_eq!(selection.skipped, [("books::big_one".to_owned(), "not big".to_owned())]);
-        let args = ["--test-threads=1", "o", "--skip=big", "--skip=nothing"];
-        assert_eq!(selection.args, args);
+        let selection = choose(list, &[because("big"), because("nothing")]);
+        assert_eq!(selection.tests, ["books::small", "scope::all", "lockdown::all"]);
+        assert_eq!(selection.skipped, [("books::big".to_owned(), "not big".to_owned())]);
     }
 }

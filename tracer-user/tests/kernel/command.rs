@@ -64,7 +64,7 @@ fn the_commands_exit_status_is_passed_on() {
     assert_eq!(status("kill -TERM $$"), 143);
     assert_eq!(status("kill -KILL $$"), 137);
     // The kernel side sees the end long before the status is there.
-    let megabytes = rounds(300, 50).to_string();
+    let megabytes = rounds(300, 20).to_string();
     let big = ["--export", "null", "--", &workload_path(), "now", "big", &megabytes, "7"];
     let big = tracer(&big);
     assert_eq!(big.status.code(), Some(7));

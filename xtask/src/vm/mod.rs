@@ -30,7 +30,7 @@ use crate::test::Summary;
 use crate::{command, edge_cases, setup};
 
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
-const DEFAULT_TIMEOUT: u64 = 300;
+const DEFAULT_TIMEOUT: u64 = 400;
 const DEFAULT_ACCEL: &str = "tcg,thread=single";
 
 /// What to run where.

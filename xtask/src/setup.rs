@@ -22,7 +22,7 @@ This system has no apt-get, and `setup` knows Debian's packages only. To change 
   - bpf-linker 0.13.0, of the same LLVM: cargo install bpf-linker --version 0.13.0 --locked
   - strace, for the tests
 and build with `cargo +nightly-2026-05-20 build --release --target bpfel-unknown-none -Z build-std=core -p tracer-ebpf`
-and the flags in xtask/src/ebpf/mod.rs. The committed object is made, and checked, on Debian.
+and the flags in xtask/src/ebpf/mod.rs. The committed objects are made, and checked, on Debian.
 Everything else (building, testing, user code) needs stable Rust alone.";
 
 /// Installs what is missing.

@@ -10,7 +10,7 @@ use std::{
 use tracer_common::counter::Counter;
 use tracer_user::{ledger::Ledger, pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{Session, Workload, count, syscalls, trace_workload, workload_path};
+use crate::support::{Session, Workload, count, rounds, syscalls, trace_workload, workload_path};
 
 /// What a program has said of itself: the kinds of calls it is about, and each thread's calls.
 struct Expected {
@@ -120,7 +120,7 @@ fn a_child_returns_once_more_from_the_call_that_made_it() {
 
 #[test]
 fn exec_by_a_thread_that_is_not_the_first() {
-    for _ in 0..20 {
+    for _ in 0..rounds(20, 4) {
         let ledger = edge("thread-exec");
         assert_eq!(ledger.kernel.get(Counter::InFlight), 0);
         assert_eq!(ledger.kernel.get(Counter::Superseded), 0);
@@ -156,7 +156,7 @@ fn a_hundred_calls_running_at_the_end() {
 
 #[test]
 fn thousands_of_calls_running_at_the_end() {
-    all_unfinished(5_000);
+    all_unfinished(rounds(5_000, 500));
 }
 
 /// So many threads are blocked when tracing stops, and each is found once.
@@ -185,13 +185,13 @@ fn all_unfinished(sleepers: usize) {
 
 #[test]
 fn ten_thousand_short_lives_leave_nothing_behind() {
-    const LIVES: usize = 10_000;
+    let lives = rounds(10_000, 500);
     let options =
         TraceOptions { syscalls: syscalls("exit_group,getppid"), ..TraceOptions::default() };
-    let (spans, ledger) = trace_workload(&["lives", &LIVES.to_string()], options);
+    let (spans, ledger) = trace_workload(&["lives", &lives.to_string()], options);
     // Each child makes one call and ends; the parent ends too.
     let counts = (count(&spans, "getppid"), count(&spans, "exit_group"));
-    assert_eq!(counts, (LIVES, LIVES + 1), "{}", ledger.to_json());
+    assert_eq!(counts, (lives, lives + 1), "{}", ledger.to_json());
     assert_eq!(ledger.kernel.get(Counter::InFlight), 0);
-    assert_eq!(ledger.kernel.get(Counter::NoReturn), LIVES as u64 + 1);
+    assert_eq!(ledger.kernel.get(Counter::NoReturn), lives as u64 + 1);
 }

@@ -6,13 +6,21 @@
     reason = "a test says what it expected by failing; cleaning up may come too late"
 )]
 
+mod arch;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for `edge`"))]
 mod support;
 
 mod books;
 mod command;
+// Made of calls and instructions of this one.
+#[cfg(target_arch = "x86_64")]
 mod edge;
 mod errors;
 mod filter;
+#[cfg(feature = "guest-tests")]
+mod guest;
 mod hosts;
+#[cfg(feature = "guest-tests")]
+mod lockdown;
 mod scope;
 mod strings;

@@ -28,6 +28,11 @@ pub(crate) fn workload_path() -> String {
     binary("tracer-workload", env!("CARGO_BIN_EXE_tracer-workload"))
 }
 
+/// How often a test does something: less in a virtual machine, where each call takes longer.
+pub(crate) fn rounds(full: usize, reduced: usize) -> usize {
+    if std::env::var_os("TRACER_TEST_REDUCED").is_some() { reduced } else { full }
+}
+
 /// In a virtual machine the programs are not where cargo built them.
 fn binary(name: &str, built: &str) -> String {
     std::env::var("TRACER_TEST_BIN")

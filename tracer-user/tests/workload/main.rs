@@ -10,6 +10,8 @@
     reason = "a test program: it makes raw system calls, and fails loudly"
 )]
 
+// Made of calls and instructions of this one.
+#[cfg(target_arch = "x86_64")]
 mod edge;
 
 use std::{
@@ -37,6 +39,7 @@ fn main() {
         [_, "chain", count] => chain(number(count)),
         [_, "fail", count] => fail(number(count)),
         [_, "nap", millis] => nap(number(millis)),
+        #[cfg(target_arch = "x86_64")]
         [_, "edge", case] => edge::run(case),
         [_, "lives", count] => lives(number(count)),
         [_, "hang"] => hang(),
@@ -202,7 +205,15 @@ fn rename_cold(from: &str, file: &str) {
     let from = CString::new(from).expect("no zero byte");
     let page = cold_page(file);
     // SAFETY: the page holds a string.
-    unsafe { libc::syscall(libc::SYS_rename, from.as_ptr(), page) };
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        libc::syscall(libc::SYS_rename, from.as_ptr(), page)
+    };
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        libc::syscall(libc::SYS_renameat, libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, page)
+    };
 }
 
 extern "C" fn ignore(_signal: libc::c_int) {}

@@ -11,6 +11,8 @@
 )]
 
 mod edge;
+mod elf;
+mod lives;
 
 use std::{
     env,
@@ -39,6 +41,8 @@ fn main() {
         [_, "nap", millis] => nap(number(millis)),
         [_, "edge", case] => edge::run(case),
         [_, "lives", count] => lives(number(count)),
+        [_, "born-and-executed", count] => lives::born_and_executed(number(count)),
+        [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),
         [_, "open-cold", file] => open_cold(file),

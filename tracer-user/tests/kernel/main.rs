@@ -15,5 +15,6 @@ mod errors;
 mod filter;
 mod hosts;
 mod oracle;
+mod property;
 mod scope;
 mod strings;

@@ -13,6 +13,7 @@
 mod edge;
 mod elf;
 mod lives;
+mod predictable;
 
 use std::{
     env,
@@ -42,6 +43,8 @@ fn main() {
         [_, "edge", case] => edge::run(case),
         [_, "lives", count] => lives(number(count)),
         [_, "born-and-executed", count] => lives::born_and_executed(number(count)),
+        [_, "predictable", run @ ..] => predictable_run(run).first(),
+        [_, "predictable-rest", run @ .., lane] => predictable_run(run).rest(number(lane)),
         [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),
@@ -62,6 +65,11 @@ fn main() {
 
 fn number(text: &str) -> u64 {
     text.parse().expect("a number")
+}
+
+fn predictable_run(words: &[&str]) -> predictable::Run {
+    let [seed, threads, calls] = words else { panic!("a run has three numbers") };
+    predictable::Run { seed: number(seed), threads: number(threads), calls: number(calls) }
 }
 
 /// Makes `count` calls of `getppid`, which always succeeds.

@@ -16,5 +16,6 @@ mod filter;
 mod hosts;
 mod oracle;
 mod property;
+mod recording;
 mod scope;
 mod strings;

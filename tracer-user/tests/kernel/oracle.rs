@@ -15,7 +15,8 @@ use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::{
     edge::{compare, describe},
-    support::{Session, Workload, amount, count, skipped, syscalls, trace_workload, workload_path},
+    recording::{Recording, record_workload, ring_for},
+    support::{Workload, amount, count, skipped, syscalls, workload_path},
 };
 
 /// What no counter of trouble may show.
@@ -40,12 +41,12 @@ fn a_thousand_processes_taken_over_by_a_thread() {
         syscalls: syscalls("execve,pause,getgid"),
         ..TraceOptions::default()
     };
-    let mut session = Session::start(&options);
+    let recording = Recording::start(&options);
     workload.begin();
     let mut text = String::new();
     output.read_to_string(&mut text).unwrap();
-    session.wait_for_end();
-    let (spans, ledger) = session.stop();
+    recording.wait_for_end();
+    let (spans, ledger) = recording.stop();
     compare("taken-over", &text, &spans);
     nothing_odd(&ledger);
     // In each round two calls of `pause` and one of `execve`; in the end one of `getgid`.
@@ -61,8 +62,9 @@ fn a_thousand_processes_taken_over_by_a_thread() {
 #[test]
 fn every_call_of_processes_born_and_executed() {
     let lives = amount("TRACER_TEST_LIVES", 5_000);
-    let options = TraceOptions { ring_size: 256 << 20, ..TraceOptions::default() };
-    let (spans, ledger) = trace_workload(&["born-and-executed", &lives.to_string()], options);
+    let ring_size = ring_for(lives * 6);
+    let options = TraceOptions { ring_size, ..TraceOptions::default() };
+    let (spans, ledger) = record_workload(&["born-and-executed", &lives.to_string()], options);
     nothing_odd(&ledger);
     let parent = spans[0].process_id();
     let mut births = Vec::new();
@@ -201,18 +203,15 @@ fn call_name(event: &str) -> Option<&str> {
 fn agree_with_perf(mut command: Command) {
     let mut workload = Workload::with(command.stdout(Stdio::null()).stderr(Stdio::null()));
     wait_until_reading(workload.pid());
-    let options = TraceOptions {
-        pids: vec![workload.pid()],
-        ring_size: 256 << 20,
-        ..TraceOptions::default()
-    };
-    let mut session = Session::start(&options);
+    let options =
+        TraceOptions { pids: vec![workload.pid()], ring_size: 64 << 20, ..TraceOptions::default() };
+    let recording = Recording::start(&options);
     let Some(perf) = Perf::attach(workload.pid()) else { return };
     workload.begin();
     workload.wait();
-    session.wait_for_end();
+    recording.wait_for_end();
     let counted = perf.finish();
-    let (spans, ledger) = session.stop();
+    let (spans, ledger) = recording.stop();
     nothing_odd(&ledger);
     let kernel = |counter| ledger.kernel.get(counter);
     let mut seen: BTreeMap<String, u64> = BTreeMap::new();

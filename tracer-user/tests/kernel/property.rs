@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, time::SystemTime};
 use tracer_common::{counter::Counter, event::CaptureState};
 use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{amount, trace_workload};
+use crate::{
+    recording::{record_workload, ring_for},
+    support::amount,
+};
 
 #[path = "../shared/predictable.rs"]
 mod shared;
@@ -31,8 +34,10 @@ fn every_call_of_a_random_program() {
 fn one_round(seed: u64, calls: u64) {
     let words = [seed, THREADS, calls].map(|word| word.to_string());
     let workload = ["predictable", &words[0], &words[1], &words[2]];
-    let options = TraceOptions { ring_size: 512 << 20, ..TraceOptions::default() };
-    let (spans, ledger) = trace_workload(&workload, options);
+    // What else the processes do is little.
+    let ring_size = ring_for(LANES * calls + 100_000);
+    let options = TraceOptions { ring_size, ..TraceOptions::default() };
+    let (spans, ledger) = record_workload(&workload, options);
     assert_eq!(ledger.losses(), Vec::new(), "seed {seed}");
     for counter in [Counter::InFlight, Counter::Superseded, Counter::TaskDied] {
         assert_eq!(ledger.kernel.get(counter), 0, "seed {seed}: {}", counter.name());

@@ -15,6 +15,7 @@ mod errors;
 mod filter;
 mod hosts;
 mod oracle;
+mod perturbation;
 mod property;
 mod recording;
 mod scope;

@@ -13,6 +13,8 @@
 mod edge;
 mod elf;
 mod lives;
+#[cfg(target_arch = "x86_64")]
+mod observer;
 mod predictable;
 
 use std::{
@@ -45,6 +47,8 @@ fn main() {
         [_, "born-and-executed", count] => lives::born_and_executed(number(count)),
         [_, "predictable", run @ ..] => predictable_run(run).first(),
         [_, "predictable-rest", run @ .., lane] => predictable_run(run).rest(number(lane)),
+        #[cfg(target_arch = "x86_64")]
+        [_, "observe"] => observer::observe(),
         [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),

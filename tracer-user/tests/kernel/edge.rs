@@ -10,7 +10,7 @@ use std::{
 use tracer_common::counter::Counter;
 use tracer_user::{ledger::Ledger, pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{Session, Workload, count, syscalls, trace_workload, workload_path};
+use crate::support::{Session, Workload, amount, count, syscalls, trace_workload, workload_path};
 
 /// What a program has said of itself: the kinds of calls it is about, and each thread's calls.
 pub(crate) struct Expected {
@@ -57,7 +57,7 @@ fn matches(expected: &str, seen: &str) -> bool {
 
 /// Runs a case and compares, thread by thread, in order.
 #[track_caller]
-fn edge(case: &str) -> Ledger {
+pub(crate) fn edge(case: &str) -> Ledger {
     let mut command = Command::new(workload_path());
     command.args(["wait", "edge", case]).stdout(Stdio::piped());
     let mut workload = Workload::with(&mut command);
@@ -162,7 +162,7 @@ fn a_hundred_calls_running_at_the_end() {
 
 #[test]
 fn thousands_of_calls_running_at_the_end() {
-    all_unfinished(5_000);
+    all_unfinished(usize::try_from(amount("TRACER_TEST_THREADS", 5_000)).unwrap());
 }
 
 /// So many threads are blocked when tracing stops, and each is found once.

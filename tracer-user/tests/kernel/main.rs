@@ -14,6 +14,8 @@ mod edge;
 mod errors;
 mod filter;
 mod hosts;
+mod model;
+mod more;
 mod oracle;
 mod perturbation;
 mod property;

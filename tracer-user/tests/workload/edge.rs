@@ -36,6 +36,11 @@ pub(crate) fn run(case: &str) {
         "thread-exec-done" => thread_exec_done(),
         "vdso" => vdso(),
         "signals" => signals(),
+        #[cfg(target_arch = "x86_64")]
+        "exec-between-widths" => crate::more::exec_between_widths(),
+        #[cfg(target_arch = "x86_64")]
+        "changed-by-ptrace" => crate::more::changed_by_ptrace(),
+        "same-id" => crate::more::same_id(20),
         _ => panic!("unknown case {case}"),
     }
 }
@@ -200,7 +205,7 @@ fn odd_numbers() {
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);
 
-extern "C" fn ignore(_signal: libc::c_int) {
+pub(crate) extern "C" fn ignore(_signal: libc::c_int) {
     HANDLED.fetch_add(1, SeqCst);
 }
 

@@ -13,9 +13,11 @@
 mod edge;
 mod elf;
 mod lives;
+mod more;
 #[cfg(target_arch = "x86_64")]
 mod observer;
 mod predictable;
+mod puppet;
 
 use std::{
     env,
@@ -49,6 +51,12 @@ fn main() {
         [_, "predictable-rest", run @ .., lane] => predictable_run(run).rest(number(lane)),
         #[cfg(target_arch = "x86_64")]
         [_, "observe"] => observer::observe(),
+        [_, "puppet", folder, "0"] => puppet::Puppet::new(folder, 0).first(),
+        [_, "puppet-again", folder, id] => puppet::Puppet::new(folder, number(id)).again(),
+        [_, "same-id", rounds] => more::same_id(number(rounds)),
+        [_, "into-cgroup", folder, count] => more::into_cgroup(folder, number(count)),
+        [_, "turns", count] => more::turns(number(count)),
+        [_, "open-on-demand"] => more::open_on_demand(),
         [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),

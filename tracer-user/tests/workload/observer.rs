@@ -161,7 +161,9 @@ fn statuses() {
         println!("exit {code}: {}", status(child(|| unsafe { libc::_exit(code) }), 0));
     }
     for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGUSR2] {
-        let pid = child(|| drop(call(libc::SYS_pause, [0; 3])));
+        let pid = child(|| {
+            call(libc::SYS_pause, [0; 3]);
+        });
         kill(pid, signal);
         println!("signal {signal}: {}", status(pid, 0));
     }

@@ -35,7 +35,7 @@ pub(crate) fn exec_between_widths() {
     expect(
         own_tid(),
         &format!(
-            "execve=0/complete getgid32={gid}/complete execve=0/complete \
+            "getppid={parent}/complete execve=0/complete getgid32={gid}/complete execve=0/complete \
              getppid={parent}/complete exit_group=?/enter_only"
         ),
     );

@@ -13,6 +13,7 @@ mod command;
 mod edge;
 mod errors;
 mod filter;
+mod guests;
 mod hosts;
 mod model;
 mod more;

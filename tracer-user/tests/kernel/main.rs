@@ -22,5 +22,14 @@ mod guest;
 mod hosts;
 #[cfg(feature = "guest-tests")]
 mod lockdown;
+mod model;
+#[cfg(target_arch = "x86_64")]
+mod more;
+mod oracle;
+mod perturbation;
+mod property;
+mod recording;
 mod scope;
 mod strings;
+#[cfg(feature = "guest-tests")]
+mod whole_system;

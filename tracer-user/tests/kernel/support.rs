@@ -167,6 +167,17 @@ pub(crate) fn trace_workload(args: &[&str], options: TraceOptions) -> (Vec<SpanR
     session.stop()
 }
 
+/// Says that a test, or a part of it, does not run here. Past the test harness, which would hide it.
+pub(crate) fn skipped(what: &str) {
+    let line = format!("\n**** SKIPPED: {what}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("somewhere to complain");
+}
+
+/// How much of something to do: from an environment variable, or else what CI has time for.
+pub(crate) fn amount(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
+}
+
 /// How many spans have this name.
 pub(crate) fn count(spans: &[SpanRecord], name: &str) -> usize {
     spans.iter().filter(|span| span.span_name() == name).count()

@@ -13,6 +13,13 @@
 // Made of calls and instructions of this one.
 #[cfg(target_arch = "x86_64")]
 mod edge;
+mod elf;
+mod lives;
+mod more;
+#[cfg(target_arch = "x86_64")]
+mod observer;
+mod predictable;
+mod puppet;
 
 use std::{
     env,
@@ -42,6 +49,18 @@ fn main() {
         #[cfg(target_arch = "x86_64")]
         [_, "edge", case] => edge::run(case),
         [_, "lives", count] => lives(number(count)),
+        [_, "born-and-executed", count] => lives::born_and_executed(number(count)),
+        [_, "predictable", run @ ..] => predictable_run(run).first(),
+        [_, "predictable-rest", run @ .., lane] => predictable_run(run).rest(number(lane)),
+        #[cfg(target_arch = "x86_64")]
+        [_, "observe"] => observer::observe(),
+        [_, "puppet", folder, "0"] => puppet::Puppet::new(folder, 0).first(),
+        [_, "puppet-again", folder, id] => puppet::Puppet::new(folder, number(id)).again(),
+        [_, "same-id", rounds] => more::same_id(number(rounds)),
+        [_, "into-cgroup", folder, count] => more::into_cgroup(folder, number(count)),
+        [_, "turns", count] => more::turns(number(count)),
+        [_, "open-on-demand"] => more::open_on_demand(),
+        [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),
         [_, "open-cold", file] => open_cold(file),
@@ -61,6 +80,11 @@ fn main() {
 
 fn number(text: &str) -> u64 {
     text.parse().expect("a number")
+}
+
+fn predictable_run(words: &[&str]) -> predictable::Run {
+    let [seed, threads, calls] = words else { panic!("a run has three numbers") };
+    predictable::Run { seed: number(seed), threads: number(threads), calls: number(calls) }
 }
 
 /// Makes `count` calls of `getppid`, which always succeeds.

@@ -5,7 +5,7 @@ use tracer_common::{
     syscalls::{Arg, ArgKind},
 };
 
-use super::escape;
+use crate::escape;
 use crate::span_record::{CapturedString, SyscallSpan};
 
 /// Arguments of a call that the table does not know.
@@ -61,14 +61,26 @@ pub(super) fn push_value(out: &mut Vec<u8>, abi: Abi, kind: ArgKind, raw: u64) {
         }
         ArgKind::Long | ArgKind::Offset => out.extend(number.format(raw.cast_signed()).bytes()),
         ArgKind::Ulong | ArgKind::Size => out.extend(number.format(raw).bytes()),
-        ArgKind::Mode => push_octal(out, low),
-        ArgKind::Hex | ArgKind::Flags | ArgKind::Dev => push_number(out, raw),
+        ArgKind::Mode | ArgKind::FileMode => push_octal(out, low),
+        ArgKind::Hex
+        | ArgKind::Flags(_)
+        | ArgKind::Enum(_)
+        | ArgKind::Dev
+        | ArgKind::IoctlArg
+        | ArgKind::FcntlArg
+        | ArgKind::PrctlArg => push_number(out, raw),
         ArgKind::Path
         | ArgKind::Str
         | ArgKind::Ptr
-        | ArgKind::BufIn
-        | ArgKind::BufOut
-        | ArgKind::Sockaddr => push_pointer(out, raw),
+        | ArgKind::Data(..)
+        | ArgKind::PathOut(_)
+        | ArgKind::Struct(..)
+        | ArgKind::Sockaddr(..)
+        | ArgKind::Iovec(..)
+        | ArgKind::Msghdr(_)
+        | ArgKind::Mmsghdr(..)
+        | ArgKind::Argv
+        | ArgKind::Envp => push_pointer(out, raw),
     }
 }
 
@@ -121,8 +133,14 @@ mod tests {
         assert_eq!(text(ArgKind::Fd, 0xffff_ffff), "-1");
         assert_eq!(text(ArgKind::Mode, 0o644), "0644");
         assert_eq!(text(ArgKind::Mode, 0), "0");
-        assert_eq!(text(ArgKind::Flags, 0x80000), "0x80000");
-        assert_eq!(text(ArgKind::Flags, u64::MAX), "0xffffffffffffffff");
+        assert_eq!(
+            text(ArgKind::Flags(tracer_common::syscalls::Set::OpenFlags), 0x80000),
+            "0x80000"
+        );
+        assert_eq!(
+            text(ArgKind::Flags(tracer_common::syscalls::Set::OpenFlags), u64::MAX),
+            "0xffffffffffffffff"
+        );
         assert_eq!(text(ArgKind::Ptr, 0), "NULL");
         assert_eq!(text(ArgKind::Size, 4096), "4096");
         assert_eq!(text(ArgKind::Offset, u64::MAX), "-1");

@@ -3,8 +3,8 @@
 use super::{
     ExportError, Exporter, Output,
     argument::{self, Decoded, arguments},
-    escape,
 };
+use crate::escape;
 use crate::span_record::{SpanRecord, SyscallSpan, push_hex};
 use tracer_common::event::CaptureState;
 

@@ -2,7 +2,6 @@
 
 mod argument;
 mod delivery;
-mod escape;
 mod json;
 mod memory;
 mod null;

@@ -15,8 +15,8 @@ use tracer_common::{
 use super::{
     ExportError, Exporter, Output,
     argument::{self, Decoded, arguments},
-    escape,
 };
+use crate::escape;
 use crate::span_record::{SpanRecord, StatusCode, SyscallSpan};
 
 const SECOND: u64 = 1_000_000_000;

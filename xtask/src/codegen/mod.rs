@@ -2,6 +2,8 @@
 //! `syscalls` crate.
 
 mod emit;
+mod kind;
+mod names;
 mod numbers;
 mod source;
 
@@ -13,6 +15,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
+use self::names::Names;
 use self::numbers::TABLES;
 use self::source::Definition;
 
@@ -24,9 +27,12 @@ const OUTPUT: &str = "tracer-common/src/syscalls";
 /// Writes the generated files; with `check`, compares them with what is there instead.
 pub(crate) fn run(check: bool) -> Result<()> {
     let root = root()?;
-    let definitions =
-        source::parse(include_str!("syscalls.txt")).context("xtask/src/codegen/syscalls.txt")?;
-    for (name, text) in generate(&definitions)? {
+    let names = Names::parse(include_str!("sets.txt"), include_str!("structs.txt"))?;
+    let definitions = source::parse(include_str!("syscalls.txt"), &names)
+        .context("xtask/src/codegen/syscalls.txt")?;
+    let mut files = generate(&definitions)?;
+    files.push(("names.rs".to_owned(), names.source(emit::HEADER)));
+    for (name, text) in files {
         let path = root.join(OUTPUT).join(&name);
         let text = format(root, text).with_context(|| format!("formatting {name}"))?;
         let old = match fs::read_to_string(&path) {
@@ -113,7 +119,10 @@ mod tests {
 
     #[test]
     fn a_missing_definition_is_named() {
-        let definitions = source::parse("read(fd:fd) -> size  desc\n").unwrap();
+        let definitions = {
+            let names = Names::parse("", "").unwrap();
+            source::parse("read(fd:fd) -> size  desc\n", &names).unwrap()
+        };
         let error = generate(&definitions).unwrap_err().to_string();
         assert_eq!(error, "x86_64: syscall 1, `write`, has no definition in syscalls.txt");
     }

@@ -10,7 +10,7 @@ pub(super) static _LLSEEK: Syscall = Syscall {
         Arg::new("offset_high", ArgKind::Ulong),
         Arg::new("offset_low", ArgKind::Ulong),
         Arg::new("result", ArgKind::Struct(Struct::Loff, When::Exit, Extent::One)),
-        Arg::new("whence", ArgKind::Enum(Set::WhenceCodes)),
+        Arg::new("whence", ArgKind::Enum(Set::SeekWhence)),
     ],
     ret: Ret::Int,
 };
@@ -53,7 +53,7 @@ pub(super) static ACCEPT4: Syscall = Syscall {
         Arg::new("fd", ArgKind::Fd),
         Arg::new("upeer_sockaddr", ArgKind::Sockaddr(When::Exit, Extent::BytesAt(2))),
         Arg::new("upeer_addrlen", ArgKind::Struct(Struct::Socklen, When::Both, Extent::One)),
-        Arg::new("flags", ArgKind::Flags(Set::SockTypeFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::SocketTypeFlags)),
     ],
     ret: Ret::Fd,
 };
@@ -108,7 +108,7 @@ pub(super) static ALARM: Syscall = Syscall {
 pub(super) static ARCH_PRCTL: Syscall = Syscall {
     name: "arch_prctl",
     class: Class::NONE,
-    args: &[Arg::new("option", ArgKind::Enum(Set::Archvals)), Arg::new("arg2", ArgKind::Hex)],
+    args: &[Arg::new("option", ArgKind::Enum(Set::ArchPrctlCodes)), Arg::new("arg2", ArgKind::Hex)],
     ret: Ret::Int,
 };
 
@@ -230,7 +230,7 @@ pub(super) static CLOCK_ADJTIME: Syscall = Syscall {
     name: "clock_adjtime",
     class: Class::CLOCK,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("utx", ArgKind::Struct(Struct::Timex, When::Both, Extent::One)),
     ],
     ret: Ret::Int,
@@ -240,7 +240,7 @@ pub(super) static CLOCK_ADJTIME64: Syscall = Syscall {
     name: "clock_adjtime64",
     class: Class::CLOCK,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("utx", ArgKind::Struct(Struct::Timex64, When::Both, Extent::One)),
     ],
     ret: Ret::Int,
@@ -250,7 +250,7 @@ pub(super) static CLOCK_GETRES: Syscall = Syscall {
     name: "clock_getres",
     class: Class::CLOCK,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("tp", ArgKind::Struct(Struct::Timespec, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -260,7 +260,7 @@ pub(super) static CLOCK_GETRES_TIME64: Syscall = Syscall {
     name: "clock_getres_time64",
     class: Class::CLOCK,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("tp", ArgKind::Struct(Struct::Timespec64, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -270,7 +270,7 @@ pub(super) static CLOCK_GETTIME: Syscall = Syscall {
     name: "clock_gettime",
     class: Class::CLOCK,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("tp", ArgKind::Struct(Struct::Timespec, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -280,7 +280,7 @@ pub(super) static CLOCK_GETTIME64: Syscall = Syscall {
     name: "clock_gettime64",
     class: Class::CLOCK,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("tp", ArgKind::Struct(Struct::Timespec64, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -290,8 +290,8 @@ pub(super) static CLOCK_NANOSLEEP: Syscall = Syscall {
     name: "clock_nanosleep",
     class: Class::NONE,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
-        Arg::new("flags", ArgKind::Flags(Set::Clockflags)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
+        Arg::new("flags", ArgKind::Flags(Set::TimerFlags)),
         Arg::new("rqtp", ArgKind::Struct(Struct::Timespec, When::Enter, Extent::One)),
         Arg::new("rmtp", ArgKind::Struct(Struct::Timespec, When::Interrupted, Extent::One)),
     ],
@@ -302,8 +302,8 @@ pub(super) static CLOCK_NANOSLEEP_TIME64: Syscall = Syscall {
     name: "clock_nanosleep_time64",
     class: Class::NONE,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
-        Arg::new("flags", ArgKind::Flags(Set::Clockflags)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
+        Arg::new("flags", ArgKind::Flags(Set::TimerFlags)),
         Arg::new("rqtp", ArgKind::Struct(Struct::Timespec64, When::Enter, Extent::One)),
         Arg::new("rmtp", ArgKind::Struct(Struct::Timespec64, When::Interrupted, Extent::One)),
     ],
@@ -314,7 +314,7 @@ pub(super) static CLOCK_SETTIME: Syscall = Syscall {
     name: "clock_settime",
     class: Class::CLOCK,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("tp", ArgKind::Struct(Struct::Timespec, When::Enter, Extent::One)),
     ],
     ret: Ret::Int,
@@ -324,7 +324,7 @@ pub(super) static CLOCK_SETTIME64: Syscall = Syscall {
     name: "clock_settime64",
     class: Class::CLOCK,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("tp", ArgKind::Struct(Struct::Timespec64, When::Enter, Extent::One)),
     ],
     ret: Ret::Int,
@@ -468,7 +468,7 @@ pub(super) static EPOLL_CREATE: Syscall = Syscall {
 pub(super) static EPOLL_CREATE1: Syscall = Syscall {
     name: "epoll_create1",
     class: Class::DESC,
-    args: &[Arg::new("flags", ArgKind::Flags(Set::Epollflags))],
+    args: &[Arg::new("flags", ArgKind::Flags(Set::EpollFlags))],
     ret: Ret::Fd,
 };
 
@@ -477,7 +477,7 @@ pub(super) static EPOLL_CTL: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("epfd", ArgKind::Fd),
-        Arg::new("op", ArgKind::Enum(Set::Epollctls)),
+        Arg::new("op", ArgKind::Enum(Set::EpollOperations)),
         Arg::new("fd", ArgKind::Fd),
         Arg::new("event", ArgKind::Struct(Struct::EpollEvent, When::Enter, Extent::One)),
     ],
@@ -558,7 +558,7 @@ pub(super) static EVENTFD: Syscall = Syscall {
 pub(super) static EVENTFD2: Syscall = Syscall {
     name: "eventfd2",
     class: Class::DESC,
-    args: &[Arg::new("count", ArgKind::Uint), Arg::new("flags", ArgKind::Flags(Set::EfdFlags))],
+    args: &[Arg::new("count", ArgKind::Uint), Arg::new("flags", ArgKind::Flags(Set::EventfdFlags))],
     ret: Ret::Fd,
 };
 
@@ -581,7 +581,7 @@ pub(super) static EXECVEAT: Syscall = Syscall {
         Arg::new("filename", ArgKind::Path),
         Arg::new("argv", ArgKind::Argv),
         Arg::new("envp", ArgKind::Envp),
-        Arg::new("flags", ArgKind::Flags(Set::AtFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::ExecveatFlags)),
     ],
     ret: Ret::Int,
 };
@@ -630,7 +630,7 @@ pub(super) static FADVISE64: Syscall = Syscall {
         Arg::new("fd", ArgKind::Fd),
         Arg::new("offset", ArgKind::Offset),
         Arg::new("len", ArgKind::Size),
-        Arg::new("advice", ArgKind::Enum(Set::Advise)),
+        Arg::new("advice", ArgKind::Enum(Set::FadviseAdvice)),
     ],
     ret: Ret::Int,
 };
@@ -643,7 +643,7 @@ pub(super) static I386_FADVISE64: Syscall = Syscall {
         Arg::new("offset_low", ArgKind::Uint),
         Arg::new("offset_high", ArgKind::Uint),
         Arg::new("len", ArgKind::Size),
-        Arg::new("advice", ArgKind::Enum(Set::Advise)),
+        Arg::new("advice", ArgKind::Enum(Set::FadviseAdvice)),
     ],
     ret: Ret::Int,
 };
@@ -657,7 +657,7 @@ pub(super) static FADVISE64_64: Syscall = Syscall {
         Arg::new("offset_high", ArgKind::Uint),
         Arg::new("len_low", ArgKind::Uint),
         Arg::new("len_high", ArgKind::Uint),
-        Arg::new("advice", ArgKind::Enum(Set::Advise)),
+        Arg::new("advice", ArgKind::Enum(Set::FadviseAdvice)),
     ],
     ret: Ret::Int,
 };
@@ -667,7 +667,7 @@ pub(super) static FALLOCATE: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("mode", ArgKind::Flags(Set::FallocFlags)),
+        Arg::new("mode", ArgKind::Flags(Set::FallocateFlags)),
         Arg::new("offset", ArgKind::Offset),
         Arg::new("len", ArgKind::Offset),
     ],
@@ -679,7 +679,7 @@ pub(super) static I386_FALLOCATE: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("mode", ArgKind::Flags(Set::FallocFlags)),
+        Arg::new("mode", ArgKind::Flags(Set::FallocateFlags)),
         Arg::new("offset_low", ArgKind::Uint),
         Arg::new("offset_high", ArgKind::Uint),
         Arg::new("len_low", ArgKind::Uint),
@@ -692,7 +692,7 @@ pub(super) static FANOTIFY_INIT: Syscall = Syscall {
     name: "fanotify_init",
     class: Class::DESC,
     args: &[
-        Arg::new("flags", ArgKind::Flags(Set::FanInitFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::FanotifyInitFlags)),
         Arg::new("event_f_flags", ArgKind::Flags(Set::OpenFlags)),
     ],
     ret: Ret::Fd,
@@ -703,8 +703,8 @@ pub(super) static FANOTIFY_MARK: Syscall = Syscall {
     class: Class::FILE.union(Class::DESC),
     args: &[
         Arg::new("fanotify_fd", ArgKind::Fd),
-        Arg::new("flags", ArgKind::Flags(Set::FanMarkFlags)),
-        Arg::new("mask", ArgKind::Flags(Set::FanEventFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::FanotifyMarkFlags)),
+        Arg::new("mask", ArgKind::Flags(Set::FanotifyEvents)),
         Arg::new("dfd", ArgKind::DirFd),
         Arg::new("pathname", ArgKind::Path),
     ],
@@ -716,7 +716,7 @@ pub(super) static I386_FANOTIFY_MARK: Syscall = Syscall {
     class: Class::FILE.union(Class::DESC),
     args: &[
         Arg::new("fanotify_fd", ArgKind::Fd),
-        Arg::new("flags", ArgKind::Flags(Set::FanMarkFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::FanotifyMarkFlags)),
         Arg::new("mask_low", ArgKind::Hex),
         Arg::new("mask_high", ArgKind::Hex),
         Arg::new("dfd", ArgKind::DirFd),
@@ -802,7 +802,7 @@ pub(super) static FCNTL: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("cmd", ArgKind::Enum(Set::Fcntlcmds)),
+        Arg::new("cmd", ArgKind::Enum(Set::FcntlCommands)),
         Arg::new("arg", ArgKind::FcntlArg),
     ],
     ret: Ret::Int,
@@ -813,7 +813,7 @@ pub(super) static FCNTL64: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("cmd", ArgKind::Enum(Set::Fcntlcmds)),
+        Arg::new("cmd", ArgKind::Enum(Set::FcntlCommands)),
         Arg::new("arg", ArgKind::FcntlArg),
     ],
     ret: Ret::Int,
@@ -889,7 +889,7 @@ pub(super) static FLISTXATTR: Syscall = Syscall {
 pub(super) static FLOCK: Syscall = Syscall {
     name: "flock",
     class: Class::DESC,
-    args: &[Arg::new("fd", ArgKind::Fd), Arg::new("cmd", ArgKind::Flags(Set::Flockcmds))],
+    args: &[Arg::new("fd", ArgKind::Fd), Arg::new("cmd", ArgKind::Flags(Set::FlockFlags))],
     ret: Ret::Int,
 };
 
@@ -908,7 +908,7 @@ pub(super) static FSCONFIG: Syscall = Syscall {
     class: Class::FILE.union(Class::DESC),
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("cmd", ArgKind::Enum(Set::FsconfigCmds)),
+        Arg::new("cmd", ArgKind::Enum(Set::FsconfigCommands)),
         Arg::new("key", ArgKind::Str),
         Arg::new("value", ArgKind::Ptr),
         Arg::new("aux", ArgKind::Int),
@@ -924,7 +924,7 @@ pub(super) static FSETXATTR: Syscall = Syscall {
         Arg::new("name", ArgKind::Str),
         Arg::new("value", ArgKind::Data(When::Enter, Extent::Bytes(3))),
         Arg::new("size", ArgKind::Size),
-        Arg::new("flags", ArgKind::Flags(Set::Xattrflags)),
+        Arg::new("flags", ArgKind::Flags(Set::XattrFlags)),
     ],
     ret: Ret::Int,
 };
@@ -935,7 +935,7 @@ pub(super) static FSMOUNT: Syscall = Syscall {
     args: &[
         Arg::new("fs_fd", ArgKind::Fd),
         Arg::new("flags", ArgKind::Flags(Set::FsmountFlags)),
-        Arg::new("attr_flags", ArgKind::Flags(Set::MountAttrAttr)),
+        Arg::new("attr_flags", ArgKind::Flags(Set::MountAttributes)),
     ],
     ret: Ret::Fd,
 };
@@ -1051,7 +1051,7 @@ pub(super) static FUTEX: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("uaddr", ArgKind::Ptr),
-        Arg::new("op", ArgKind::Enum(Set::FutexOp)),
+        Arg::new("op", ArgKind::Enum(Set::FutexOperations)),
         Arg::new("val", ArgKind::Uint),
         Arg::new("utime", ArgKind::Struct(Struct::Timespec, When::FutexTimeout, Extent::One)),
         Arg::new("uaddr2", ArgKind::Ptr),
@@ -1077,7 +1077,7 @@ pub(super) static FUTEX_TIME64: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("uaddr", ArgKind::Ptr),
-        Arg::new("op", ArgKind::Enum(Set::FutexOp)),
+        Arg::new("op", ArgKind::Enum(Set::FutexOperations)),
         Arg::new("val", ArgKind::Uint),
         Arg::new("utime", ArgKind::Struct(Struct::Timespec64, When::FutexTimeout, Extent::One)),
         Arg::new("uaddr2", ArgKind::Ptr),
@@ -1095,7 +1095,7 @@ pub(super) static FUTEX_WAIT: Syscall = Syscall {
         Arg::new("mask", ArgKind::Hex),
         Arg::new("flags", ArgKind::Flags(Set::Futex2Flags)),
         Arg::new("timeout", ArgKind::Struct(Struct::Timespec64, When::Enter, Extent::One)),
-        Arg::new("clockid", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("clockid", ArgKind::Enum(Set::Clocks)),
     ],
     ret: Ret::Int,
 };
@@ -1108,7 +1108,7 @@ pub(super) static FUTEX_WAITV: Syscall = Syscall {
         Arg::new("nr_futexes", ArgKind::Uint),
         Arg::new("flags", ArgKind::Hex),
         Arg::new("timeout", ArgKind::Struct(Struct::Timespec64, When::Enter, Extent::One)),
-        Arg::new("clockid", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("clockid", ArgKind::Enum(Set::Clocks)),
     ],
     ret: Ret::Int,
 };
@@ -1151,7 +1151,7 @@ pub(super) static GET_MEMPOLICY: Syscall = Syscall {
         Arg::new("nmask", ArgKind::Ptr),
         Arg::new("maxnode", ArgKind::Ulong),
         Arg::new("addr", ArgKind::Ptr),
-        Arg::new("flags", ArgKind::Flags(Set::Mempolicyflags)),
+        Arg::new("flags", ArgKind::Flags(Set::GetMempolicyFlags)),
     ],
     ret: Ret::Int,
 };
@@ -1259,7 +1259,7 @@ pub(super) static GETITIMER: Syscall = Syscall {
     name: "getitimer",
     class: Class::NONE,
     args: &[
-        Arg::new("which", ArgKind::Enum(Set::ItimerWhich)),
+        Arg::new("which", ArgKind::Enum(Set::Itimers)),
         Arg::new("value", ArgKind::Struct(Struct::Itimerval, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -1298,7 +1298,7 @@ pub(super) static GETPPID: Syscall =
 pub(super) static GETPRIORITY: Syscall = Syscall {
     name: "getpriority",
     class: Class::NONE,
-    args: &[Arg::new("which", ArgKind::Enum(Set::Priorities)), Arg::new("who", ArgKind::Int)],
+    args: &[Arg::new("which", ArgKind::Enum(Set::PriorityWhich)), Arg::new("who", ArgKind::Int)],
     ret: Ret::Int,
 };
 
@@ -1361,7 +1361,7 @@ pub(super) static GETRLIMIT: Syscall = Syscall {
     name: "getrlimit",
     class: Class::NONE,
     args: &[
-        Arg::new("resource", ArgKind::Enum(Set::Resources)),
+        Arg::new("resource", ArgKind::Enum(Set::RlimitResources)),
         Arg::new("rlim", ArgKind::Struct(Struct::Rlimit, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -1371,7 +1371,7 @@ pub(super) static GETRUSAGE: Syscall = Syscall {
     name: "getrusage",
     class: Class::NONE,
     args: &[
-        Arg::new("who", ArgKind::Enum(Set::Usagewho)),
+        Arg::new("who", ArgKind::Enum(Set::RusageWho)),
         Arg::new("ru", ArgKind::Struct(Struct::Rusage, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -1400,8 +1400,8 @@ pub(super) static GETSOCKOPT: Syscall = Syscall {
     class: Class::NETWORK,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("level", ArgKind::Enum(Set::Socketlayers)),
-        Arg::new("optname", ArgKind::Enum(Set::SockoptNames)),
+        Arg::new("level", ArgKind::Enum(Set::SocketLevels)),
+        Arg::new("optname", ArgKind::Enum(Set::SocketOptions)),
         Arg::new("optval", ArgKind::Struct(Struct::Sockopt, When::Exit, Extent::BytesAt(4))),
         Arg::new("optlen", ArgKind::Struct(Struct::Socklen, When::Both, Extent::One)),
     ],
@@ -1476,7 +1476,7 @@ pub(super) static INOTIFY_ADD_WATCH: Syscall = Syscall {
     args: &[
         Arg::new("fd", ArgKind::Fd),
         Arg::new("pathname", ArgKind::Path),
-        Arg::new("mask", ArgKind::Flags(Set::InotifyFlags)),
+        Arg::new("mask", ArgKind::Flags(Set::InotifyEvents)),
     ],
     ret: Ret::Int,
 };
@@ -1585,7 +1585,7 @@ pub(super) static IO_URING_ENTER: Syscall = Syscall {
         Arg::new("fd", ArgKind::Fd),
         Arg::new("to_submit", ArgKind::Uint),
         Arg::new("min_complete", ArgKind::Uint),
-        Arg::new("flags", ArgKind::Flags(Set::UringEnterFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::IoUringEnterFlags)),
         Arg::new("argp", ArgKind::Ptr),
         Arg::new("argsz", ArgKind::Size),
     ],
@@ -1597,7 +1597,7 @@ pub(super) static IO_URING_REGISTER: Syscall = Syscall {
     class: Class::DESC.union(Class::MEMORY),
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("opcode", ArgKind::Enum(Set::UringRegisterOpcodes)),
+        Arg::new("opcode", ArgKind::Enum(Set::IoUringRegisterOps)),
         Arg::new("arg", ArgKind::Ptr),
         Arg::new("nr_args", ArgKind::Uint),
     ],
@@ -1619,7 +1619,7 @@ pub(super) static IOCTL: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("cmd", ArgKind::Enum(Set::IoctlCmd)),
+        Arg::new("cmd", ArgKind::Enum(Set::IoctlCommands)),
         Arg::new("arg", ArgKind::IoctlArg),
     ],
     ret: Ret::Int,
@@ -1646,7 +1646,7 @@ pub(super) static IOPL: Syscall = Syscall {
 pub(super) static IOPRIO_GET: Syscall = Syscall {
     name: "ioprio_get",
     class: Class::NONE,
-    args: &[Arg::new("which", ArgKind::Enum(Set::IoprioWho)), Arg::new("who", ArgKind::Int)],
+    args: &[Arg::new("which", ArgKind::Enum(Set::IoprioWhich)), Arg::new("who", ArgKind::Int)],
     ret: Ret::Int,
 };
 
@@ -1654,9 +1654,9 @@ pub(super) static IOPRIO_SET: Syscall = Syscall {
     name: "ioprio_set",
     class: Class::NONE,
     args: &[
-        Arg::new("which", ArgKind::Enum(Set::IoprioWho)),
+        Arg::new("which", ArgKind::Enum(Set::IoprioWhich)),
         Arg::new("who", ArgKind::Int),
-        Arg::new("ioprio", ArgKind::Enum(Set::IoprioValue)),
+        Arg::new("ioprio", ArgKind::Enum(Set::IoprioClasses)),
     ],
     ret: Ret::Int,
 };
@@ -1665,7 +1665,7 @@ pub(super) static IPC: Syscall = Syscall {
     name: "ipc",
     class: Class::IPC,
     args: &[
-        Arg::new("call", ArgKind::Enum(Set::Ipccalls)),
+        Arg::new("call", ArgKind::Enum(Set::IpcCalls)),
         Arg::new("first", ArgKind::Int),
         Arg::new("second", ArgKind::Ulong),
         Arg::new("third", ArgKind::Ulong),
@@ -1717,7 +1717,7 @@ pub(super) static KEYCTL: Syscall = Syscall {
     name: "keyctl",
     class: Class::NONE,
     args: &[
-        Arg::new("option", ArgKind::Enum(Set::KeyctlCommands)),
+        Arg::new("option", ArgKind::Enum(Set::KeyctlOperations)),
         Arg::new("arg2", ArgKind::Hex),
         Arg::new("arg3", ArgKind::Hex),
         Arg::new("arg4", ArgKind::Hex),
@@ -1738,7 +1738,7 @@ pub(super) static LANDLOCK_ADD_RULE: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("ruleset_fd", ArgKind::Fd),
-        Arg::new("rule_type", ArgKind::Enum(Set::LandlockRuleTypes)),
+        Arg::new("rule_type", ArgKind::Enum(Set::LandlockRules)),
         Arg::new("rule_attr", ArgKind::Struct(Struct::LandlockRuleAttr, When::Enter, Extent::One)),
         Arg::new("flags", ArgKind::Hex),
     ],
@@ -1754,7 +1754,7 @@ pub(super) static LANDLOCK_CREATE_RULESET: Syscall = Syscall {
             ArgKind::Struct(Struct::LandlockRulesetAttr, When::Enter, Extent::Bytes(1)),
         ),
         Arg::new("size", ArgKind::Size),
-        Arg::new("flags", ArgKind::Flags(Set::LandlockCreateRulesetFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::LandlockCreateFlags)),
     ],
     ret: Ret::Fd,
 };
@@ -1928,7 +1928,7 @@ pub(super) static LSEEK: Syscall = Syscall {
     args: &[
         Arg::new("fd", ArgKind::Fd),
         Arg::new("offset", ArgKind::Offset),
-        Arg::new("whence", ArgKind::Enum(Set::WhenceCodes)),
+        Arg::new("whence", ArgKind::Enum(Set::SeekWhence)),
     ],
     ret: Ret::Size,
 };
@@ -1939,7 +1939,7 @@ pub(super) static I386_LSEEK: Syscall = Syscall {
     args: &[
         Arg::new("fd", ArgKind::Fd),
         Arg::new("offset", ArgKind::Int),
-        Arg::new("whence", ArgKind::Enum(Set::WhenceCodes)),
+        Arg::new("whence", ArgKind::Enum(Set::SeekWhence)),
     ],
     ret: Ret::Size,
 };
@@ -1952,7 +1952,7 @@ pub(super) static LSETXATTR: Syscall = Syscall {
         Arg::new("name", ArgKind::Str),
         Arg::new("value", ArgKind::Data(When::Enter, Extent::Bytes(3))),
         Arg::new("size", ArgKind::Size),
-        Arg::new("flags", ArgKind::Flags(Set::Xattrflags)),
+        Arg::new("flags", ArgKind::Flags(Set::XattrFlags)),
     ],
     ret: Ret::Int,
 };
@@ -2018,7 +2018,7 @@ pub(super) static MADVISE: Syscall = Syscall {
     args: &[
         Arg::new("start", ArgKind::Ptr),
         Arg::new("len_in", ArgKind::Size),
-        Arg::new("behavior", ArgKind::Enum(Set::MadviseCmds)),
+        Arg::new("behavior", ArgKind::Enum(Set::MadviseAdvice)),
     ],
     ret: Ret::Int,
 };
@@ -2040,10 +2040,10 @@ pub(super) static MBIND: Syscall = Syscall {
     args: &[
         Arg::new("start", ArgKind::Ptr),
         Arg::new("len", ArgKind::Size),
-        Arg::new("mode", ArgKind::Flags(Set::MempolicyModes)),
+        Arg::new("mode", ArgKind::Enum(Set::MempolicyModes)),
         Arg::new("nmask", ArgKind::Ptr),
         Arg::new("maxnode", ArgKind::Ulong),
-        Arg::new("flags", ArgKind::Flags(Set::Mbindflags)),
+        Arg::new("flags", ArgKind::Flags(Set::MbindFlags)),
     ],
     ret: Ret::Int,
 };
@@ -2052,7 +2052,7 @@ pub(super) static MEMBARRIER: Syscall = Syscall {
     name: "membarrier",
     class: Class::NONE,
     args: &[
-        Arg::new("cmd", ArgKind::Flags(Set::MembarrierCmds)),
+        Arg::new("cmd", ArgKind::Enum(Set::MembarrierCommands)),
         Arg::new("flags", ArgKind::Flags(Set::MembarrierFlags)),
         Arg::new("cpu_id", ArgKind::Int),
     ],
@@ -2062,10 +2062,7 @@ pub(super) static MEMBARRIER: Syscall = Syscall {
 pub(super) static MEMFD_CREATE: Syscall = Syscall {
     name: "memfd_create",
     class: Class::DESC,
-    args: &[
-        Arg::new("uname", ArgKind::Str),
-        Arg::new("flags", ArgKind::Flags(Set::MemfdCreateFlags)),
-    ],
+    args: &[Arg::new("uname", ArgKind::Str), Arg::new("flags", ArgKind::Flags(Set::MemfdFlags))],
     ret: Ret::Fd,
 };
 
@@ -2259,7 +2256,7 @@ pub(super) static MOVE_PAGES: Syscall = Syscall {
         Arg::new("pages", ArgKind::Ptr),
         Arg::new("nodes", ArgKind::Ptr),
         Arg::new("status", ArgKind::Ptr),
-        Arg::new("flags", ArgKind::Flags(Set::MovePagesFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::MbindFlags)),
     ],
     ret: Ret::Int,
 };
@@ -2399,7 +2396,7 @@ pub(super) static MSGCTL: Syscall = Syscall {
     class: Class::IPC,
     args: &[
         Arg::new("msqid", ArgKind::Int),
-        Arg::new("cmd", ArgKind::Enum(Set::MsgctlFlags)),
+        Arg::new("cmd", ArgKind::Enum(Set::MsgctlCommands)),
         Arg::new("buf", ArgKind::Ptr),
     ],
     ret: Ret::Int,
@@ -2408,7 +2405,7 @@ pub(super) static MSGCTL: Syscall = Syscall {
 pub(super) static MSGGET: Syscall = Syscall {
     name: "msgget",
     class: Class::IPC,
-    args: &[Arg::new("key", ArgKind::Hex), Arg::new("msgflg", ArgKind::Flags(Set::IpcGetFlags))],
+    args: &[Arg::new("key", ArgKind::Hex), Arg::new("msgflg", ArgKind::Flags(Set::IpcFlags))],
     ret: Ret::Int,
 };
 
@@ -2443,7 +2440,7 @@ pub(super) static MSYNC: Syscall = Syscall {
     args: &[
         Arg::new("start", ArgKind::Ptr),
         Arg::new("len", ArgKind::Size),
-        Arg::new("flags", ArgKind::Flags(Set::MctlSync)),
+        Arg::new("flags", ArgKind::Flags(Set::MsyncFlags)),
     ],
     ret: Ret::Int,
 };
@@ -2473,7 +2470,7 @@ pub(super) static NAME_TO_HANDLE_AT: Syscall = Syscall {
         Arg::new("name", ArgKind::Path),
         Arg::new("handle", ArgKind::Struct(Struct::FileHandle, When::Exit, Extent::One)),
         Arg::new("mnt_id", ArgKind::Struct(Struct::Int, When::Exit, Extent::One)),
-        Arg::new("flag", ArgKind::Flags(Set::NameToHandleAtFlags)),
+        Arg::new("flag", ArgKind::Flags(Set::NameToHandleFlags)),
     ],
     ret: Ret::Int,
 };
@@ -2669,7 +2666,7 @@ pub(super) static PIDFD_GETFD: Syscall = Syscall {
 pub(super) static PIDFD_OPEN: Syscall = Syscall {
     name: "pidfd_open",
     class: Class::DESC,
-    args: &[Arg::new("pid", ArgKind::Pid), Arg::new("flags", ArgKind::Flags(Set::PidfdOpenFlags))],
+    args: &[Arg::new("pid", ArgKind::Pid), Arg::new("flags", ArgKind::Flags(Set::PidfdFlags))],
     ret: Ret::Fd,
 };
 
@@ -2712,7 +2709,7 @@ pub(super) static PIVOT_ROOT: Syscall = Syscall {
 pub(super) static PKEY_ALLOC: Syscall = Syscall {
     name: "pkey_alloc",
     class: Class::NONE,
-    args: &[Arg::new("flags", ArgKind::Hex), Arg::new("init_val", ArgKind::Flags(Set::PkeyAccess))],
+    args: &[Arg::new("flags", ArgKind::Hex), Arg::new("init_val", ArgKind::Flags(Set::PkeyRights))],
     ret: Ret::Int,
 };
 
@@ -2868,7 +2865,7 @@ pub(super) static PRLIMIT64: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("pid", ArgKind::Pid),
-        Arg::new("resource", ArgKind::Enum(Set::Resources)),
+        Arg::new("resource", ArgKind::Enum(Set::RlimitResources)),
         Arg::new("new_rlim", ArgKind::Struct(Struct::Rlimit64, When::Enter, Extent::One)),
         Arg::new("old_rlim", ArgKind::Struct(Struct::Rlimit64, When::Exit, Extent::One)),
     ],
@@ -2882,7 +2879,7 @@ pub(super) static PROCESS_MADVISE: Syscall = Syscall {
         Arg::new("pidfd", ArgKind::Fd),
         Arg::new("vec", ArgKind::Struct(Struct::Iovec, When::Enter, Extent::Count(2))),
         Arg::new("vlen", ArgKind::Size),
-        Arg::new("behavior", ArgKind::Enum(Set::MadviseCmds)),
+        Arg::new("behavior", ArgKind::Enum(Set::MadviseAdvice)),
         Arg::new("flags", ArgKind::Hex),
     ],
     ret: Ret::Size,
@@ -2961,7 +2958,7 @@ pub(super) static PTRACE: Syscall = Syscall {
     name: "ptrace",
     class: Class::NONE,
     args: &[
-        Arg::new("request", ArgKind::Enum(Set::PtraceCmds)),
+        Arg::new("request", ArgKind::Enum(Set::PtraceRequests)),
         Arg::new("pid", ArgKind::Pid),
         Arg::new("addr", ArgKind::Ptr),
         Arg::new("data", ArgKind::Ptr),
@@ -3067,7 +3064,7 @@ pub(super) static QUOTACTL: Syscall = Syscall {
     name: "quotactl",
     class: Class::FILE,
     args: &[
-        Arg::new("cmd", ArgKind::Enum(Set::Quotacmds)),
+        Arg::new("cmd", ArgKind::Enum(Set::QuotaCommands)),
         Arg::new("special", ArgKind::Path),
         Arg::new("id", ArgKind::Uint),
         Arg::new("addr", ArgKind::Ptr),
@@ -3080,7 +3077,7 @@ pub(super) static QUOTACTL_FD: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("cmd", ArgKind::Enum(Set::Quotacmds)),
+        Arg::new("cmd", ArgKind::Enum(Set::QuotaCommands)),
         Arg::new("id", ArgKind::Uint),
         Arg::new("addr", ArgKind::Ptr),
     ],
@@ -3170,9 +3167,9 @@ pub(super) static REBOOT: Syscall = Syscall {
     name: "reboot",
     class: Class::NONE,
     args: &[
-        Arg::new("magic1", ArgKind::Enum(Set::Bootflags1)),
-        Arg::new("magic2", ArgKind::Enum(Set::Bootflags2)),
-        Arg::new("cmd", ArgKind::Enum(Set::Bootflags3)),
+        Arg::new("magic1", ArgKind::Enum(Set::RebootMagics)),
+        Arg::new("magic2", ArgKind::Enum(Set::RebootMagics)),
+        Arg::new("cmd", ArgKind::Enum(Set::RebootCommands)),
         Arg::new("arg", ArgKind::Ptr),
     ],
     ret: Ret::Int,
@@ -3353,7 +3350,7 @@ pub(super) static RT_SIGPROCMASK: Syscall = Syscall {
     name: "rt_sigprocmask",
     class: Class::SIGNAL,
     args: &[
-        Arg::new("how", ArgKind::Enum(Set::Sigprocmaskcmds)),
+        Arg::new("how", ArgKind::Enum(Set::SigprocmaskHow)),
         Arg::new("nset", ArgKind::Struct(Struct::Sigset, When::Enter, Extent::Bytes(3))),
         Arg::new("oset", ArgKind::Struct(Struct::Sigset, When::Exit, Extent::Bytes(3))),
         Arg::new("sigsetsize", ArgKind::Size),
@@ -3424,14 +3421,14 @@ pub(super) static RT_TGSIGQUEUEINFO: Syscall = Syscall {
 pub(super) static SCHED_GET_PRIORITY_MAX: Syscall = Syscall {
     name: "sched_get_priority_max",
     class: Class::NONE,
-    args: &[Arg::new("policy", ArgKind::Enum(Set::Schedulers))],
+    args: &[Arg::new("policy", ArgKind::Enum(Set::SchedPolicies))],
     ret: Ret::Int,
 };
 
 pub(super) static SCHED_GET_PRIORITY_MIN: Syscall = Syscall {
     name: "sched_get_priority_min",
     class: Class::NONE,
-    args: &[Arg::new("policy", ArgKind::Enum(Set::Schedulers))],
+    args: &[Arg::new("policy", ArgKind::Enum(Set::SchedPolicies))],
     ret: Ret::Int,
 };
 
@@ -3535,7 +3532,7 @@ pub(super) static SCHED_SETSCHEDULER: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("pid", ArgKind::Pid),
-        Arg::new("policy", ArgKind::Enum(Set::Schedulers)),
+        Arg::new("policy", ArgKind::Enum(Set::SchedPolicies)),
         Arg::new("param", ArgKind::Struct(Struct::SchedParam, When::Enter, Extent::One)),
     ],
     ret: Ret::Int,
@@ -3548,7 +3545,7 @@ pub(super) static SECCOMP: Syscall = Syscall {
     name: "seccomp",
     class: Class::NONE,
     args: &[
-        Arg::new("op", ArgKind::Enum(Set::SeccompOps)),
+        Arg::new("op", ArgKind::Enum(Set::SeccompOperations)),
         Arg::new("flags", ArgKind::Flags(Set::SeccompFilterFlags)),
         Arg::new("uargs", ArgKind::Struct(Struct::SockFprog, When::Enter, Extent::One)),
     ],
@@ -3584,7 +3581,7 @@ pub(super) static SEMCTL: Syscall = Syscall {
     args: &[
         Arg::new("semid", ArgKind::Int),
         Arg::new("semnum", ArgKind::Int),
-        Arg::new("cmd", ArgKind::Enum(Set::SemctlFlags)),
+        Arg::new("cmd", ArgKind::Enum(Set::SemctlCommands)),
         Arg::new("arg", ArgKind::Hex),
     ],
     ret: Ret::Int,
@@ -3596,7 +3593,7 @@ pub(super) static SEMGET: Syscall = Syscall {
     args: &[
         Arg::new("key", ArgKind::Hex),
         Arg::new("nsems", ArgKind::Int),
-        Arg::new("semflg", ArgKind::Flags(Set::IpcGetFlags)),
+        Arg::new("semflg", ArgKind::Flags(Set::IpcFlags)),
     ],
     ret: Ret::Int,
 };
@@ -3701,7 +3698,7 @@ pub(super) static SET_MEMPOLICY: Syscall = Syscall {
     name: "set_mempolicy",
     class: Class::MEMORY,
     args: &[
-        Arg::new("mode", ArgKind::Flags(Set::MempolicyModes)),
+        Arg::new("mode", ArgKind::Enum(Set::MempolicyModes)),
         Arg::new("nmask", ArgKind::Ptr),
         Arg::new("maxnode", ArgKind::Ulong),
     ],
@@ -3827,7 +3824,7 @@ pub(super) static SETITIMER: Syscall = Syscall {
     name: "setitimer",
     class: Class::NONE,
     args: &[
-        Arg::new("which", ArgKind::Enum(Set::ItimerWhich)),
+        Arg::new("which", ArgKind::Enum(Set::Itimers)),
         Arg::new("value", ArgKind::Struct(Struct::Itimerval, When::Enter, Extent::One)),
         Arg::new("ovalue", ArgKind::Struct(Struct::Itimerval, When::Exit, Extent::One)),
     ],
@@ -3852,7 +3849,7 @@ pub(super) static SETPRIORITY: Syscall = Syscall {
     name: "setpriority",
     class: Class::NONE,
     args: &[
-        Arg::new("which", ArgKind::Enum(Set::Priorities)),
+        Arg::new("which", ArgKind::Enum(Set::PriorityWhich)),
         Arg::new("who", ArgKind::Int),
         Arg::new("niceval", ArgKind::Int),
     ],
@@ -3935,7 +3932,7 @@ pub(super) static SETRLIMIT: Syscall = Syscall {
     name: "setrlimit",
     class: Class::NONE,
     args: &[
-        Arg::new("resource", ArgKind::Enum(Set::Resources)),
+        Arg::new("resource", ArgKind::Enum(Set::RlimitResources)),
         Arg::new("rlim", ArgKind::Struct(Struct::Rlimit, When::Enter, Extent::One)),
     ],
     ret: Ret::Int,
@@ -3949,8 +3946,8 @@ pub(super) static SETSOCKOPT: Syscall = Syscall {
     class: Class::NETWORK,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("level", ArgKind::Enum(Set::Socketlayers)),
-        Arg::new("optname", ArgKind::Enum(Set::SockoptNames)),
+        Arg::new("level", ArgKind::Enum(Set::SocketLevels)),
+        Arg::new("optname", ArgKind::Enum(Set::SocketOptions)),
         Arg::new("optval", ArgKind::Struct(Struct::Sockopt, When::Enter, Extent::Bytes(4))),
         Arg::new("optlen", ArgKind::Int),
     ],
@@ -3989,7 +3986,7 @@ pub(super) static SETXATTR: Syscall = Syscall {
         Arg::new("name", ArgKind::Str),
         Arg::new("value", ArgKind::Data(When::Enter, Extent::Bytes(3))),
         Arg::new("size", ArgKind::Size),
-        Arg::new("flags", ArgKind::Flags(Set::Xattrflags)),
+        Arg::new("flags", ArgKind::Flags(Set::XattrFlags)),
     ],
     ret: Ret::Int,
 };
@@ -4017,7 +4014,7 @@ pub(super) static SHMAT: Syscall = Syscall {
     args: &[
         Arg::new("shmid", ArgKind::Int),
         Arg::new("shmaddr", ArgKind::Ptr),
-        Arg::new("shmflg", ArgKind::Flags(Set::ShmFlags)),
+        Arg::new("shmflg", ArgKind::Flags(Set::ShmatFlags)),
     ],
     ret: Ret::Pointer,
 };
@@ -4027,7 +4024,7 @@ pub(super) static SHMCTL: Syscall = Syscall {
     class: Class::IPC,
     args: &[
         Arg::new("shmid", ArgKind::Int),
-        Arg::new("cmd", ArgKind::Enum(Set::ShmctlFlags)),
+        Arg::new("cmd", ArgKind::Enum(Set::ShmctlCommands)),
         Arg::new("buf", ArgKind::Ptr),
     ],
     ret: Ret::Int,
@@ -4046,7 +4043,7 @@ pub(super) static SHMGET: Syscall = Syscall {
     args: &[
         Arg::new("key", ArgKind::Hex),
         Arg::new("size", ArgKind::Size),
-        Arg::new("shmflg", ArgKind::Flags(Set::ShmResourceFlags)),
+        Arg::new("shmflg", ArgKind::Flags(Set::ShmgetFlags)),
     ],
     ret: Ret::Int,
 };
@@ -4054,7 +4051,7 @@ pub(super) static SHMGET: Syscall = Syscall {
 pub(super) static SHUTDOWN: Syscall = Syscall {
     name: "shutdown",
     class: Class::NETWORK,
-    args: &[Arg::new("fd", ArgKind::Fd), Arg::new("how", ArgKind::Enum(Set::ShutdownModes))],
+    args: &[Arg::new("fd", ArgKind::Fd), Arg::new("how", ArgKind::Enum(Set::ShutdownHow))],
     ret: Ret::Int,
 };
 
@@ -4104,7 +4101,7 @@ pub(super) static SIGNALFD4: Syscall = Syscall {
         Arg::new("ufd", ArgKind::Fd),
         Arg::new("user_mask", ArgKind::Struct(Struct::Sigset, When::Enter, Extent::Bytes(2))),
         Arg::new("sizemask", ArgKind::Size),
-        Arg::new("flags", ArgKind::Flags(Set::SfdFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::SignalfdFlags)),
     ],
     ret: Ret::Fd,
 };
@@ -4120,7 +4117,7 @@ pub(super) static SIGPROCMASK: Syscall = Syscall {
     name: "sigprocmask",
     class: Class::SIGNAL,
     args: &[
-        Arg::new("how", ArgKind::Enum(Set::Sigprocmaskcmds)),
+        Arg::new("how", ArgKind::Enum(Set::SigprocmaskHow)),
         Arg::new("nset", ArgKind::Struct(Struct::OldSigset, When::Enter, Extent::One)),
         Arg::new("oset", ArgKind::Struct(Struct::OldSigset, When::Exit, Extent::One)),
     ],
@@ -4145,9 +4142,9 @@ pub(super) static SOCKET: Syscall = Syscall {
     name: "socket",
     class: Class::NETWORK,
     args: &[
-        Arg::new("family", ArgKind::Enum(Set::Addrfams)),
-        Arg::new("type", ArgKind::Flags(Set::Socktypes)),
-        Arg::new("protocol", ArgKind::Enum(Set::SocketProtocols)),
+        Arg::new("family", ArgKind::Enum(Set::AddressFamilies)),
+        Arg::new("type", ArgKind::Enum(Set::SocketTypes)),
+        Arg::new("protocol", ArgKind::Enum(Set::IpProtocols)),
     ],
     ret: Ret::Fd,
 };
@@ -4166,9 +4163,9 @@ pub(super) static SOCKETPAIR: Syscall = Syscall {
     name: "socketpair",
     class: Class::NETWORK,
     args: &[
-        Arg::new("family", ArgKind::Enum(Set::Addrfams)),
-        Arg::new("type", ArgKind::Flags(Set::Socktypes)),
-        Arg::new("protocol", ArgKind::Enum(Set::SocketProtocols)),
+        Arg::new("family", ArgKind::Enum(Set::AddressFamilies)),
+        Arg::new("type", ArgKind::Enum(Set::SocketTypes)),
+        Arg::new("protocol", ArgKind::Enum(Set::IpProtocols)),
         Arg::new("usockvec", ArgKind::Struct(Struct::FdPair, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -4254,8 +4251,8 @@ pub(super) static STATX: Syscall = Syscall {
     args: &[
         Arg::new("dfd", ArgKind::DirFd),
         Arg::new("filename", ArgKind::Path),
-        Arg::new("flags", ArgKind::Flags(Set::AtStatxFlags)),
-        Arg::new("mask", ArgKind::Flags(Set::StatxMasks)),
+        Arg::new("flags", ArgKind::Flags(Set::StatxFlags)),
+        Arg::new("mask", ArgKind::Flags(Set::StatxMask)),
         Arg::new("buffer", ArgKind::Struct(Struct::Statx, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -4364,7 +4361,7 @@ pub(super) static SYSLOG: Syscall = Syscall {
     name: "syslog",
     class: Class::NONE,
     args: &[
-        Arg::new("type", ArgKind::Enum(Set::SyslogActionType)),
+        Arg::new("type", ArgKind::Enum(Set::SyslogActions)),
         Arg::new("buf", ArgKind::Data(When::Exit, Extent::BytesReturned)),
         Arg::new("len", ArgKind::Int),
     ],
@@ -4405,7 +4402,7 @@ pub(super) static TIMER_CREATE: Syscall = Syscall {
     name: "timer_create",
     class: Class::NONE,
     args: &[
-        Arg::new("which_clock", ArgKind::Enum(Set::Clocknames)),
+        Arg::new("which_clock", ArgKind::Enum(Set::Clocks)),
         Arg::new("timer_event_spec", ArgKind::Struct(Struct::Sigevent, When::Enter, Extent::One)),
         Arg::new("created_timer_id", ArgKind::Struct(Struct::Int, When::Exit, Extent::One)),
     ],
@@ -4451,7 +4448,7 @@ pub(super) static TIMER_SETTIME: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("timer_id", ArgKind::Int),
-        Arg::new("flags", ArgKind::Flags(Set::Itimerflags)),
+        Arg::new("flags", ArgKind::Flags(Set::TimerFlags)),
         Arg::new("new_setting", ArgKind::Struct(Struct::Itimerspec, When::Enter, Extent::One)),
         Arg::new("old_setting", ArgKind::Struct(Struct::Itimerspec, When::Exit, Extent::One)),
     ],
@@ -4463,7 +4460,7 @@ pub(super) static TIMER_SETTIME64: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("timer_id", ArgKind::Int),
-        Arg::new("flags", ArgKind::Flags(Set::Itimerflags)),
+        Arg::new("flags", ArgKind::Flags(Set::TimerFlags)),
         Arg::new("new_setting", ArgKind::Struct(Struct::Itimerspec64, When::Enter, Extent::One)),
         Arg::new("old_setting", ArgKind::Struct(Struct::Itimerspec64, When::Exit, Extent::One)),
     ],
@@ -4474,8 +4471,8 @@ pub(super) static TIMERFD_CREATE: Syscall = Syscall {
     name: "timerfd_create",
     class: Class::DESC,
     args: &[
-        Arg::new("clockid", ArgKind::Enum(Set::Clocknames)),
-        Arg::new("flags", ArgKind::Flags(Set::Timerfdflags)),
+        Arg::new("clockid", ArgKind::Enum(Set::Clocks)),
+        Arg::new("flags", ArgKind::Flags(Set::TimerfdFlags)),
     ],
     ret: Ret::Fd,
 };
@@ -4505,7 +4502,7 @@ pub(super) static TIMERFD_SETTIME: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("ufd", ArgKind::Fd),
-        Arg::new("flags", ArgKind::Flags(Set::Timerfdflags)),
+        Arg::new("flags", ArgKind::Flags(Set::TimerfdSettimeFlags)),
         Arg::new("utmr", ArgKind::Struct(Struct::Itimerspec, When::Enter, Extent::One)),
         Arg::new("otmr", ArgKind::Struct(Struct::Itimerspec, When::Exit, Extent::One)),
     ],
@@ -4517,7 +4514,7 @@ pub(super) static TIMERFD_SETTIME64: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("ufd", ArgKind::Fd),
-        Arg::new("flags", ArgKind::Flags(Set::Timerfdflags)),
+        Arg::new("flags", ArgKind::Flags(Set::TimerfdSettimeFlags)),
         Arg::new("utmr", ArgKind::Struct(Struct::Itimerspec64, When::Enter, Extent::One)),
         Arg::new("otmr", ArgKind::Struct(Struct::Itimerspec64, When::Exit, Extent::One)),
     ],
@@ -4570,7 +4567,7 @@ pub(super) static UGETRLIMIT: Syscall = Syscall {
     name: "ugetrlimit",
     class: Class::NONE,
     args: &[
-        Arg::new("resource", ArgKind::Enum(Set::Resources)),
+        Arg::new("resource", ArgKind::Enum(Set::RlimitResources)),
         Arg::new("rlim", ArgKind::Struct(Struct::Rlimit, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
@@ -4628,7 +4625,7 @@ pub(super) static UNLINKAT: Syscall = Syscall {
 pub(super) static UNSHARE: Syscall = Syscall {
     name: "unshare",
     class: Class::NONE,
-    args: &[Arg::new("unshare_flags", ArgKind::Flags(Set::CloneFlags))],
+    args: &[Arg::new("unshare_flags", ArgKind::Flags(Set::UnshareFlags))],
     ret: Ret::Int,
 };
 
@@ -4760,7 +4757,7 @@ pub(super) static WAITID: Syscall = Syscall {
         Arg::new("which", ArgKind::Enum(Set::WaitidTypes)),
         Arg::new("upid", ArgKind::Pid),
         Arg::new("infop", ArgKind::Struct(Struct::Siginfo, When::Exit, Extent::One)),
-        Arg::new("options", ArgKind::Flags(Set::WaitOptions)),
+        Arg::new("options", ArgKind::Flags(Set::WaitidOptions)),
         Arg::new("ru", ArgKind::Struct(Struct::Rusage, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,

@@ -7,56 +7,80 @@ use crate::event::Abi;
 pub enum Set {
     /// `access_modes`.
     AccessModes,
-    /// `addrfams`.
-    Addrfams,
-    /// `advise`.
-    Advise,
-    /// `archvals`.
-    Archvals,
+    /// `address_families`.
+    AddressFamilies,
+    /// `adjtimex_modes`.
+    AdjtimexModes,
+    /// `adjtimex_states`.
+    AdjtimexStates,
+    /// `adjtimex_status`.
+    AdjtimexStatus,
+    /// `arch_prctl_codes`.
+    ArchPrctlCodes,
     /// `at_flags`.
     AtFlags,
-    /// `at_statx_flags`.
-    AtStatxFlags,
-    /// `bootflags1`.
-    Bootflags1,
-    /// `bootflags2`.
-    Bootflags2,
-    /// `bootflags3`.
-    Bootflags3,
     /// `bpf_commands`.
     BpfCommands,
-    /// `clockflags`.
-    Clockflags,
-    /// `clocknames`.
-    Clocknames,
+    /// `bpf_map_types`.
+    BpfMapTypes,
+    /// `bpf_prog_types`.
+    BpfProgTypes,
+    /// `capabilities`.
+    Capabilities,
+    /// `capability_versions`.
+    CapabilityVersions,
+    /// `clocks`.
+    Clocks,
+    /// `clone3_flags`.
+    Clone3Flags,
     /// `clone_flags`.
     CloneFlags,
     /// `close_range_flags`.
     CloseRangeFlags,
     /// `delete_module_flags`.
     DeleteModuleFlags,
-    /// `efd_flags`.
-    EfdFlags,
-    /// `epollctls`.
-    Epollctls,
-    /// `epollflags`.
-    Epollflags,
+    /// `dnotify_flags`.
+    DnotifyFlags,
+    /// `epoll_events`.
+    EpollEvents,
+    /// `epoll_flags`.
+    EpollFlags,
+    /// `epoll_operations`.
+    EpollOperations,
+    /// `ethernet_protocols`.
+    EthernetProtocols,
+    /// `eventfd_flags`.
+    EventfdFlags,
+    /// `execveat_flags`.
+    ExecveatFlags,
     /// `faccessat_flags`.
     FaccessatFlags,
-    /// `falloc_flags`.
-    FallocFlags,
-    /// `fan_event_flags`.
-    FanEventFlags,
-    /// `fan_init_flags`.
-    FanInitFlags,
-    /// `fan_mark_flags`.
-    FanMarkFlags,
-    /// `fcntlcmds`.
-    Fcntlcmds,
-    /// `flockcmds`.
-    Flockcmds,
-    /// `fsconfig_cmds`.
-    FsconfigCmds,
+    /// `fadvise_advice`.
+    FadviseAdvice,
+    /// `fallocate_flags`.
+    FallocateFlags,
+    /// `fanotify_classes`.
+    FanotifyClasses,
+    /// `fanotify_events`.
+    FanotifyEvents,
+    /// `fanotify_init_flags`.
+    FanotifyInitFlags,
+    /// `fanotify_mark_flags`.
+    FanotifyMarkFlags,
+    /// `fcntl_commands`.
+    FcntlCommands,
+    /// `fd_flags`.
+    FdFlags,
+    /// `file_types`.
+    FileTypes,
+    /// `flock_flags`.
+    FlockFlags,
+    /// `flock_operations`.
+    FlockOperations,
+    /// `fs_magic`.
+    FsMagic,
+    /// `fsconfig_commands`.
+    FsconfigCommands,
     /// `fsmount_flags`.
     FsmountFlags,
     /// `fsopen_flags`.
@@ -65,66 +89,90 @@ pub enum Set {
     FspickFlags,
     /// `futex2_flags`.
     Futex2Flags,
-    /// `futex_op`.
-    FutexOp,
+    /// `futex_operations`.
+    FutexOperations,
+    /// `get_mempolicy_flags`.
+    GetMempolicyFlags,
     /// `getrandom_flags`.
     GetrandomFlags,
-    /// `inotify_flags`.
-    InotifyFlags,
+    /// `inotify_events`.
+    InotifyEvents,
     /// `inotify_init_flags`.
     InotifyInitFlags,
-    /// `ioctl_cmd`.
-    IoctlCmd,
-    /// `ioprio_value`.
-    IoprioValue,
-    /// `ioprio_who`.
-    IoprioWho,
-    /// `ipc_get_flags`.
-    IpcGetFlags,
+    /// `io_uring_enter_flags`.
+    IoUringEnterFlags,
+    /// `io_uring_features`.
+    IoUringFeatures,
+    /// `io_uring_register_ops`.
+    IoUringRegisterOps,
+    /// `io_uring_setup_flags`.
+    IoUringSetupFlags,
+    /// `ioctl_commands`.
+    IoctlCommands,
+    /// `ioprio_classes`.
+    IoprioClasses,
+    /// `ioprio_which`.
+    IoprioWhich,
+    /// `ip_options`.
+    IpOptions,
+    /// `ip_protocols`.
+    IpProtocols,
+    /// `ipc_calls`.
+    IpcCalls,
+    /// `ipc_flags`.
+    IpcFlags,
     /// `ipc_msg_flags`.
     IpcMsgFlags,
-    /// `ipccalls`.
-    Ipccalls,
-    /// `itimer_which`.
-    ItimerWhich,
-    /// `itimerflags`.
-    Itimerflags,
+    /// `ipv6_options`.
+    Ipv6Options,
+    /// `itimers`.
+    Itimers,
     /// `kcmp_types`.
     KcmpTypes,
     /// `kexec_file_load_flags`.
     KexecFileLoadFlags,
     /// `kexec_load_flags`.
     KexecLoadFlags,
-    /// `keyctl_commands`.
-    KeyctlCommands,
-    /// `landlock_create_ruleset_flags`.
-    LandlockCreateRulesetFlags,
+    /// `key_specs`.
+    KeySpecs,
+    /// `keyctl_operations`.
+    KeyctlOperations,
+    /// `landlock_access_fs`.
+    LandlockAccessFs,
+    /// `landlock_access_net`.
+    LandlockAccessNet,
+    /// `landlock_create_flags`.
+    LandlockCreateFlags,
     /// `landlock_restrict_self_flags`.
     LandlockRestrictSelfFlags,
-    /// `landlock_rule_types`.
-    LandlockRuleTypes,
+    /// `landlock_rules`.
+    LandlockRules,
+    /// `landlock_scope`.
+    LandlockScope,
     /// `listmount_flags`.
     ListmountFlags,
+    /// `lock_types`.
+    LockTypes,
     /// `lsm_attr_ids`.
     LsmAttrIds,
-    /// `madvise_cmds`.
-    MadviseCmds,
+    /// `madvise_advice`.
+    MadviseAdvice,
     /// `map_shadow_stack_flags`.
     MapShadowStackFlags,
-    /// `mbindflags`.
-    Mbindflags,
-    /// `mctl_sync`.
-    MctlSync,
-    /// `membarrier_cmds`.
-    MembarrierCmds,
+    /// `map_types`.
+    MapTypes,
+    /// `mbind_flags`.
+    MbindFlags,
+    /// `membarrier_commands`.
+    MembarrierCommands,
     /// `membarrier_flags`.
     MembarrierFlags,
-    /// `memfd_create_flags`.
-    MemfdCreateFlags,
+    /// `memfd_flags`.
+    MemfdFlags,
+    /// `mempolicy_mode_flags`.
+    MempolicyModeFlags,
     /// `mempolicy_modes`.
     MempolicyModes,
-    /// `mempolicyflags`.
-    Mempolicyflags,
     /// `mlock_flags`.
     MlockFlags,
     /// `mlockall_flags`.
@@ -133,370 +181,634 @@ pub enum Set {
     MmapFlags,
     /// `mmap_prot`.
     MmapProt,
+    /// `modem_lines`.
+    ModemLines,
     /// `module_init_flags`.
     ModuleInitFlags,
-    /// `mount_attr_attr`.
-    MountAttrAttr,
+    /// `mount_attributes`.
+    MountAttributes,
     /// `mount_flags`.
     MountFlags,
+    /// `mount_propagation`.
+    MountPropagation,
     /// `mount_setattr_flags`.
     MountSetattrFlags,
     /// `move_mount_flags`.
     MoveMountFlags,
-    /// `move_pages_flags`.
-    MovePagesFlags,
     /// `mremap_flags`.
     MremapFlags,
     /// `msg_flags`.
     MsgFlags,
-    /// `msgctl_flags`.
-    MsgctlFlags,
-    /// `name_to_handle_at_flags`.
-    NameToHandleAtFlags,
+    /// `msgctl_commands`.
+    MsgctlCommands,
+    /// `msync_flags`.
+    MsyncFlags,
+    /// `name_to_handle_flags`.
+    NameToHandleFlags,
+    /// `netlink_options`.
+    NetlinkOptions,
+    /// `netlink_protocols`.
+    NetlinkProtocols,
+    /// `open_access`.
+    OpenAccess,
     /// `open_flags`.
     OpenFlags,
     /// `open_tree_flags`.
     OpenTreeFlags,
+    /// `owner_types`.
+    OwnerTypes,
+    /// `packet_options`.
+    PacketOptions,
+    /// `packet_types`.
+    PacketTypes,
     /// `perf_event_open_flags`.
     PerfEventOpenFlags,
+    /// `perf_types`.
+    PerfTypes,
+    /// `personality_flags`.
+    PersonalityFlags,
     /// `personality_types`.
     PersonalityTypes,
-    /// `pidfd_open_flags`.
-    PidfdOpenFlags,
+    /// `pidfd_flags`.
+    PidfdFlags,
     /// `pidfd_send_signal_flags`.
     PidfdSendSignalFlags,
-    /// `pkey_access`.
-    PkeyAccess,
+    /// `pkey_rights`.
+    PkeyRights,
+    /// `poll_events`.
+    PollEvents,
+    /// `prctl_cap_ambient`.
+    PrctlCapAmbient,
     /// `prctl_options`.
     PrctlOptions,
-    /// `priorities`.
-    Priorities,
-    /// `ptrace_cmds`.
-    PtraceCmds,
-    /// `quotacmds`.
-    Quotacmds,
+    /// `prctl_set_mm`.
+    PrctlSetMm,
+    /// `priority_which`.
+    PriorityWhich,
+    /// `ptrace_options`.
+    PtraceOptions,
+    /// `ptrace_requests`.
+    PtraceRequests,
+    /// `quota_commands`.
+    QuotaCommands,
+    /// `quota_types`.
+    QuotaTypes,
+    /// `reboot_commands`.
+    RebootCommands,
+    /// `reboot_magics`.
+    RebootMagics,
     /// `rename_flags`.
     RenameFlags,
-    /// `resources`.
-    Resources,
+    /// `resolve_flags`.
+    ResolveFlags,
+    /// `rlimit_resources`.
+    RlimitResources,
     /// `rseq_flags`.
     RseqFlags,
+    /// `rusage_who`.
+    RusageWho,
+    /// `rw_hints`.
+    RwHints,
     /// `rwf_flags`.
     RwfFlags,
-    /// `schedulers`.
-    Schedulers,
+    /// `sched_attr_flags`.
+    SchedAttrFlags,
+    /// `sched_policies`.
+    SchedPolicies,
+    /// `sched_policy_flags`.
+    SchedPolicyFlags,
+    /// `scm_types`.
+    ScmTypes,
+    /// `seal_flags`.
+    SealFlags,
+    /// `seccomp_actions`.
+    SeccompActions,
     /// `seccomp_filter_flags`.
     SeccompFilterFlags,
-    /// `seccomp_ops`.
-    SeccompOps,
-    /// `semctl_flags`.
-    SemctlFlags,
+    /// `seccomp_modes`.
+    SeccompModes,
+    /// `seccomp_operations`.
+    SeccompOperations,
+    /// `seek_whence`.
+    SeekWhence,
+    /// `semctl_commands`.
+    SemctlCommands,
+    /// `semop_flags`.
+    SemopFlags,
     /// `setns_types`.
     SetnsTypes,
-    /// `sfd_flags`.
-    SfdFlags,
-    /// `shm_flags`.
-    ShmFlags,
-    /// `shm_resource_flags`.
-    ShmResourceFlags,
-    /// `shmctl_flags`.
-    ShmctlFlags,
-    /// `shutdown_modes`.
-    ShutdownModes,
-    /// `sigprocmaskcmds`.
-    Sigprocmaskcmds,
-    /// `sock_type_flags`.
-    SockTypeFlags,
-    /// `socket_protocols`.
-    SocketProtocols,
+    /// `shmat_flags`.
+    ShmatFlags,
+    /// `shmctl_commands`.
+    ShmctlCommands,
+    /// `shmget_flags`.
+    ShmgetFlags,
+    /// `shutdown_how`.
+    ShutdownHow,
+    /// `si_codes`.
+    SiCodes,
+    /// `sigaction_flags`.
+    SigactionFlags,
+    /// `sigaltstack_flags`.
+    SigaltstackFlags,
+    /// `sigbus_codes`.
+    SigbusCodes,
+    /// `sigchld_codes`.
+    SigchldCodes,
+    /// `sigev_notify`.
+    SigevNotify,
+    /// `sigfpe_codes`.
+    SigfpeCodes,
+    /// `sigill_codes`.
+    SigillCodes,
+    /// `signalfd_flags`.
+    SignalfdFlags,
+    /// `signals`.
+    Signals,
+    /// `sigpoll_codes`.
+    SigpollCodes,
+    /// `sigprocmask_how`.
+    SigprocmaskHow,
+    /// `sigsegv_codes`.
+    SigsegvCodes,
+    /// `sigsys_codes`.
+    SigsysCodes,
+    /// `sigtrap_codes`.
+    SigtrapCodes,
+    /// `socket_levels`.
+    SocketLevels,
+    /// `socket_options`.
+    SocketOptions,
+    /// `socket_type_flags`.
+    SocketTypeFlags,
+    /// `socket_types`.
+    SocketTypes,
     /// `socketcalls`.
     Socketcalls,
-    /// `socketlayers`.
-    Socketlayers,
-    /// `sockopt_names`.
-    SockoptNames,
-    /// `socktypes`.
-    Socktypes,
     /// `splice_flags`.
     SpliceFlags,
-    /// `statx_masks`.
-    StatxMasks,
+    /// `statfs_flags`.
+    StatfsFlags,
+    /// `statx_attributes`.
+    StatxAttributes,
+    /// `statx_flags`.
+    StatxFlags,
+    /// `statx_mask`.
+    StatxMask,
     /// `swap_flags`.
     SwapFlags,
     /// `sync_file_range_flags`.
     SyncFileRangeFlags,
-    /// `syslog_action_type`.
-    SyslogActionType,
-    /// `timerfdflags`.
-    Timerfdflags,
+    /// `syslog_actions`.
+    SyslogActions,
+    /// `tcflsh_queues`.
+    TcflshQueues,
+    /// `tcp_options`.
+    TcpOptions,
+    /// `tcxonc_actions`.
+    TcxoncActions,
+    /// `termios_cflags`.
+    TermiosCflags,
+    /// `termios_iflags`.
+    TermiosIflags,
+    /// `termios_lflags`.
+    TermiosLflags,
+    /// `termios_oflags`.
+    TermiosOflags,
+    /// `termios_sizes`.
+    TermiosSizes,
+    /// `termios_speeds`.
+    TermiosSpeeds,
+    /// `timer_flags`.
+    TimerFlags,
+    /// `timerfd_flags`.
+    TimerfdFlags,
+    /// `timerfd_settime_flags`.
+    TimerfdSettimeFlags,
+    /// `udp_options`.
+    UdpOptions,
     /// `umount_flags`.
     UmountFlags,
-    /// `uring_enter_flags`.
-    UringEnterFlags,
-    /// `uring_register_opcodes`.
-    UringRegisterOpcodes,
-    /// `usagewho`.
-    Usagewho,
+    /// `unshare_flags`.
+    UnshareFlags,
     /// `userfaultfd_flags`.
     UserfaultfdFlags,
+    /// `vsock_cids`.
+    VsockCids,
     /// `wait_options`.
     WaitOptions,
+    /// `waitid_options`.
+    WaitidOptions,
     /// `waitid_types`.
     WaitidTypes,
-    /// `whence_codes`.
-    WhenceCodes,
-    /// `xattrflags`.
-    Xattrflags,
+    /// `xattr_flags`.
+    XattrFlags,
 }
 
 impl Set {
     /// All of them, in the order of their names.
     pub const ALL: &[Self] = &[
         Self::AccessModes,
-        Self::Addrfams,
-        Self::Advise,
-        Self::Archvals,
+        Self::AddressFamilies,
+        Self::AdjtimexModes,
+        Self::AdjtimexStates,
+        Self::AdjtimexStatus,
+        Self::ArchPrctlCodes,
         Self::AtFlags,
-        Self::AtStatxFlags,
-        Self::Bootflags1,
-        Self::Bootflags2,
-        Self::Bootflags3,
         Self::BpfCommands,
-        Self::Clockflags,
-        Self::Clocknames,
+        Self::BpfMapTypes,
+        Self::BpfProgTypes,
+        Self::Capabilities,
+        Self::CapabilityVersions,
+        Self::Clocks,
+        Self::Clone3Flags,
         Self::CloneFlags,
         Self::CloseRangeFlags,
         Self::DeleteModuleFlags,
-        Self::EfdFlags,
-        Self::Epollctls,
-        Self::Epollflags,
+        Self::DnotifyFlags,
+        Self::EpollEvents,
+        Self::EpollFlags,
+        Self::EpollOperations,
+        Self::EthernetProtocols,
+        Self::EventfdFlags,
+        Self::ExecveatFlags,
         Self::FaccessatFlags,
-        Self::FallocFlags,
-        Self::FanEventFlags,
-        Self::FanInitFlags,
-        Self::FanMarkFlags,
-        Self::Fcntlcmds,
-        Self::Flockcmds,
-        Self::FsconfigCmds,
+        Self::FadviseAdvice,
+        Self::FallocateFlags,
+        Self::FanotifyClasses,
+        Self::FanotifyEvents,
+        Self::FanotifyInitFlags,
+        Self::FanotifyMarkFlags,
+        Self::FcntlCommands,
+        Self::FdFlags,
+        Self::FileTypes,
+        Self::FlockFlags,
+        Self::FlockOperations,
+        Self::FsMagic,
+        Self::FsconfigCommands,
         Self::FsmountFlags,
         Self::FsopenFlags,
         Self::FspickFlags,
         Self::Futex2Flags,
-        Self::FutexOp,
+        Self::FutexOperations,
+        Self::GetMempolicyFlags,
         Self::GetrandomFlags,
-        Self::InotifyFlags,
+        Self::InotifyEvents,
         Self::InotifyInitFlags,
-        Self::IoctlCmd,
-        Self::IoprioValue,
-        Self::IoprioWho,
-        Self::IpcGetFlags,
+        Self::IoUringEnterFlags,
+        Self::IoUringFeatures,
+        Self::IoUringRegisterOps,
+        Self::IoUringSetupFlags,
+        Self::IoctlCommands,
+        Self::IoprioClasses,
+        Self::IoprioWhich,
+        Self::IpOptions,
+        Self::IpProtocols,
+        Self::IpcCalls,
+        Self::IpcFlags,
         Self::IpcMsgFlags,
-        Self::Ipccalls,
-        Self::ItimerWhich,
-        Self::Itimerflags,
+        Self::Ipv6Options,
+        Self::Itimers,
         Self::KcmpTypes,
         Self::KexecFileLoadFlags,
         Self::KexecLoadFlags,
-        Self::KeyctlCommands,
-        Self::LandlockCreateRulesetFlags,
+        Self::KeySpecs,
+        Self::KeyctlOperations,
+        Self::LandlockAccessFs,
+        Self::LandlockAccessNet,
+        Self::LandlockCreateFlags,
         Self::LandlockRestrictSelfFlags,
-        Self::LandlockRuleTypes,
+        Self::LandlockRules,
+        Self::LandlockScope,
         Self::ListmountFlags,
+        Self::LockTypes,
         Self::LsmAttrIds,
-        Self::MadviseCmds,
+        Self::MadviseAdvice,
         Self::MapShadowStackFlags,
-        Self::Mbindflags,
-        Self::MctlSync,
-        Self::MembarrierCmds,
+        Self::MapTypes,
+        Self::MbindFlags,
+        Self::MembarrierCommands,
         Self::MembarrierFlags,
-        Self::MemfdCreateFlags,
+        Self::MemfdFlags,
+        Self::MempolicyModeFlags,
         Self::MempolicyModes,
-        Self::Mempolicyflags,
         Self::MlockFlags,
         Self::MlockallFlags,
         Self::MmapFlags,
         Self::MmapProt,
+        Self::ModemLines,
         Self::ModuleInitFlags,
-        Self::MountAttrAttr,
+        Self::MountAttributes,
         Self::MountFlags,
+        Self::MountPropagation,
         Self::MountSetattrFlags,
         Self::MoveMountFlags,
-        Self::MovePagesFlags,
         Self::MremapFlags,
         Self::MsgFlags,
-        Self::MsgctlFlags,
-        Self::NameToHandleAtFlags,
+        Self::MsgctlCommands,
+        Self::MsyncFlags,
+        Self::NameToHandleFlags,
+        Self::NetlinkOptions,
+        Self::NetlinkProtocols,
+        Self::OpenAccess,
         Self::OpenFlags,
         Self::OpenTreeFlags,
+        Self::OwnerTypes,
+        Self::PacketOptions,
+        Self::PacketTypes,
         Self::PerfEventOpenFlags,
+        Self::PerfTypes,
+        Self::PersonalityFlags,
         Self::PersonalityTypes,
-        Self::PidfdOpenFlags,
+        Self::PidfdFlags,
         Self::PidfdSendSignalFlags,
-        Self::PkeyAccess,
+        Self::PkeyRights,
+        Self::PollEvents,
+        Self::PrctlCapAmbient,
         Self::PrctlOptions,
-        Self::Priorities,
-        Self::PtraceCmds,
-        Self::Quotacmds,
+        Self::PrctlSetMm,
+        Self::PriorityWhich,
+        Self::PtraceOptions,
+        Self::PtraceRequests,
+        Self::QuotaCommands,
+        Self::QuotaTypes,
+        Self::RebootCommands,
+        Self::RebootMagics,
         Self::RenameFlags,
-        Self::Resources,
+        Self::ResolveFlags,
+        Self::RlimitResources,
         Self::RseqFlags,
+        Self::RusageWho,
+        Self::RwHints,
         Self::RwfFlags,
-        Self::Schedulers,
+        Self::SchedAttrFlags,
+        Self::SchedPolicies,
+        Self::SchedPolicyFlags,
+        Self::ScmTypes,
+        Self::SealFlags,
+        Self::SeccompActions,
         Self::SeccompFilterFlags,
-        Self::SeccompOps,
-        Self::SemctlFlags,
+        Self::SeccompModes,
+        Self::SeccompOperations,
+        Self::SeekWhence,
+        Self::SemctlCommands,
+        Self::SemopFlags,
         Self::SetnsTypes,
-        Self::SfdFlags,
-        Self::ShmFlags,
-        Self::ShmResourceFlags,
-        Self::ShmctlFlags,
-        Self::ShutdownModes,
-        Self::Sigprocmaskcmds,
-        Self::SockTypeFlags,
-        Self::SocketProtocols,
+        Self::ShmatFlags,
+        Self::ShmctlCommands,
+        Self::ShmgetFlags,
+        Self::ShutdownHow,
+        Self::SiCodes,
+        Self::SigactionFlags,
+        Self::SigaltstackFlags,
+        Self::SigbusCodes,
+        Self::SigchldCodes,
+        Self::SigevNotify,
+        Self::SigfpeCodes,
+        Self::SigillCodes,
+        Self::SignalfdFlags,
+        Self::Signals,
+        Self::SigpollCodes,
+        Self::SigprocmaskHow,
+        Self::SigsegvCodes,
+        Self::SigsysCodes,
+        Self::SigtrapCodes,
+        Self::SocketLevels,
+        Self::SocketOptions,
+        Self::SocketTypeFlags,
+        Self::SocketTypes,
         Self::Socketcalls,
-        Self::Socketlayers,
-        Self::SockoptNames,
-        Self::Socktypes,
         Self::SpliceFlags,
-        Self::StatxMasks,
+        Self::StatfsFlags,
+        Self::StatxAttributes,
+        Self::StatxFlags,
+        Self::StatxMask,
         Self::SwapFlags,
         Self::SyncFileRangeFlags,
-        Self::SyslogActionType,
-        Self::Timerfdflags,
+        Self::SyslogActions,
+        Self::TcflshQueues,
+        Self::TcpOptions,
+        Self::TcxoncActions,
+        Self::TermiosCflags,
+        Self::TermiosIflags,
+        Self::TermiosLflags,
+        Self::TermiosOflags,
+        Self::TermiosSizes,
+        Self::TermiosSpeeds,
+        Self::TimerFlags,
+        Self::TimerfdFlags,
+        Self::TimerfdSettimeFlags,
+        Self::UdpOptions,
         Self::UmountFlags,
-        Self::UringEnterFlags,
-        Self::UringRegisterOpcodes,
-        Self::Usagewho,
+        Self::UnshareFlags,
         Self::UserfaultfdFlags,
+        Self::VsockCids,
         Self::WaitOptions,
+        Self::WaitidOptions,
         Self::WaitidTypes,
-        Self::WhenceCodes,
-        Self::Xattrflags,
+        Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 121] = [
+    const NAMES: [&'static str; 199] = [
         "access_modes",
-        "addrfams",
-        "advise",
-        "archvals",
+        "address_families",
+        "adjtimex_modes",
+        "adjtimex_states",
+        "adjtimex_status",
+        "arch_prctl_codes",
         "at_flags",
-        "at_statx_flags",
-        "bootflags1",
-        "bootflags2",
-        "bootflags3",
         "bpf_commands",
-        "clockflags",
-        "clocknames",
+        "bpf_map_types",
+        "bpf_prog_types",
+        "capabilities",
+        "capability_versions",
+        "clocks",
+        "clone3_flags",
         "clone_flags",
         "close_range_flags",
         "delete_module_flags",
-        "efd_flags",
-        "epollctls",
-        "epollflags",
+        "dnotify_flags",
+        "epoll_events",
+        "epoll_flags",
+        "epoll_operations",
+        "ethernet_protocols",
+        "eventfd_flags",
+        "execveat_flags",
         "faccessat_flags",
-        "falloc_flags",
-        "fan_event_flags",
-        "fan_init_flags",
-        "fan_mark_flags",
-        "fcntlcmds",
-        "flockcmds",
-        "fsconfig_cmds",
+        "fadvise_advice",
+        "fallocate_flags",
+        "fanotify_classes",
+        "fanotify_events",
+        "fanotify_init_flags",
+        "fanotify_mark_flags",
+        "fcntl_commands",
+        "fd_flags",
+        "file_types",
+        "flock_flags",
+        "flock_operations",
+        "fs_magic",
+        "fsconfig_commands",
         "fsmount_flags",
         "fsopen_flags",
         "fspick_flags",
         "futex2_flags",
-        "futex_op",
+        "futex_operations",
+        "get_mempolicy_flags",
         "getrandom_flags",
-        "inotify_flags",
+        "inotify_events",
         "inotify_init_flags",
-        "ioctl_cmd",
-        "ioprio_value",
-        "ioprio_who",
-        "ipc_get_flags",
+        "io_uring_enter_flags",
+        "io_uring_features",
+        "io_uring_register_ops",
+        "io_uring_setup_flags",
+        "ioctl_commands",
+        "ioprio_classes",
+        "ioprio_which",
+        "ip_options",
+        "ip_protocols",
+        "ipc_calls",
+        "ipc_flags",
         "ipc_msg_flags",
-        "ipccalls",
-        "itimer_which",
-        "itimerflags",
+        "ipv6_options",
+        "itimers",
         "kcmp_types",
         "kexec_file_load_flags",
         "kexec_load_flags",
-        "keyctl_commands",
-        "landlock_create_ruleset_flags",
+        "key_specs",
+        "keyctl_operations",
+        "landlock_access_fs",
+        "landlock_access_net",
+        "landlock_create_flags",
         "landlock_restrict_self_flags",
-        "landlock_rule_types",
+        "landlock_rules",
+        "landlock_scope",
         "listmount_flags",
+        "lock_types",
         "lsm_attr_ids",
-        "madvise_cmds",
+        "madvise_advice",
         "map_shadow_stack_flags",
-        "mbindflags",
-        "mctl_sync",
-        "membarrier_cmds",
+        "map_types",
+        "mbind_flags",
+        "membarrier_commands",
         "membarrier_flags",
-        "memfd_create_flags",
+        "memfd_flags",
+        "mempolicy_mode_flags",
         "mempolicy_modes",
-        "mempolicyflags",
         "mlock_flags",
         "mlockall_flags",
         "mmap_flags",
         "mmap_prot",
+        "modem_lines",
         "module_init_flags",
-        "mount_attr_attr",
+        "mount_attributes",
         "mount_flags",
+        "mount_propagation",
         "mount_setattr_flags",
         "move_mount_flags",
-        "move_pages_flags",
         "mremap_flags",
         "msg_flags",
-        "msgctl_flags",
-        "name_to_handle_at_flags",
+        "msgctl_commands",
+        "msync_flags",
+        "name_to_handle_flags",
+        "netlink_options",
+        "netlink_protocols",
+        "open_access",
         "open_flags",
         "open_tree_flags",
+        "owner_types",
+        "packet_options",
+        "packet_types",
         "perf_event_open_flags",
+        "perf_types",
+        "personality_flags",
         "personality_types",
-        "pidfd_open_flags",
+        "pidfd_flags",
         "pidfd_send_signal_flags",
-        "pkey_access",
+        "pkey_rights",
+        "poll_events",
+        "prctl_cap_ambient",
         "prctl_options",
-        "priorities",
-        "ptrace_cmds",
-        "quotacmds",
+        "prctl_set_mm",
+        "priority_which",
+        "ptrace_options",
+        "ptrace_requests",
+        "quota_commands",
+        "quota_types",
+        "reboot_commands",
+        "reboot_magics",
         "rename_flags",
-        "resources",
+        "resolve_flags",
+        "rlimit_resources",
         "rseq_flags",
+        "rusage_who",
+        "rw_hints",
         "rwf_flags",
-        "schedulers",
+        "sched_attr_flags",
+        "sched_policies",
+        "sched_policy_flags",
+        "scm_types",
+        "seal_flags",
+        "seccomp_actions",
         "seccomp_filter_flags",
-        "seccomp_ops",
-        "semctl_flags",
+        "seccomp_modes",
+        "seccomp_operations",
+        "seek_whence",
+        "semctl_commands",
+        "semop_flags",
         "setns_types",
-        "sfd_flags",
-        "shm_flags",
-        "shm_resource_flags",
-        "shmctl_flags",
-        "shutdown_modes",
-        "sigprocmaskcmds",
-        "sock_type_flags",
-        "socket_protocols",
+        "shmat_flags",
+        "shmctl_commands",
+        "shmget_flags",
+        "shutdown_how",
+        "si_codes",
+        "sigaction_flags",
+        "sigaltstack_flags",
+        "sigbus_codes",
+        "sigchld_codes",
+        "sigev_notify",
+        "sigfpe_codes",
+        "sigill_codes",
+        "signalfd_flags",
+        "signals",
+        "sigpoll_codes",
+        "sigprocmask_how",
+        "sigsegv_codes",
+        "sigsys_codes",
+        "sigtrap_codes",
+        "socket_levels",
+        "socket_options",
+        "socket_type_flags",
+        "socket_types",
         "socketcalls",
-        "socketlayers",
-        "sockopt_names",
-        "socktypes",
         "splice_flags",
-        "statx_masks",
+        "statfs_flags",
+        "statx_attributes",
+        "statx_flags",
+        "statx_mask",
         "swap_flags",
         "sync_file_range_flags",
-        "syslog_action_type",
-        "timerfdflags",
+        "syslog_actions",
+        "tcflsh_queues",
+        "tcp_options",
+        "tcxonc_actions",
+        "termios_cflags",
+        "termios_iflags",
+        "termios_lflags",
+        "termios_oflags",
+        "termios_sizes",
+        "termios_speeds",
+        "timer_flags",
+        "timerfd_flags",
+        "timerfd_settime_flags",
+        "udp_options",
         "umount_flags",
-        "uring_enter_flags",
-        "uring_register_opcodes",
-        "usagewho",
+        "unshare_flags",
         "userfaultfd_flags",
+        "vsock_cids",
         "wait_options",
+        "waitid_options",
         "waitid_types",
-        "whence_codes",
-        "xattrflags",
+        "xattr_flags",
     ];
 
     /// The name in `xtask/src/codegen`.

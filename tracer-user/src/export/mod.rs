@@ -4,8 +4,10 @@ mod argument;
 mod delivery;
 mod json;
 mod memory;
+mod message;
 mod null;
 mod output;
+mod pointee;
 mod text;
 
 pub use delivery::{Delivery, DropReason};

@@ -75,8 +75,6 @@ pub enum Set {
     FileTypes,
     /// `flock_flags`.
     FlockFlags,
-    /// `flock_operations`.
-    FlockOperations,
     /// `fs_magic`.
     FsMagic,
     /// `fsconfig_commands`.
@@ -195,6 +193,8 @@ pub enum Set {
     MountSetattrFlags,
     /// `move_mount_flags`.
     MoveMountFlags,
+    /// `move_pages_flags`.
+    MovePagesFlags,
     /// `mremap_flags`.
     MremapFlags,
     /// `msg_flags`.
@@ -443,7 +443,6 @@ impl Set {
         Self::FdFlags,
         Self::FileTypes,
         Self::FlockFlags,
-        Self::FlockOperations,
         Self::FsMagic,
         Self::FsconfigCommands,
         Self::FsmountFlags,
@@ -503,6 +502,7 @@ impl Set {
         Self::MountPropagation,
         Self::MountSetattrFlags,
         Self::MoveMountFlags,
+        Self::MovePagesFlags,
         Self::MremapFlags,
         Self::MsgFlags,
         Self::MsgctlCommands,
@@ -645,7 +645,6 @@ impl Set {
         "fd_flags",
         "file_types",
         "flock_flags",
-        "flock_operations",
         "fs_magic",
         "fsconfig_commands",
         "fsmount_flags",
@@ -705,6 +704,7 @@ impl Set {
         "mount_propagation",
         "mount_setattr_flags",
         "move_mount_flags",
+        "move_pages_flags",
         "mremap_flags",
         "msg_flags",
         "msgctl_commands",

@@ -110,6 +110,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
         }
         Set::PtraceRequests => [&PTRACE_REQUESTS, &PTRACE_REQUESTS_I386, &PTRACE_REQUESTS_AARCH64],
         Set::PtraceOptions => [&PTRACE_OPTIONS, &PTRACE_OPTIONS, &PTRACE_OPTIONS],
+        Set::PtraceEvents => [&PTRACE_EVENTS, &PTRACE_EVENTS, &PTRACE_EVENTS],
         Set::PersonalityFlags => [&PERSONALITY_FLAGS, &PERSONALITY_FLAGS, &PERSONALITY_FLAGS],
         Set::PersonalityTypes => [&PERSONALITY_TYPES, &PERSONALITY_TYPES, &PERSONALITY_TYPES],
         Set::ArchPrctlCodes => [&ARCH_PRCTL_CODES, &ARCH_PRCTL_CODES, &ARCH_PRCTL_CODES_AARCH64],
@@ -161,6 +162,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
         Set::NetlinkOptions => [&NETLINK_OPTIONS, &NETLINK_OPTIONS, &NETLINK_OPTIONS],
         Set::PacketOptions => [&PACKET_OPTIONS, &PACKET_OPTIONS, &PACKET_OPTIONS],
         Set::ScmTypes => [&SCM_TYPES, &SCM_TYPES, &SCM_TYPES],
+        Set::ArpHardware => [&ARP_HARDWARE, &ARP_HARDWARE, &ARP_HARDWARE],
         Set::Socketcalls => [&SOCKETCALLS, &SOCKETCALLS, &SOCKETCALLS],
         Set::VsockCids => [&VSOCK_CIDS, &VSOCK_CIDS, &VSOCK_CIDS],
         Set::MountFlags => [&MOUNT_FLAGS, &MOUNT_FLAGS, &MOUNT_FLAGS],
@@ -252,6 +254,8 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
         Set::TcflshQueues => [&TCFLSH_QUEUES, &TCFLSH_QUEUES, &TCFLSH_QUEUES],
         Set::TcxoncActions => [&TCXONC_ACTIONS, &TCXONC_ACTIONS, &TCXONC_ACTIONS],
         Set::ModemLines => [&MODEM_LINES, &MODEM_LINES, &MODEM_LINES],
+        Set::Dumpable => [&DUMPABLE, &DUMPABLE, &DUMPABLE],
+        Set::IpcKeys => [&IPC_KEYS, &IPC_KEYS, &IPC_KEYS],
     }
 }
 
@@ -1741,6 +1745,21 @@ static PTRACE_OPTIONS: Table = Table {
     ],
 };
 
+static PTRACE_EVENTS: Table = Table {
+    is_flags: false,
+    unknown: "PTRACE_EVENT",
+    entries: &[
+        ("PTRACE_EVENT_FORK", 0x1),
+        ("PTRACE_EVENT_VFORK", 0x2),
+        ("PTRACE_EVENT_CLONE", 0x3),
+        ("PTRACE_EVENT_EXEC", 0x4),
+        ("PTRACE_EVENT_VFORK_DONE", 0x5),
+        ("PTRACE_EVENT_EXIT", 0x6),
+        ("PTRACE_EVENT_SECCOMP", 0x7),
+        ("PTRACE_EVENT_STOP", 0x80),
+    ],
+};
+
 static PERSONALITY_FLAGS: Table = Table {
     is_flags: true,
     unknown: "",
@@ -2807,7 +2826,86 @@ static PACKET_OPTIONS: Table = Table {
 static SCM_TYPES: Table = Table {
     is_flags: false,
     unknown: "SCM",
-    entries: &[("SCM_RIGHTS", 0x1), ("SCM_CREDENTIALS", 0x2)],
+    entries: &[
+        ("SCM_RIGHTS", 0x1),
+        ("SCM_CREDENTIALS", 0x2),
+        ("SO_TIMESTAMP_OLD", 0x1d),
+        ("SO_TIMESTAMPNS_OLD", 0x23),
+        ("SO_TIMESTAMPING_OLD", 0x25),
+    ],
+};
+
+static ARP_HARDWARE: Table = Table {
+    is_flags: false,
+    unknown: "ARPHRD",
+    entries: &[
+        ("ARPHRD_NETROM", 0x0),
+        ("ARPHRD_ETHER", 0x1),
+        ("ARPHRD_EETHER", 0x2),
+        ("ARPHRD_AX25", 0x3),
+        ("ARPHRD_PRONET", 0x4),
+        ("ARPHRD_CHAOS", 0x5),
+        ("ARPHRD_IEEE802", 0x6),
+        ("ARPHRD_ARCNET", 0x7),
+        ("ARPHRD_APPLETLK", 0x8),
+        ("ARPHRD_DLCI", 0xf),
+        ("ARPHRD_ATM", 0x13),
+        ("ARPHRD_METRICOM", 0x17),
+        ("ARPHRD_IEEE1394", 0x18),
+        ("ARPHRD_EUI64", 0x1b),
+        ("ARPHRD_INFINIBAND", 0x20),
+        ("ARPHRD_SLIP", 0x100),
+        ("ARPHRD_CSLIP", 0x101),
+        ("ARPHRD_SLIP6", 0x102),
+        ("ARPHRD_CSLIP6", 0x103),
+        ("ARPHRD_RSRVD", 0x104),
+        ("ARPHRD_ADAPT", 0x108),
+        ("ARPHRD_ROSE", 0x10e),
+        ("ARPHRD_X25", 0x10f),
+        ("ARPHRD_HWX25", 0x110),
+        ("ARPHRD_CAN", 0x118),
+        ("ARPHRD_MCTP", 0x122),
+        ("ARPHRD_PPP", 0x200),
+        ("ARPHRD_CISCO", 0x201),
+        ("ARPHRD_LAPB", 0x204),
+        ("ARPHRD_DDCMP", 0x205),
+        ("ARPHRD_RAWHDLC", 0x206),
+        ("ARPHRD_RAWIP", 0x207),
+        ("ARPHRD_TUNNEL", 0x300),
+        ("ARPHRD_TUNNEL6", 0x301),
+        ("ARPHRD_FRAD", 0x302),
+        ("ARPHRD_SKIP", 0x303),
+        ("ARPHRD_LOOPBACK", 0x304),
+        ("ARPHRD_LOCALTLK", 0x305),
+        ("ARPHRD_FDDI", 0x306),
+        ("ARPHRD_BIF", 0x307),
+        ("ARPHRD_SIT", 0x308),
+        ("ARPHRD_IPDDP", 0x309),
+        ("ARPHRD_IPGRE", 0x30a),
+        ("ARPHRD_PIMREG", 0x30b),
+        ("ARPHRD_HIPPI", 0x30c),
+        ("ARPHRD_ASH", 0x30d),
+        ("ARPHRD_ECONET", 0x30e),
+        ("ARPHRD_IRDA", 0x30f),
+        ("ARPHRD_FCPP", 0x310),
+        ("ARPHRD_FCAL", 0x311),
+        ("ARPHRD_FCPL", 0x312),
+        ("ARPHRD_FCFABRIC", 0x313),
+        ("ARPHRD_IEEE802_TR", 0x320),
+        ("ARPHRD_IEEE80211", 0x321),
+        ("ARPHRD_IEEE80211_PRISM", 0x322),
+        ("ARPHRD_IEEE80211_RADIOTAP", 0x323),
+        ("ARPHRD_IEEE802154", 0x324),
+        ("ARPHRD_IEEE802154_MONITOR", 0x325),
+        ("ARPHRD_PHONET", 0x334),
+        ("ARPHRD_PHONET_PIPE", 0x335),
+        ("ARPHRD_CAIF", 0x336),
+        ("ARPHRD_IP6GRE", 0x337),
+        ("ARPHRD_NETLINK", 0x338),
+        ("ARPHRD_6LOWPAN", 0x339),
+        ("ARPHRD_VSOCKMON", 0x33a),
+        ("ARPHRD_VOID", 0xffff),
+    ],
 };
 
 static SOCKETCALLS: Table = Table {
@@ -4519,3 +4617,11 @@ static MODEM_LINES: Table = Table {
         ("TIOCM_DSR", 0x100),
     ],
 };
+
+static DUMPABLE: Table = Table {
+    is_flags: false,
+    unknown: "SUID_DUMP",
+    entries: &[("SUID_DUMP_DISABLE", 0x0), ("SUID_DUMP_USER", 0x1), ("SUID_DUMP_ROOT", 0x2)],
+};
+
+static IPC_KEYS: Table = Table { is_flags: false, unknown: "", entries: &[("IPC_PRIVATE", 0x0)] };

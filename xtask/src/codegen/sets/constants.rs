@@ -15,7 +15,7 @@ pub(super) type Constants = BTreeMap<String, u64>;
 /// The crate that has the constants of every architecture.
 const CRATE: &str = "linux-raw-sys";
 /// Its files; the others have nothing that a set names.
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     "general",
     "net",
     "netlink",
@@ -31,6 +31,7 @@ const FILES: [&str; 16] = [
     "if_packet",
     "if_ether",
     "if_tun",
+    "if_arp",
     "errno",
 ];
 

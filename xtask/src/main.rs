@@ -86,11 +86,18 @@ enum Verb {
     /// is missing. The guests are emulated and need neither KVM nor root. What they print is left
     /// in target/vm/out/KERNEL. The last line is the summary: `N passed, N failed`.
     Vm(vm::Options),
-    /// Generate the syscall table of `tracer-common` from `xtask/src/codegen/syscalls.txt`
+    /// Generate the syscall table of `tracer-common` and the tables of named constants
+    ///
+    /// From `xtask/src/codegen/syscalls.txt` and `xtask/src/codegen/sets.txt`.
     Codegen {
         /// Write nothing: fail if a generated file is stale
         #[arg(long)]
         check: bool,
+        /// Only look up, in the installed headers, the constants that `linux-raw-sys` lacks
+        ///
+        /// They become part of xtask: run `cargo xtask codegen` next.
+        #[arg(long, conflicts_with = "check")]
+        harvest: bool,
     },
     /// Check formatting, clippy, documentation and the rules of this repository
     ///
@@ -118,7 +125,9 @@ fn main() -> ExitCode {
         Verb::Run { args } => run::run(&args),
         Verb::Test { filter } => Ok(test::run(filter.as_deref())),
         Verb::Vm(options) => vm::run(&options),
-        Verb::Codegen { check } => succeed(codegen::run(check)),
+        Verb::Codegen { check, harvest } => {
+            succeed(if harvest { codegen::harvest() } else { codegen::run(check) })
+        }
         Verb::Lint => succeed(lint::run()),
         Verb::Bench { write } => succeed(bench::run(write)),
         Verb::Ci => ci::run(),

@@ -17,6 +17,8 @@ pub enum Set {
     AdjtimexStatus,
     /// `arch_prctl_codes`.
     ArchPrctlCodes,
+    /// `arp_hardware`.
+    ArpHardware,
     /// `at_flags`.
     AtFlags,
     /// `bpf_commands`.
@@ -41,6 +43,8 @@ pub enum Set {
     DeleteModuleFlags,
     /// `dnotify_flags`.
     DnotifyFlags,
+    /// `dumpable`.
+    Dumpable,
     /// `epoll_events`.
     EpollEvents,
     /// `epoll_flags`.
@@ -75,8 +79,6 @@ pub enum Set {
     FileTypes,
     /// `flock_flags`.
     FlockFlags,
-    /// `flock_operations`.
-    FlockOperations,
     /// `fs_magic`.
     FsMagic,
     /// `fsconfig_commands`.
@@ -121,6 +123,8 @@ pub enum Set {
     IpcCalls,
     /// `ipc_flags`.
     IpcFlags,
+    /// `ipc_keys`.
+    IpcKeys,
     /// `ipc_msg_flags`.
     IpcMsgFlags,
     /// `ipv6_options`.
@@ -195,6 +199,8 @@ pub enum Set {
     MountSetattrFlags,
     /// `move_mount_flags`.
     MoveMountFlags,
+    /// `move_pages_flags`.
+    MovePagesFlags,
     /// `mremap_flags`.
     MremapFlags,
     /// `msg_flags`.
@@ -245,6 +251,8 @@ pub enum Set {
     PrctlSetMm,
     /// `priority_which`.
     PriorityWhich,
+    /// `ptrace_events`.
+    PtraceEvents,
     /// `ptrace_options`.
     PtraceOptions,
     /// `ptrace_requests`.
@@ -414,6 +422,7 @@ impl Set {
         Self::AdjtimexStates,
         Self::AdjtimexStatus,
         Self::ArchPrctlCodes,
+        Self::ArpHardware,
         Self::AtFlags,
         Self::BpfCommands,
         Self::BpfMapTypes,
@@ -426,6 +435,7 @@ impl Set {
         Self::CloseRangeFlags,
         Self::DeleteModuleFlags,
         Self::DnotifyFlags,
+        Self::Dumpable,
         Self::EpollEvents,
         Self::EpollFlags,
         Self::EpollOperations,
@@ -443,7 +453,6 @@ impl Set {
         Self::FdFlags,
         Self::FileTypes,
         Self::FlockFlags,
-        Self::FlockOperations,
         Self::FsMagic,
         Self::FsconfigCommands,
         Self::FsmountFlags,
@@ -466,6 +475,7 @@ impl Set {
         Self::IpProtocols,
         Self::IpcCalls,
         Self::IpcFlags,
+        Self::IpcKeys,
         Self::IpcMsgFlags,
         Self::Ipv6Options,
         Self::Itimers,
@@ -503,6 +513,7 @@ impl Set {
         Self::MountPropagation,
         Self::MountSetattrFlags,
         Self::MoveMountFlags,
+        Self::MovePagesFlags,
         Self::MremapFlags,
         Self::MsgFlags,
         Self::MsgctlCommands,
@@ -528,6 +539,7 @@ impl Set {
         Self::PrctlOptions,
         Self::PrctlSetMm,
         Self::PriorityWhich,
+        Self::PtraceEvents,
         Self::PtraceOptions,
         Self::PtraceRequests,
         Self::QuotaCommands,
@@ -609,13 +621,14 @@ impl Set {
         Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 199] = [
+    const NAMES: [&'static str; 203] = [
         "access_modes",
         "address_families",
         "adjtimex_modes",
         "adjtimex_states",
         "adjtimex_status",
         "arch_prctl_codes",
+        "arp_hardware",
         "at_flags",
         "bpf_commands",
         "bpf_map_types",
@@ -628,6 +641,7 @@ impl Set {
         "close_range_flags",
         "delete_module_flags",
         "dnotify_flags",
+        "dumpable",
         "epoll_events",
         "epoll_flags",
         "epoll_operations",
@@ -645,7 +659,6 @@ impl Set {
         "fd_flags",
         "file_types",
         "flock_flags",
-        "flock_operations",
         "fs_magic",
         "fsconfig_commands",
         "fsmount_flags",
@@ -668,6 +681,7 @@ impl Set {
         "ip_protocols",
         "ipc_calls",
         "ipc_flags",
+        "ipc_keys",
         "ipc_msg_flags",
         "ipv6_options",
         "itimers",
@@ -705,6 +719,7 @@ impl Set {
         "mount_propagation",
         "mount_setattr_flags",
         "move_mount_flags",
+        "move_pages_flags",
         "mremap_flags",
         "msg_flags",
         "msgctl_commands",
@@ -730,6 +745,7 @@ impl Set {
         "prctl_options",
         "prctl_set_mm",
         "priority_which",
+        "ptrace_events",
         "ptrace_options",
         "ptrace_requests",
         "quota_commands",

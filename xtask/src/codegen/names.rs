@@ -12,13 +12,12 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Reads both files.
-    pub(super) fn parse(sets: &str, structs: &str) -> Result<Self> {
-        let sets: Vec<String> = lines(sets).map(ToOwned::to_owned).collect();
+    /// Reads the structures, beside the names of the sets.
+    pub(super) fn parse(mut sets: Vec<String>, structs: &str) -> Result<Self> {
+        sets.sort_unstable();
         let structs = lines(structs)
             .map(|line| parse_struct(line).with_context(|| format!("structs.txt: `{line}`")))
             .collect::<Result<Vec<_>>>()?;
-        ensure!(sets.is_sorted_by(|a, b| a < b), "sets.txt is not sorted, or has a name twice");
         ensure!(
             structs.is_sorted_by(|a, b| a.0 < b.0),
             "structs.txt is not sorted, or has a name twice"
@@ -85,7 +84,7 @@ pub(super) fn variant_name(name: &str) -> String {
         .collect()
 }
 
-/// Lines that are neither empty, nor comments, nor indented: those are not about the name.
+/// Lines that are neither empty nor comments.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     text.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_lowercase()))
 }
@@ -154,22 +153,20 @@ mod tests {
     }
 
     #[test]
-    fn indented_lines_belong_to_the_set_above() {
-        let names = Names::parse("a_set\n  ONE 1\n\n# no\nb_set\n", "s 8\nt 16 8 16\n").unwrap();
-        assert_eq!(names.sets, ["a_set", "b_set"]);
+    fn a_structure_has_one_size_or_three() {
+        let names = Names::parse(Vec::new(), "s 8\nt 16 8 16\n").unwrap();
         assert_eq!(names.structs[0], ("s".to_owned(), [8; 3]));
         assert_eq!(names.structs[1], ("t".to_owned(), [16, 8, 16]));
     }
 
     #[test]
     fn mistakes_are_told() {
-        for (sets, structs, expected) in [
-            ("b\na\n", "", "sets.txt is not sorted, or has a name twice"),
-            ("", "a 8\na 8\n", "structs.txt is not sorted, or has a name twice"),
-            ("", "a 8 9\n", "neither one size nor three"),
-            ("", "a 513\n", "a size is not in 1..=512"),
+        for (structs, expected) in [
+            ("a 8\na 8\n", "structs.txt is not sorted, or has a name twice"),
+            ("a 8 9\n", "neither one size nor three"),
+            ("a 513\n", "a size is not in 1..=512"),
         ] {
-            let error = Names::parse(sets, structs).unwrap_err();
+            let error = Names::parse(Vec::new(), structs).unwrap_err();
             assert_eq!(error.root_cause().to_string(), expected);
         }
     }

@@ -24,9 +24,11 @@ static UNKNOWN: [Arg; 6] = [
     Arg { name: "arg5", kind: ArgKind::Ptr },
 ];
 
-/// Names and kinds of a call's arguments; all six registers for an unknown call.
-pub(super) fn arguments(call: &SyscallSpan) -> &'static [Arg] {
-    call.info().map_or(&UNKNOWN, |info| info.args)
+/// Names and kinds of a call's arguments, without those that this call does not look at; all six
+/// registers for an unknown call.
+pub(super) fn arguments(call: &SyscallSpan, context: &Context) -> &'static [Arg] {
+    let all = call.info().map_or(&UNKNOWN[..], |info| info.args);
+    all.get(..values::argument_count(context, all.len())).unwrap_or(all)
 }
 
 /// What values of this call depend on.
@@ -65,7 +67,10 @@ pub(super) fn push_value(
     index: usize,
 ) {
     if !pointee::push(out, call, context, kind, index) {
-        push_register(out, context, kind, call.args[index]);
+        let raw = call.args[index];
+        if !values::push_command_number(out, kind, context, raw) {
+            push_register(out, context, kind, raw);
+        }
     }
 }
 

@@ -73,7 +73,7 @@ fn push_call(out: &mut Vec<u8>, call: &SyscallSpan) {
     push_text(out, "abi", call.abi.name());
     out.extend(b",\"args\":[");
     let context = argument::context(call);
-    for (index, arg) in arguments(call).iter().enumerate() {
+    for (index, arg) in arguments(call, &context).iter().enumerate() {
         out.extend(if index == 0 { &b"{\"name\":"[..] } else { b",{\"name\":" });
         escape::push_json(out, arg.name.as_bytes());
         push_number(out, "value", call.args[index]);

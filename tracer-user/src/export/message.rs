@@ -72,16 +72,18 @@ impl<'a> Message<'a> {
         }
         self.push_number(out, "msg_iovlen", elements);
         let control = memory.captured(*returned, first + part::CONTROL);
-        if memory.form == Form::Text {
-            let start = out.len();
-            out.extend(memory.key("msg_control", false).bytes());
-            let context = Context { at_exit: *returned, ..*memory.context };
-            if !control.is_some_and(|it| values::push_control(out, &context, it.bytes)) {
-                if self.field(CONTROL) == 0 {
-                    out.truncate(start);
-                } else {
-                    memory.push_address_of(out, self.field(CONTROL));
-                }
+        let start = out.len();
+        out.extend(memory.key("msg_control", false).bytes());
+        let context = Context { at_exit: *returned, ..*memory.context };
+        let push = match memory.form {
+            Form::Text => values::push_control,
+            Form::Detail => values::push_control_detail,
+        };
+        if !control.is_some_and(|it| push(out, &context, it.bytes)) {
+            if self.field(CONTROL) == 0 || self.field(CONTROL_LEN) == 0 {
+                out.truncate(start);
+            } else {
+                memory.push_address_of(out, self.field(CONTROL));
             }
         }
         self.push_number(out, "msg_controllen", self.field(CONTROL_LEN));

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::escape;
 use crate::span_record::{SpanRecord, SyscallSpan};
-use crate::values;
+use crate::values::{self, Context};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -107,7 +107,7 @@ impl Lines {
         self.paint(out, AnsiColor::Blue, |out| out.extend(call.name().bytes()));
         out.extend(if resumed { &b" resumed>("[..] } else { b"(" });
         let context = argument::context(call);
-        for (index, arg) in arguments(call).iter().enumerate() {
+        for (index, arg) in arguments(call, &context).iter().enumerate() {
             if index > 0 {
                 out.extend(b", ");
             }
@@ -118,10 +118,16 @@ impl Lines {
                 None => argument::push_value(out, call, &context, arg.kind, index),
             }
         }
-        self.push_result(out, span, call);
+        self.push_result(out, span, call, &context);
     }
 
-    fn push_result(&self, out: &mut Vec<u8>, span: &SpanRecord, call: &SyscallSpan) {
+    fn push_result(
+        &self,
+        out: &mut Vec<u8>,
+        span: &SpanRecord,
+        call: &SyscallSpan,
+        context: &Context,
+    ) {
         match call.reason {
             Reason::Unfinished => return out.extend(b" <unfinished ...>"),
             Reason::Superseded => return out.extend(b" <unfinished ...> superseded"),
@@ -147,6 +153,7 @@ impl Lines {
                 Ret::None => out.push(b'?'),
                 Ret::Int | Ret::Fd | Ret::Size => out.extend(number.format(call.ret).bytes()),
             }
+            values::push_result_note(out, context);
         }
         if call.record == Record::Complete {
             push_duration(out, span.duration_nanos());

@@ -11,6 +11,8 @@
 )]
 
 mod edge;
+#[cfg(target_arch = "x86_64")]
+mod raw;
 
 use std::{
     env,
@@ -38,6 +40,8 @@ fn main() {
         [_, "fail", count] => fail(number(count)),
         [_, "nap", millis] => nap(number(millis)),
         [_, "edge", case] => edge::run(case),
+        #[cfg(target_arch = "x86_64")]
+        [_, "raw"] => raw::run(),
         [_, "lives", count] => lives(number(count)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),

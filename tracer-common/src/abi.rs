@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -43,6 +43,8 @@ pub mod map {
     pub const CONTROL: &str = "CONTROL";
     /// One [`crate::plan::Plan`] per ABI and syscall number.
     pub const PLANS: &str = "PLANS";
+    /// The operations of [`crate::memory`], with the index of [`PLANS`].
+    pub const OPERATIONS: &str = "OPERATIONS";
     /// Ids of the cgroups in scope.
     pub const CGROUPS: &str = "CGROUPS";
     /// User ids in scope.
@@ -65,6 +67,10 @@ pub mod global {
     pub const RESULT_FILTER: &str = "RESULT_FILTER";
     /// `u64`: shortest duration that passes, in nanoseconds.
     pub const MIN_DURATION_NS: &str = "MIN_DURATION_NS";
+    /// `u32`: bytes captured of each string of `argv`.
+    pub const STRING_LIMIT: &str = "STRING_LIMIT";
+    /// `u32`: bytes captured of what an `iovec` leads to; 0 when data is not captured.
+    pub const DATA_LIMIT: &str = "DATA_LIMIT";
     /// `u32`: 1 where tracepoint programs can be preempted, so that counters need atomic adds.
     pub const ATOMIC_COUNTERS: &str = "ATOMIC_COUNTERS";
     /// `u32`: 1 where the kernel leaves bytes behind the zero that ends a command name.

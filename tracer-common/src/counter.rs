@@ -53,6 +53,10 @@ counters! {
     StringNotRead = "string_not_read",
     /// Strings that could be read neither at enter nor at exit.
     StringFault = "string_fault",
+    /// Other memory not read because there was no room to keep it.
+    MemoryNotRead = "memory_not_read",
+    /// Other memory that could not be read.
+    MemoryFault = "memory_fault",
     /// `io_uring` operations of processes in scope, which are no syscalls and not traced. 0 where
     /// the kernel has no tracepoint for them.
     IoUringOps = "io_uring_ops",

@@ -22,7 +22,7 @@ pub struct SyscallEvent {
     pub abi: u8,
     /// A [`Reason`].
     pub reason: u8,
-    /// Number of captured strings that follow.
+    /// Number of captures that follow.
     pub captures: u8,
     /// Zero.
     pub pad: u16,
@@ -65,19 +65,19 @@ const _: () = {
     assert!(offset_of!(SyscallEvent, comm) == 112);
 };
 
-/// Stands before each captured string; the bytes follow, padded to a multiple of 8.
+/// Stands before each capture; the bytes follow, padded to a multiple of 8.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct CaptureHeader {
-    /// Which argument the string belongs to, 0..=5.
+    /// Which argument it belongs to, 0..=5.
     pub arg: u8,
     /// A [`CaptureState`].
     pub state: u8,
-    /// 1 when the string was read at exit, because its page was not resident at entry.
-    pub at_exit: u8,
-    /// Zero.
-    pub pad: u8,
-    /// Bytes that follow, without the terminating zero and without padding.
+    /// A [`Phase`].
+    pub phase: u8,
+    /// Which part of the argument, see [`crate::memory::part`].
+    pub part: u8,
+    /// Bytes that follow, without the zero that ends a string and without padding.
     pub len: u32,
 }
 
@@ -152,15 +152,27 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// What became of the reading of a string.
+    /// When memory was read, and so whose it is.
+    Phase {
+        /// At entry: what the program passed.
+        Enter = 0 "enter",
+        /// At exit, because the page was not resident at entry: what the program passed.
+        Late = 1 "late",
+        /// At exit: what the kernel returned.
+        Exit = 2 "exit",
+    }
+}
+
+wire_enum! {
+    /// What became of the reading of memory.
     CaptureState {
-        /// The whole string.
+        /// All of it.
         Whole = 0 "ok",
-        /// The beginning of a longer string.
+        /// The beginning of it.
         Truncated = 1 "truncated",
         /// The memory could not be read.
         Fault = 2 "fault",
-        /// No memory to keep the string.
+        /// No memory to keep it.
         NotRead = 3 "not_read",
     }
 }
@@ -172,13 +184,13 @@ pub const X32_SYSCALL_BIT: u32 = 0x4000_0000;
 /// Longest string in bytes, the terminating zero included: `PATH_MAX`.
 pub const MAX_STRING: usize = 4096;
 
-/// Bytes for captured strings in the storage that is tried first; with the event and the kernel's
-/// own header (72 bytes) it fits an allocation of 1 KiB.
-pub const SMALL_PAYLOAD: usize = 800;
+/// Bytes for captures that a task keeps with its call; with the rest of what it keeps and the
+/// kernel's own header (72 bytes) it fits an allocation of 1 KiB.
+pub const SMALL_PAYLOAD: usize = 768;
 
-/// Longest string that the small storage takes, the terminating zero included.
+/// Longest string that fits there, the terminating zero included.
 pub const SMALL_STRING: usize = 256;
 
-/// Bytes for captured strings in the storage for long ones; with the event and the kernel's own
+/// Bytes for captures in the storage for long ones; with the event and the kernel's own
 /// header it fits an allocation of 8 KiB, the most that newer kernels give without sleeping.
 pub const LARGE_PAYLOAD: usize = 7904;

@@ -1,9 +1,9 @@
 //! What the kernel programs and the user side of tracer agree on.
 //!
-//! One record of the kernel ring is one [`event::SyscallEvent`] followed by its captured strings:
+//! One record of the kernel ring is one [`event::SyscallEvent`] followed by its captures:
 //!
 //! ```text
-//! 0                         136
+//! 0                         128
 //! ┌─────────────────────────┬───────────────┬─────────────┬───────────────┬──────────···
 //! │ SyscallEvent            │ CaptureHeader │ bytes (pad) │ CaptureHeader │ bytes ···
 //! └─────────────────────────┴───────────────┴─────────────┴───────────────┴──────────···
@@ -18,6 +18,7 @@
 pub mod abi;
 pub mod counter;
 pub mod event;
+pub mod memory;
 pub mod parse;
 pub mod plan;
 pub mod scope;

@@ -114,7 +114,7 @@ pub fn event_bytes(event: &SyscallEvent) -> [u8; size_of::<SyscallEvent>()] {
     out
 }
 
-/// The captured strings of a payload, in order. Ends at the first that does not fit.
+/// The captures of a payload, in order. Ends at the first that does not fit.
 #[derive(Clone, Debug)]
 pub struct Captures<'a> {
     rest: &'a [u8],
@@ -141,8 +141,8 @@ impl<'a> Iterator for Captures<'a> {
         let header = CaptureHeader {
             arg: head[0],
             state: head[1],
-            at_exit: head[2],
-            pad: 0,
+            phase: head[2],
+            part: head[3],
             len: field!(head, u32, 4),
         };
         let text = body.get(..header.len as usize)?;

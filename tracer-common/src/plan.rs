@@ -23,6 +23,7 @@ impl Plan {
     const FORKS: u64 = 1 << 2;
     const EXECS: u64 = 1 << 3;
     const NO_RESULT: u64 = 1 << 4;
+    const MEMORY: u64 = 1 << 5;
     const STRINGS_SHIFT: u32 = 8;
     const STRING_BITS: u32 = 4;
     const STRING_SET: u64 = 8;
@@ -51,6 +52,11 @@ impl Plan {
     #[must_use]
     pub const fn no_result(self) -> Self {
         Self(self.0 | Self::NO_RESULT)
+    }
+    /// The call has operations of [`crate::memory`].
+    #[must_use]
+    pub const fn memory(self) -> Self {
+        Self(self.0 | Self::MEMORY)
     }
     /// The string in `slot` (below [`MAX_STRINGS`]) is argument `arg` (0..=5).
     #[must_use]
@@ -88,6 +94,11 @@ impl Plan {
     #[inline(always)]
     pub const fn has_strings(self) -> bool {
         self.0 >> Self::STRINGS_SHIFT != 0
+    }
+    /// Whether the call has operations of [`crate::memory`].
+    #[inline(always)]
+    pub const fn has_memory(self) -> bool {
+        self.0 & Self::MEMORY != 0
     }
     /// The argument of the string in `slot`.
     #[inline(always)]

@@ -7,29 +7,32 @@ use aya_ebpf::helpers::generated::{
 use tracer_common::{
     counter::Counter,
     event::{
-        CaptureHeader, CaptureState, LARGE_PAYLOAD, MAX_STRING, SMALL_PAYLOAD, SMALL_STRING,
+        CaptureHeader, CaptureState, LARGE_PAYLOAD, MAX_STRING, Phase, SMALL_PAYLOAD, SMALL_STRING,
         SyscallEvent,
     },
     plan::{MAX_STRINGS, Plan},
 };
 
 use crate::{
-    maps::{InFlight, LARGE, SMALL},
+    maps::{InFlight, LARGE},
     stats::Stats,
     task::Task,
 };
 
-pub(crate) const NOWHERE: u32 = 0;
-pub(crate) const IN_SMALL: u32 = 1;
-pub(crate) const IN_LARGE: u32 = 2;
+/// There are no captures.
+pub(crate) const NOWHERE: u8 = 0;
+/// They are in [`InFlight::payload`].
+pub(crate) const IN_SMALL: u8 = 1;
+/// They are in [`LARGE`].
+pub(crate) const IN_LARGE: u8 = 2;
 
-const HEADER: usize = size_of::<CaptureHeader>();
+pub(crate) const HEADER: usize = size_of::<CaptureHeader>();
 
-/// The largest offset from which header and string still fit. Offsets are multiples of 8 and this
-/// is one less than such a multiple: the verifier of 6.18 finds its own bounds violated, and warns
-/// in the kernel log, where a comparison splits at a multiple.
-const fn last_offset(payload: usize, string: usize) -> usize {
-    let last = payload - HEADER - string - 1;
+/// The largest offset from which header and `len` bytes still fit. Offsets are multiples of 8 and
+/// this is one less than such a multiple: the verifier of 6.18 finds its own bounds violated, and
+/// warns in the kernel log, where a comparison splits at a multiple.
+pub(crate) const fn last_offset(payload: usize, len: usize) -> usize {
+    let last = payload - HEADER - len - 1;
     assert!(last % 8 == 7);
     last
 }
@@ -45,19 +48,11 @@ enum Outcome {
 /// Reads the strings of a call that is being entered.
 #[inline(always)]
 pub(crate) fn at_enter(stats: Stats, task: Task, state: &mut InFlight, plan: Plan) {
-    state.captured = NOWHERE;
-    let small = SMALL.get_or_create(task.0);
-    if small.is_null() {
-        stats.bump(Counter::StringNotRead);
-        return;
-    }
-    // SAFETY: a non-null storage value is valid while its task runs this program.
-    let small = unsafe { &mut *small };
+    state.captured = IN_SMALL;
     let mut cursor = Cursor::default();
-    if fill_small(&mut small.payload, &state.event.args, plan, &mut cursor, false)
+    if fill_small(&mut state.payload, &state.event.args, plan, &mut cursor, false)
         != Outcome::TooLong
     {
-        state.captured = IN_SMALL;
         cursor.store(&mut state.event);
         return;
     }
@@ -65,11 +60,10 @@ pub(crate) fn at_enter(stats: Stats, task: Task, state: &mut InFlight, plan: Pla
     let large = LARGE.get_or_create(task.0);
     if large.is_null() {
         stats.bump(Counter::StringNotRead);
-        state.captured = IN_SMALL;
         cursor.store(&mut state.event);
         return;
     }
-    // SAFETY: as above.
+    // SAFETY: a non-null storage value is valid while its task runs this program.
     let large = unsafe { &mut *large };
     let mut cursor = Cursor::default();
     fill_large(&mut large.payload, &state.event.args, plan, &mut cursor, false);
@@ -84,28 +78,11 @@ pub(crate) fn at_exit(stats: Stats, task: Task, state: &mut InFlight, plan: Plan
     let mut cursor = Cursor::load(&state.event);
     let mut outcome = Outcome::TooLong;
     if state.captured == IN_SMALL {
-        let small = SMALL.get(task.0);
-        if small.is_null() {
+        outcome = fill_small(&mut state.payload, &state.event.args, plan, &mut cursor, true);
+        if outcome == Outcome::TooLong && !move_to_large(task, state) {
+            stats.bump(Counter::StringNotRead);
+            cursor.store(&mut state.event);
             return;
-        }
-        // SAFETY: a non-null storage value is valid while its task runs this program.
-        let small = unsafe { &mut *small };
-        outcome = fill_small(&mut small.payload, &state.event.args, plan, &mut cursor, true);
-        if outcome == Outcome::TooLong {
-            let large = LARGE.get_or_create(task.0);
-            if large.is_null() {
-                stats.bump(Counter::StringNotRead);
-                cursor.store(&mut state.event);
-                return;
-            }
-            // SAFETY: as above.
-            let large = unsafe { &mut *large };
-            let from = small.payload.as_ptr().cast();
-            // SAFETY: both have at least SMALL_PAYLOAD bytes. Map values can always be read.
-            let _ = unsafe {
-                bpf_probe_read_kernel(large.payload.as_mut_ptr().cast(), SMALL_PAYLOAD as u32, from)
-            };
-            state.captured = IN_LARGE;
         }
     }
     if outcome == Outcome::TooLong {
@@ -121,6 +98,24 @@ pub(crate) fn at_exit(stats: Stats, task: Task, state: &mut InFlight, plan: Plan
         stats.bump(Counter::StringFault);
     }
     cursor.store(&mut state.event);
+}
+
+/// Copies the captures to the storage for long ones; says whether there is memory for that.
+#[inline(always)]
+pub(crate) fn move_to_large(task: Task, state: &mut InFlight) -> bool {
+    let large = LARGE.get_or_create(task.0);
+    if large.is_null() {
+        return false;
+    }
+    // SAFETY: a non-null storage value is valid while its task runs this program.
+    let large = unsafe { &mut *large };
+    let from = state.payload.as_ptr().cast();
+    // SAFETY: both have at least SMALL_PAYLOAD bytes. Map values can always be read.
+    let _ = unsafe {
+        bpf_probe_read_kernel(large.payload.as_mut_ptr().cast(), SMALL_PAYLOAD as u32, from)
+    };
+    state.captured = IN_LARGE;
+    true
 }
 
 /// Where the next string goes.
@@ -242,8 +237,8 @@ fn read<const PAYLOAD: usize, const MAX: usize>(
     let value = CaptureHeader {
         arg: arg as u8,
         state: state as u8,
-        at_exit: u8::from(at_exit),
-        pad: 0,
+        phase: if at_exit { Phase::Late } else { Phase::Enter } as u8,
+        part: 0,
         len,
     };
     // SAFETY: the offset is a multiple of 8, so the header is aligned; it fits as checked.
@@ -257,7 +252,7 @@ fn read<const PAYLOAD: usize, const MAX: usize>(
 /// copy from before it on the stack, where older verifiers do not see what the test has proved;
 /// this they see.
 #[inline(always)]
-fn bounded(value: usize, max: usize) -> usize {
+pub(crate) fn bounded(value: usize, max: usize) -> usize {
     let mut bounded = value;
     // SAFETY: changes the one register it is given.
     unsafe {

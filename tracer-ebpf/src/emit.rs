@@ -12,14 +12,14 @@ use tracer_common::{
 use crate::{
     capture::{IN_LARGE, IN_SMALL},
     filter,
-    maps::{InFlight, LARGE, RING, SMALL},
+    maps::{InFlight, LARGE, RING},
     stats::{Stats, swap},
     task::Task,
 };
 
 const EVENT: usize = size_of::<SyscallEvent>();
 
-/// Writes a record without strings.
+/// Writes a record without captures.
 #[inline(always)]
 pub(crate) fn bare(stats: Stats, event: &mut SyscallEvent) {
     event.payload_len = 0;
@@ -28,35 +28,29 @@ pub(crate) fn bare(stats: Stats, event: &mut SyscallEvent) {
     output(stats, core::ptr::from_ref(event).cast(), EVENT as u64);
 }
 
-/// Writes the record of a call, with its strings.
+/// Writes the record of a call, with its captures.
 #[inline(always)]
 pub(crate) fn call(stats: Stats, task: Task, state: &mut InFlight) {
     match state.captured {
         IN_SMALL => {
-            let small = SMALL.get(task.0);
-            if !small.is_null() {
-                // SAFETY: a non-null storage value is valid while its task runs this program.
-                let small = unsafe { &mut *small };
-                let len = state.event.payload_len as u64;
-                state.event.pad = 0;
-                small.event = state.event;
-                if len <= SMALL_PAYLOAD as u64 {
-                    output(stats, core::ptr::from_ref(small).cast(), EVENT as u64 + len);
-                    return;
-                }
+            let len = state.event.payload_len as u64;
+            state.event.pad = 0;
+            if len <= SMALL_PAYLOAD as u64 {
+                output(stats, core::ptr::from_ref(state).cast(), EVENT as u64 + len);
+                return;
             }
         }
         IN_LARGE => {
             let large = LARGE.get(task.0);
             if !large.is_null() {
-                // SAFETY: as above.
+                // SAFETY: a non-null storage value is valid while its task runs this program.
                 let large = unsafe { &mut *large };
                 let len = state.event.payload_len as u64;
                 state.event.pad = 0;
                 large.event = state.event;
                 if len <= LARGE_PAYLOAD as u64 {
                     output(stats, core::ptr::from_ref(large).cast(), EVENT as u64 + len);
-                    // Long strings are rare: a task keeps these 8 KiB for one call only.
+                    // Long captures are rare: a task keeps these 8 KiB for one call only.
                     LARGE.delete(task.0);
                     return;
                 }

@@ -1,5 +1,6 @@
 //! The kernel programs of tracer. Modules in reading order; each may use only those above it:
-//! maps and globals, counters, what is known of a task, filters, strings, the ring, programs.
+//! maps and globals, counters, what is known of a task, filters, strings and other memory, the ring,
+//! programs.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -14,6 +15,8 @@ mod filter;
 mod scope;
 
 mod capture;
+mod memory;
+
 mod emit;
 
 mod io_uring;

@@ -14,6 +14,7 @@ use tracer_common::{
     abi::ABI_VERSION,
     counter::Counters,
     event::{COMM_LEN, LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
+    memory::OpWords,
     plan::PLANS as PLAN_COUNT,
     scope::{PROCESS_WORDS, control::COUNT as CONTROLS},
 };
@@ -73,31 +74,54 @@ impl<T> TaskStorage<T> {
     }
 }
 
-/// What is kept of a task between entry and exit of a call.
+/// What is kept of a task between entry and exit of a call. Begins with the record to be.
 #[repr(C)]
 pub(crate) struct InFlight {
-    /// The record to be; without its strings.
     pub(crate) event: SyscallEvent,
+    /// Captures, unless they are in [`LARGE`].
+    pub(crate) payload: [u8; SMALL_PAYLOAD],
+    pub(crate) item: Item,
     /// 1 while a call is running. Taken with [`crate::stats::swap`]: when tracing stops, the task's
     /// own exit and the iterator can meet.
     pub(crate) active: u32,
-    /// Where the call's strings are: 0 nowhere, 1 in [`SMALL`], 2 in [`LARGE`].
-    pub(crate) captured: u32,
+    /// Where the call's captures are, see [`crate::capture`].
+    pub(crate) captured: u8,
+    /// 1 when the call has operations to run at its exit.
+    pub(crate) exit_memory: u8,
+    /// Operations that could not read at entry, as a bit set.
+    pub(crate) faulted_memory: u8,
+    pub(crate) pad: u8,
 }
 
-/// A record with room for strings.
+/// One read of memory, see [`crate::memory`].
+#[derive(Clone, Copy)]
 #[repr(C)]
-pub(crate) struct Captured<const PAYLOAD: usize> {
+pub(crate) struct Item {
+    pub(crate) pointer: u64,
+    /// Bytes there are.
+    pub(crate) len: u64,
+    /// Most bytes to read.
+    pub(crate) limit: u64,
+    pub(crate) arg: u8,
+    pub(crate) part: u8,
+    pub(crate) phase: u8,
+    pub(crate) work: u8,
+    /// 1 when it could not be read.
+    pub(crate) faulted: u8,
+    pub(crate) pad: [u8; 3],
+}
+
+/// A record with room for long captures.
+#[repr(C)]
+pub(crate) struct Long {
     pub(crate) event: SyscallEvent,
-    pub(crate) payload: [u8; PAYLOAD],
+    pub(crate) payload: [u8; LARGE_PAYLOAD],
 }
 
 #[btf_map]
 pub(crate) static IN_FLIGHT: TaskStorage<InFlight> = TaskStorage::new();
 #[btf_map]
-pub(crate) static SMALL: TaskStorage<Captured<SMALL_PAYLOAD>> = TaskStorage::new();
-#[btf_map]
-pub(crate) static LARGE: TaskStorage<Captured<LARGE_PAYLOAD>> = TaskStorage::new();
+pub(crate) static LARGE: TaskStorage<Long> = TaskStorage::new();
 
 // The user side sets the size of RING, and that of PROCESSES to 1 when it is not used.
 #[map]
@@ -110,6 +134,8 @@ pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_WORDS,
 pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(CONTROLS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static PLANS: Array<u64> = Array::with_max_entries(PLAN_COUNT, 0);
+#[map]
+pub(crate) static OPERATIONS: Array<OpWords> = Array::with_max_entries(PLAN_COUNT, 0);
 #[map]
 pub(crate) static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
 #[map]
@@ -136,6 +162,8 @@ globals! {
     CGROUP_LEVELS: u32 = 0;
     RESULT_FILTER: u32 = 0;
     MIN_DURATION_NS: u64 = 0;
+    STRING_LIMIT: u32 = 32;
+    DATA_LIMIT: u32 = 0;
     ATOMIC_COUNTERS: u32 = 1;
     UNPADDED_COMM: u32 = 1;
     COMPAT_OFFSET: u32 = 0;

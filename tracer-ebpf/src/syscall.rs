@@ -15,7 +15,7 @@ use tracer_common::{
 use crate::{
     arch, capture, emit, filter, lifecycle,
     maps::{IN_FLIGHT, InFlight, PLANS},
-    scope,
+    memory, scope,
     stats::Stats,
     task::Task,
 };
@@ -80,8 +80,13 @@ fn entered(regs: *const pt_regs, nr: u32) {
     state.event = event(task, abi, nr, arch::args(regs, abi));
     state.captured = capture::NOWHERE;
     state.active = 1;
+    state.exit_memory = 0;
+    state.faulted_memory = 0;
     if plan.has_strings() {
         capture::at_enter(stats, task, state, plan);
+    }
+    if plan.has_memory() {
+        memory::at_enter(task, state, plan_index(abi, nr));
     }
 }
 
@@ -128,10 +133,11 @@ fn left(regs: *const pt_regs, ret: i64) {
             return;
         }
     }
-    if state.captured == capture::NOWHERE {
+    if state.captured == capture::NOWHERE && state.exit_memory == 0 {
         emit::bare(stats, &mut state.event);
     } else {
         finish_strings(stats, task, state);
+        finish_memory(stats, task, state);
         emit::call(stats, task, state);
     }
 }
@@ -147,6 +153,21 @@ fn finish_strings(stats: Stats, task: Task, state: &mut InFlight) {
         stats.bump(Counter::StringFault);
     } else {
         capture::at_exit(stats, task, state, plan);
+    }
+}
+
+/// Reads what the kernel returns, and what could not be read at entry; never after a successful
+/// exec, when the old memory is gone.
+#[inline(always)]
+fn finish_memory(stats: Stats, task: Task, state: &mut InFlight) {
+    if state.exit_memory == 0 && state.faulted_memory == 0 {
+        return;
+    }
+    let (abi, nr) = (abi_of(&state.event), state.event.nr);
+    if plan(abi, nr).is_exec() && state.event.ret == 0 {
+        stats.bump(Counter::MemoryFault);
+    } else {
+        memory::at_exit(task, state, plan_index(abi, nr));
     }
 }
 
@@ -217,7 +238,13 @@ fn abi_of(event: &SyscallEvent) -> Abi {
 /// What to do with this call.
 #[inline(always)]
 fn plan(abi: Abi, nr: u32) -> Plan {
+    Plan(PLANS.get(plan_index(abi, nr)).copied().unwrap_or(0))
+}
+
+/// The call's place in the maps of plans and of operations.
+#[inline(always)]
+fn plan_index(abi: Abi, nr: u32) -> u32 {
     let nr = if nr < OTHER && !matches!(abi, Abi::X32) { nr } else { OTHER };
     let base = if arch::is_32_bit(abi) { PER_ABI } else { 0 };
-    Plan(PLANS.get(base + nr).copied().unwrap_or(0))
+    base + nr
 }

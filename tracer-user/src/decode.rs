@@ -1,4 +1,4 @@
-//! Bytes of the kernel ring to spans: total, and without allocation for all but long strings.
+//! Bytes of the kernel ring to spans: total, and without allocation for all but long captures.
 
 use std::sync::Arc;
 
@@ -33,9 +33,9 @@ pub enum DecodeError {
         /// Bytes of the payload.
         len: usize,
     },
-    /// The captured strings do not fill the payload.
-    #[error("damaged strings in a payload of {len} bytes")]
-    DamagedStrings {
+    /// The captures do not fill the payload.
+    #[error("damaged captures in a payload of {len} bytes")]
+    DamagedCaptures {
         /// Bytes of the payload.
         len: usize,
     },
@@ -120,10 +120,10 @@ fn call(event: &SyscallEvent, payload: &[u8]) -> Result<SyscallSpan, DecodeError
         return Err(DecodeError::TooLong { len: payload.len() });
     }
     if !payload.is_empty() {
-        let mut strings = Captures::new(payload);
-        let count = strings.by_ref().count();
-        if count != usize::from(event.captures) || !strings.rest().is_empty() {
-            return Err(DecodeError::DamagedStrings { len: payload.len() });
+        let mut captures = Captures::new(payload);
+        let count = captures.by_ref().count();
+        if count != usize::from(event.captures) || !captures.rest().is_empty() {
+            return Err(DecodeError::DamagedCaptures { len: payload.len() });
         }
     }
     Ok(SyscallSpan {
@@ -170,7 +170,7 @@ mod tests {
         bytes[2] = 9;
         let error = DecodeError::UnknownValue { field: "record", value: 9 };
         assert_eq!(decoder().decode(&bytes).unwrap_err(), error);
-        let error = DecodeError::DamagedStrings { len: 8 };
+        let error = DecodeError::DamagedCaptures { len: 8 };
         assert_eq!(decoder().decode(&record(&[0; 8])).unwrap_err(), error);
     }
 

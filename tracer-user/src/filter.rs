@@ -3,6 +3,7 @@
 use regex::Regex;
 use tracer_common::{
     event::Abi,
+    memory::{self, DataLimit, OpWords},
     plan::{MAX_STRINGS, OTHER, PER_ABI, PLANS, Plan},
     syscalls::{self, ArgKind, Class, Ret, Syscall},
 };
@@ -115,18 +116,28 @@ impl SyscallFilter {
         (all_meant || any(false)) && !any(true)
     }
 
-    /// The plans for the kernel side.
-    pub fn plans(&self) -> Vec<Plan> {
+    /// The plans for the kernel side, and the operations of each traced call that has any, by the
+    /// index of its plan.
+    pub fn plans(&self, limit: DataLimit) -> (Vec<Plan>, Vec<(u32, OpWords)>) {
         let mut plans = vec![Plan::default(); PLANS as usize];
+        let mut operations = Vec::new();
         for (base, abi) in (0..).step_by(PER_ABI as usize).zip(ABIS) {
             for number in 0..PER_ABI {
                 let info =
                     abi.filter(|_| number != OTHER).and_then(|abi| syscalls::lookup(abi, number));
-                let plan = info.map_or_else(Plan::default, shape);
-                plans[(base + number) as usize] = plan.traced(self.contains(number, info));
+                let mut plan = info.map_or_else(Plan::default, shape);
+                plan = plan.traced(self.contains(number, info));
+                if let (Some(abi), Some(info), true) = (abi, info, plan.is_traced()) {
+                    let words = memory::operations(info, abi, limit);
+                    if words != OpWords::default() {
+                        plan = plan.memory();
+                        operations.push((base + number, words));
+                    }
+                }
+                plans[(base + number) as usize] = plan;
             }
         }
-        plans
+        (plans, operations)
     }
 }
 
@@ -277,7 +288,7 @@ mod tests {
         for it in expressions {
             filter.add(it).unwrap();
         }
-        let plans = filter.plans();
+        let plans = filter.plans(DataLimit::default()).0;
         move |name| {
             let number = ABIS[0].and_then(|abi| syscalls::number(abi, name));
             plans[number.map_or(OTHER as usize, |number| number as usize)].is_traced()
@@ -322,7 +333,7 @@ mod tests {
 
     #[test]
     fn plans_say_what_to_capture() {
-        let plans = SyscallFilter::all().plans();
+        let plans = SyscallFilter::all().plans(DataLimit::default()).0;
         let plan = |name| plans[syscalls::number(ABIS[0].unwrap(), name).unwrap() as usize];
         assert_eq!(plan("openat").string_arg(0), Some(1));
         assert_eq!(

@@ -21,7 +21,9 @@ pub mod span_record;
 
 pub mod ring_buffer;
 
+mod escape;
 pub mod export;
+pub mod values;
 
 pub mod filter;
 pub mod ledger;

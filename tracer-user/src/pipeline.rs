@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tracer_common::memory::DataLimit;
+
 use crate::{
     clock::WallClock,
     decode::Decoder,
@@ -42,6 +44,8 @@ pub struct TraceOptions {
     pub uids: Vec<u32>,
     /// Which syscalls.
     pub syscalls: SyscallFilter,
+    /// How much is captured of data, and of the arguments of programs.
+    pub data: DataLimit,
     /// Which results.
     pub result: ResultFilter,
     /// Bytes of the kernel ring: a power of two, at least one page.
@@ -62,6 +66,7 @@ impl Default for TraceOptions {
             comms: Vec::new(),
             uids: Vec::new(),
             syscalls: SyscallFilter::all(),
+            data: DataLimit::default(),
             result: ResultFilter::default(),
             ring_size: DEFAULT_RING_SIZE,
             queue_capacity: DEFAULT_CAPACITY,
@@ -77,13 +82,16 @@ impl TraceOptions {
 
     /// What of this the kernel side does, for programs that run it without the other stages.
     pub fn settings(&self) -> Settings {
+        let (plans, operations) = self.syscalls.plans(self.data);
         Settings {
             by_process: self.by_process(),
             follow: self.follow,
             cgroups: self.cgroups.clone(),
             comms: self.comms.clone(),
             uids: self.uids.clone(),
-            plans: self.syscalls.plans(),
+            plans,
+            operations,
+            data: self.data,
             result: self.result.clone(),
             ring_size: self.ring_size,
             kernel_log: self.kernel_log,

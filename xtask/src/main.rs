@@ -91,11 +91,18 @@ enum Verb {
     ///
     /// From the last whole run of `cargo xtask test` here and of `cargo xtask vm`.
     EdgeCases,
-    /// Generate the syscall table of `tracer-common` from `xtask/src/codegen/syscalls.txt`
+    /// Generate the syscall table of `tracer-common` and the tables of named constants
+    ///
+    /// From `xtask/src/codegen/syscalls.txt` and `xtask/src/codegen/sets.txt`.
     Codegen {
         /// Write nothing: fail if a generated file is stale
         #[arg(long)]
         check: bool,
+        /// Only look up, in the installed headers, the constants that `linux-raw-sys` lacks
+        ///
+        /// They become part of xtask: run `cargo xtask codegen` next.
+        #[arg(long, conflicts_with = "check")]
+        harvest: bool,
     },
     /// Check formatting, clippy, documentation and the rules of this repository
     ///
@@ -126,7 +133,9 @@ fn main() -> ExitCode {
         Verb::Test { filter } => Ok(test::run(filter.as_deref())),
         Verb::Vm(options) => vm::run(&options),
         Verb::EdgeCases => succeed(edge_cases::run()),
-        Verb::Codegen { check } => succeed(codegen::run(check)),
+        Verb::Codegen { check, harvest } => {
+            succeed(if harvest { codegen::harvest() } else { codegen::run(check) })
+        }
         Verb::Lint => succeed(lint::run()),
         Verb::Bench { write } => succeed(bench::run(write)),
         Verb::Ci => ci::run(),

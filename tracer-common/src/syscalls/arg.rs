@@ -1,5 +1,7 @@
 //! What arguments and results are.
 
+use super::names::{Set, Struct};
+
 /// An argument of a syscall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Arg {
@@ -13,6 +15,51 @@ impl Arg {
     pub(super) const fn new(name: &'static str, kind: ArgKind) -> Self {
         Self { name, kind }
     }
+}
+
+/// When the memory behind a pointer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum When {
+    /// At entry: the kernel reads it.
+    Enter,
+    /// At exit, when the call has succeeded: the kernel writes it.
+    Exit,
+    /// At entry, and at exit when the call has succeeded.
+    Both,
+    /// At exit, when a signal has interrupted the call: the time that was left.
+    Interrupted,
+    /// At entry, when the futex operation in the second argument takes a timeout.
+    FutexTimeout,
+}
+
+impl When {
+    /// Whether it can be read at entry.
+    pub const fn at_enter(self) -> bool {
+        matches!(self, Self::Enter | Self::Both | Self::FutexTimeout)
+    }
+    /// Whether it can be read at exit.
+    pub const fn at_exit(self) -> bool {
+        matches!(self, Self::Exit | Self::Both | Self::Interrupted)
+    }
+}
+
+/// How much memory there is behind a pointer. Indices are those of arguments, 0..=5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Extent {
+    /// One element.
+    One,
+    /// As many elements as the argument says.
+    Count(u8),
+    /// As many elements as the call has returned.
+    CountReturned,
+    /// As many bytes as the argument says.
+    Bytes(u8),
+    /// As many bytes as the call has returned.
+    BytesReturned,
+    /// As many bytes as the 32-bit number says that the argument points to, at exit.
+    BytesAt(u8),
+    /// As many bits as the argument says, in whole words of the ABI.
+    Bits(u8),
 }
 
 /// What an argument is.
@@ -32,22 +79,14 @@ pub enum ArgKind {
     Offset,
     /// A mask or an opaque number, best read in hexadecimal.
     Hex,
-    /// A file mode, read in octal.
+    /// File permissions, read in octal.
     Mode,
+    /// A file's type and permissions: `mode_t` of mknod(2).
+    FileMode,
     /// A file descriptor.
     Fd,
     /// A file descriptor of a directory, or `AT_FDCWD`.
     DirFd,
-    /// A pointer to a file name that ends in zero.
-    Path,
-    /// A pointer to another string, passed in, that ends in zero.
-    Str,
-    /// Any other pointer or address.
-    Ptr,
-    /// A pointer to bytes the kernel reads.
-    BufIn,
-    /// A pointer to bytes the kernel writes.
-    BufOut,
     /// A process, thread or process group id.
     Pid,
     /// A user id.
@@ -58,10 +97,40 @@ pub enum ArgKind {
     Signal,
     /// A device number.
     Dev,
+    /// Named bits.
+    Flags(Set),
+    /// One of a set of named values.
+    Enum(Set),
+    /// A pointer to a file name that ends in zero.
+    Path,
+    /// A pointer to another string, passed in, that ends in zero.
+    Str,
+    /// Any other pointer or address.
+    Ptr,
+    /// A pointer to data: it may hold secrets, so it is captured only when asked for.
+    Data(When, Extent),
+    /// A pointer to a name that the kernel writes, with or without a zero at its end.
+    PathOut(Extent),
+    /// A pointer to one or more structures.
+    Struct(Struct, When, Extent),
     /// A pointer to a socket address.
-    Sockaddr,
-    /// A set of named bits.
-    Flags,
+    Sockaddr(When, Extent),
+    /// A pointer to `struct iovec`: captured are the first elements, and their data when asked for.
+    Iovec(When, Extent),
+    /// A pointer to `struct msghdr`, with its address, its elements and its control messages.
+    Msghdr(When),
+    /// A pointer to `struct mmsghdr`.
+    Mmsghdr(When, Extent),
+    /// A pointer to the arguments of a program.
+    Argv,
+    /// A pointer to the environment of a program: counted, never captured.
+    Envp,
+    /// The argument of `ioctl`: a number or a pointer, by the command.
+    IoctlArg,
+    /// The argument of `fcntl`: a number or a pointer, by the command.
+    FcntlArg,
+    /// The second argument of `prctl`: a number or a pointer, by the option.
+    PrctlArg,
 }
 
 impl ArgKind {

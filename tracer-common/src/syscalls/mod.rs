@@ -1,16 +1,19 @@
 //! The syscall table: names, arguments and classes by ABI and number.
 //!
-//! The data is generated from `xtask/src/codegen/syscalls.txt` by `cargo xtask codegen`.
+//! The data is generated from `syscalls.txt`, `sets.txt` and `structs.txt` in
+//! `xtask/src/codegen` by `cargo xtask codegen`.
 
 mod aarch64;
 mod arg;
 mod class;
 mod definitions;
 mod i386;
+mod names;
 mod x86_64;
 
-pub use self::arg::{Arg, ArgKind, Ret};
+pub use self::arg::{Arg, ArgKind, Extent, Ret, When};
 pub use self::class::Class;
+pub use self::names::{Set, Struct};
 
 use crate::event::{Abi, X32_SYSCALL_BIT};
 
@@ -81,7 +84,7 @@ mod tests {
         let args = [
             Arg::new("dfd", ArgKind::DirFd),
             Arg::new("filename", ArgKind::Path),
-            Arg::new("flags", ArgKind::Flags),
+            Arg::new("flags", ArgKind::Flags(Set::OpenFlags)),
             Arg::new("mode", ArgKind::Mode),
         ];
         assert_eq!(openat.args, args);

@@ -77,6 +77,15 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "TIME", help_heading = "Filter")]
     pub(super) min_duration: Option<String>,
 
+    /// Show data that is read and written: up to N bytes of each buffer, and of each argument of a
+    /// program (at most 4096)
+    #[arg(short, long, value_name = "N", help_heading = "Output")]
+    pub(super) string_limit: Option<u16>,
+
+    /// Show data that is read and written, 32 bytes of it; it may hold secrets
+    #[arg(long, help_heading = "Output")]
+    pub(super) data: bool,
+
     /// Where spans go: text[=FILE], json[=FILE], null; FILE - is standard output
     #[arg(long, value_name = "KIND[=FILE]", help_heading = "Output")]
     pub(super) export: Vec<OsString>,

@@ -9,7 +9,11 @@ use std::{
 
 use nix::unistd::User;
 use parse_size::Config as SizeParser;
-use tracer_common::{errno, event::COMM_LEN};
+use tracer_common::{
+    errno,
+    event::COMM_LEN,
+    memory::{DataLimit, MAX_DATA},
+};
 
 use super::args::{ColorChoice, TraceArgs};
 use crate::{
@@ -46,6 +50,8 @@ pub(super) enum UsageError {
          the nearest are {below} and {above}"
     )]
     RingSize { value: u64, page: u64, below: String, above: String },
+    #[error("--string-limit: {value} is more than {MAX_DATA} bytes")]
+    StringLimit { value: u16 },
     #[error("--export: unknown kind `{0}`; known are text[=FILE], json[=FILE] and null")]
     Export(String),
     #[error("--export: null takes no file")]
@@ -113,6 +119,7 @@ impl TraceConfig {
             comms: args.comm.iter().map(|name| parse_comm(name)).collect::<Result<_, _>>()?,
             uids: args.uid.iter().map(|user| parse_user(user)).collect::<Result<_, _>>()?,
             syscalls,
+            data: data_limit(&args)?,
             result: ResultFilter {
                 successful: args.successful,
                 failed: args.failed,
@@ -139,6 +146,17 @@ impl TraceConfig {
             verbose: args.verbose,
         })
     }
+}
+
+fn data_limit(args: &TraceArgs) -> Result<DataLimit, UsageError> {
+    let default = DataLimit::default();
+    let Some(value) = args.string_limit else {
+        return Ok(DataLimit { data: args.data, ..default });
+    };
+    if usize::from(value) > MAX_DATA {
+        return Err(UsageError::StringLimit { value });
+    }
+    Ok(DataLimit { bytes: value, data: true })
 }
 
 fn exports(args: &TraceArgs) -> Result<Vec<ExportConfig>, UsageError> {

@@ -1,12 +1,18 @@
-//! Arguments as a person reads them, by the kinds of the syscall table.
+//! Arguments as a person reads them, by the kinds of the syscall table: what is in a register here,
+//! what a pointer leads to in [`pointee`].
 
 use tracer_common::{
     event::{Abi, CaptureState},
+    memory::part,
     syscalls::{Arg, ArgKind},
 };
 
-use super::escape;
-use crate::span_record::{CapturedString, SyscallSpan};
+use super::pointee;
+use crate::{
+    escape,
+    span_record::{Captured, SyscallSpan},
+    values::{self, Context},
+};
 
 /// Arguments of a call that the table does not know.
 static UNKNOWN: [Arg; 6] = [
@@ -18,99 +24,126 @@ static UNKNOWN: [Arg; 6] = [
     Arg { name: "arg5", kind: ArgKind::Ptr },
 ];
 
-/// Names and kinds of a call's arguments; all six registers for an unknown call.
-pub(super) fn arguments(call: &SyscallSpan) -> &'static [Arg] {
-    call.info().map_or(&UNKNOWN, |info| info.args)
+/// Names and kinds of a call's arguments, without those that this call does not look at; all six
+/// registers for an unknown call.
+pub(super) fn arguments(call: &SyscallSpan, context: &Context) -> &'static [Arg] {
+    let all = call.info().map_or(&UNKNOWN[..], |info| info.args);
+    all.get(..values::argument_count(context, all.len())).unwrap_or(all)
 }
 
-/// An argument's decoded form.
-pub(super) enum Decoded<'a> {
-    /// A string that the pointer led to.
-    String(CapturedString<'a>),
-    /// Anything else; [`push_value`] writes it.
-    Value,
-}
-
-/// Finds the string of argument `index`, if it was captured and could be read.
-pub(super) fn decode(call: &SyscallSpan, index: usize) -> Decoded<'_> {
-    match call.string(index) {
-        Some(string) if matches!(string.state, CaptureState::Whole | CaptureState::Truncated) => {
-            Decoded::String(string)
-        }
-        _ => Decoded::Value,
+/// What values of this call depend on.
+pub(super) fn context(call: &SyscallSpan) -> Context {
+    Context {
+        abi: call.abi,
+        name: call.info().map_or("", |info| info.name),
+        args: call.args,
+        ret: if call.has_result() { call.ret } else { 0 },
+        at_exit: false,
     }
 }
 
-/// Appends an argument that is not a string. Registers of a 32-bit call have 32 bits.
-pub(super) fn push_value(out: &mut Vec<u8>, abi: Abi, kind: ArgKind, raw: u64) {
+/// The bytes of an argument that is a string of the program's, or data: to be shown as text.
+pub(super) fn text(call: &SyscallSpan, index: usize, kind: ArgKind) -> Option<Captured<'_>> {
+    let captured = match kind {
+        ArgKind::Path | ArgKind::Str => call.string(index),
+        ArgKind::PathOut(_) => call.returned(index, part::WHOLE).map(|it| Captured {
+            // getcwd(2) counts the zero, readlink(2) has none.
+            bytes: it.bytes.strip_suffix(b"\0").unwrap_or(it.bytes),
+            ..it
+        }),
+        ArgKind::Data(when, _) if when.at_exit() => call.returned(index, part::WHOLE),
+        ArgKind::Data(..) => call.passed(index, part::WHOLE),
+        _ => None,
+    };
+    captured.filter(Captured::is_read)
+}
+
+/// Appends an argument that is no text of the program's.
+pub(super) fn push_value(
+    out: &mut Vec<u8>,
+    call: &SyscallSpan,
+    context: &Context,
+    kind: ArgKind,
+    index: usize,
+) {
+    if !pointee::push(out, call, context, kind, index) {
+        let raw = call.args[index];
+        if !values::push_command_number(out, kind, context, raw) {
+            push_register(out, context, kind, raw);
+        }
+    }
+}
+
+/// Appends what is in a register. Those of a 32-bit call have 32 bits.
+pub(super) fn push_register(out: &mut Vec<u8>, context: &Context, kind: ArgKind, raw: u64) {
     // `AT_FDCWD`, openat(2).
     const CURRENT_FOLDER: i32 = -100;
     let mut number = itoa::Buffer::new();
     // Registers hold more bits than the kernel looks at for an `int`.
     let low = u32::try_from(raw & u64::from(u32::MAX)).unwrap_or_default();
+    let is_32_bit = matches!(context.abi, Abi::I386 | Abi::Arm);
     match kind {
         ArgKind::DirFd if low.cast_signed() == CURRENT_FOLDER => out.extend(b"AT_FDCWD"),
-        ArgKind::Int | ArgKind::Fd | ArgKind::DirFd | ArgKind::Pid | ArgKind::Signal => {
-            out.extend(number.format(low.cast_signed()).bytes());
-        }
+        ArgKind::Fd | ArgKind::DirFd => values::push_fd(out, context, low.cast_signed()),
+        ArgKind::Int | ArgKind::Pid => out.extend(number.format(low.cast_signed()).bytes()),
+        ArgKind::Signal => values::push_signal(out, low.cast_signed()),
         // -1 means "leave as it is", chown(2).
         ArgKind::Uid | ArgKind::Gid if low == u32::MAX => out.extend(b"-1"),
         ArgKind::Uint | ArgKind::Uid | ArgKind::Gid => out.extend(number.format(low).bytes()),
-        ArgKind::Long if matches!(abi, Abi::I386 | Abi::Arm) => {
-            out.extend(number.format(low.cast_signed()).bytes());
-        }
+        ArgKind::Long if is_32_bit => out.extend(number.format(low.cast_signed()).bytes()),
         ArgKind::Long | ArgKind::Offset => out.extend(number.format(raw.cast_signed()).bytes()),
         ArgKind::Ulong | ArgKind::Size => out.extend(number.format(raw).bytes()),
-        ArgKind::Mode => push_octal(out, low),
-        ArgKind::Hex | ArgKind::Flags | ArgKind::Dev => push_number(out, raw),
+        ArgKind::Mode => values::push_mode(out, low),
+        ArgKind::FileMode => values::push_file_mode(out, low),
+        ArgKind::Dev => values::push_device(out, raw),
+        ArgKind::Flags(set) => values::push_flags(out, set, context, raw),
+        ArgKind::Enum(set) => values::push_enum(out, set, context, raw),
+        ArgKind::Hex | ArgKind::IoctlArg | ArgKind::FcntlArg | ArgKind::PrctlArg => {
+            values::push_number(out, raw);
+        }
         ArgKind::Path
         | ArgKind::Str
         | ArgKind::Ptr
-        | ArgKind::BufIn
-        | ArgKind::BufOut
-        | ArgKind::Sockaddr => push_pointer(out, raw),
+        | ArgKind::Data(..)
+        | ArgKind::PathOut(_)
+        | ArgKind::Struct(..)
+        | ArgKind::Sockaddr(..)
+        | ArgKind::Iovec(..)
+        | ArgKind::Msghdr(_)
+        | ArgKind::Mmsghdr(..)
+        | ArgKind::Argv
+        | ArgKind::Envp => values::push_pointer(out, raw),
     }
 }
 
-/// Appends an address: `NULL` or hexadecimal.
-pub(super) fn push_pointer(out: &mut Vec<u8>, raw: u64) {
-    if raw == 0 { out.extend(b"NULL") } else { push_number(out, raw) }
-}
-
-/// Appends a plain string, escaped for a terminal, with its marks of truncation.
-pub(super) fn push_string(out: &mut Vec<u8>, string: CapturedString<'_>) {
-    escape::push_quoted(out, string.bytes);
-    if string.state == CaptureState::Truncated {
+/// Appends text of the program's, escaped for a terminal, with its marks of truncation.
+pub(super) fn push_text(out: &mut Vec<u8>, text: Captured<'_>) {
+    escape::push_quoted(out, text.bytes);
+    if text.state == CaptureState::Truncated {
         out.extend(b"...");
     }
 }
 
-fn push_number(out: &mut Vec<u8>, raw: u64) {
-    if raw == 0 {
-        out.push(b'0');
-        return;
-    }
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    out.extend(b"0x");
-    let first = raw.leading_zeros() / 4;
-    out.extend((first..16).map(|digit| DIGITS[(raw >> (60 - digit * 4) & 0xf) as usize]));
-}
-
-fn push_octal(out: &mut Vec<u8>, mode: u32) {
-    out.push(b'0');
-    if mode != 0 {
-        let first = (u32::BITS - mode.leading_zeros()).div_ceil(3);
-        out.extend((0..first).rev().map(|digit| b'0' + (mode >> (digit * 3) & 7) as u8));
-    }
+/// How the reading of an argument's memory went, when not all of it was read.
+pub(super) fn state(call: &SyscallSpan, index: usize, kind: ArgKind) -> Option<CaptureState> {
+    let captured = if kind.is_string() {
+        call.string(index)
+    } else {
+        call.returned(index, part::WHOLE).or_else(|| call.passed(index, part::WHOLE))
+    };
+    captured.map(|it| it.state).filter(|state| *state != CaptureState::Whole)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tracer_common::syscalls::Set;
 
     fn text(kind: ArgKind, raw: u64) -> String {
         let mut out = Vec::new();
-        push_value(&mut out, Abi::X86_64, kind, raw);
+        let context =
+            Context { abi: Abi::X86_64, name: "", args: [raw; 6], ret: 0, at_exit: false };
+        push_register(&mut out, &context, kind, raw);
         String::from_utf8(out).unwrap()
     }
 
@@ -120,11 +153,11 @@ mod tests {
         assert_eq!(text(ArgKind::DirFd, u64::MAX - 99), "AT_FDCWD");
         assert_eq!(text(ArgKind::Fd, 0xffff_ffff), "-1");
         assert_eq!(text(ArgKind::Mode, 0o644), "0644");
-        assert_eq!(text(ArgKind::Mode, 0), "0");
-        assert_eq!(text(ArgKind::Flags, 0x80000), "0x80000");
-        assert_eq!(text(ArgKind::Flags, u64::MAX), "0xffffffffffffffff");
+        assert_eq!(text(ArgKind::Hex, 0x80000), "0x80000");
+        assert_eq!(text(ArgKind::Hex, u64::MAX), "0xffffffffffffffff");
         assert_eq!(text(ArgKind::Ptr, 0), "NULL");
         assert_eq!(text(ArgKind::Size, 4096), "4096");
         assert_eq!(text(ArgKind::Offset, u64::MAX), "-1");
+        assert!(!text(ArgKind::Flags(Set::OpenFlags), 0x80000).is_empty());
     }
 }

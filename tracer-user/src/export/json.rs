@@ -2,11 +2,13 @@
 
 use super::{
     ExportError, Exporter, Output,
-    argument::{self, Decoded, arguments},
-    escape,
+    argument::{self, arguments},
+    pointee,
 };
+use crate::escape;
 use crate::span_record::{SpanRecord, SyscallSpan, push_hex};
-use tracer_common::event::CaptureState;
+use crate::values::Context;
+use tracer_common::syscalls::ArgKind;
 
 /// Writes JSON lines.
 #[derive(Debug)]
@@ -70,12 +72,13 @@ fn push_call(out: &mut Vec<u8>, call: &SyscallSpan) {
     escape::push_json(out, call.name().as_bytes());
     push_text(out, "abi", call.abi.name());
     out.extend(b",\"args\":[");
-    for (index, arg) in arguments(call).iter().enumerate() {
+    let context = argument::context(call);
+    for (index, arg) in arguments(call, &context).iter().enumerate() {
         out.extend(if index == 0 { &b"{\"name\":"[..] } else { b",{\"name\":" });
         escape::push_json(out, arg.name.as_bytes());
         push_number(out, "value", call.args[index]);
         out.extend(b",\"text\":");
-        push_argument(out, call, index);
+        push_argument(out, call, &context, arg.kind, index);
         out.push(b'}');
     }
     out.extend(b"],\"ret\":");
@@ -91,29 +94,39 @@ fn push_call(out: &mut Vec<u8>, call: &SyscallSpan) {
         }
         None => out.extend(b"null"),
     }
+    if let Some(code) = call.restart() {
+        push_text(out, "restart", code);
+    }
     push_text(out, "record", call.record.name());
     push_text(out, "reason", call.reason.name());
     out.push(b'}');
 }
 
-/// The decoded form; how the reading of a string went, unless it went well.
-fn push_argument(out: &mut Vec<u8>, call: &SyscallSpan, index: usize) {
-    match argument::decode(call, index) {
-        Decoded::String(string) => {
-            if escape::push_json(out, string.bytes) {
-                out.extend(b",\"escaped\":true");
-            }
+/// The decoded form; that of structures as JSON too; how the reading of memory went, unless it went
+/// well.
+fn push_argument(
+    out: &mut Vec<u8>,
+    call: &SyscallSpan,
+    context: &Context,
+    kind: ArgKind,
+    index: usize,
+) {
+    if let Some(text) = argument::text(call, index, kind) {
+        if escape::push_json(out, text.bytes) {
+            out.extend(b",\"escaped\":true");
         }
-        Decoded::Value => {
-            // Digits, letters and signs: nothing that JSON escapes.
-            out.push(b'"');
-            let kind = arguments(call)[index].kind;
-            argument::push_value(out, call.abi, kind, call.args[index]);
-            out.push(b'"');
+    } else {
+        let mut text = Vec::new();
+        argument::push_value(&mut text, call, context, kind, index);
+        escape::push_json(out, &text);
+        let start = out.len();
+        push_key(out, "detail");
+        if !pointee::push_detail(out, call, context, kind, index) {
+            out.truncate(start);
         }
     }
-    if let Some(string) = call.string(index).filter(|it| it.state != CaptureState::Whole) {
-        push_text(out, "state", string.state.name());
+    if let Some(state) = argument::state(call, index, kind) {
+        push_text(out, "state", state.name());
     }
 }
 
@@ -168,7 +181,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
     use std::collections::HashMap;
-    use tracer_common::event::{Abi, Reason, Record};
+    use tracer_common::event::{Abi, CaptureState, Reason, Record};
 
     fn parse(span: &SpanRecord) -> Value {
         let mut out = Vec::new();

@@ -2,11 +2,12 @@
 
 mod argument;
 mod delivery;
-mod escape;
 mod json;
 mod memory;
+mod message;
 mod null;
 mod output;
+mod pointee;
 mod text;
 
 pub use delivery::{Delivery, DropReason};

@@ -14,10 +14,11 @@ use tracer_common::{
 
 use super::{
     ExportError, Exporter, Output,
-    argument::{self, Decoded, arguments},
-    escape,
+    argument::{self, arguments},
 };
-use crate::span_record::{SpanRecord, StatusCode, SyscallSpan};
+use crate::escape;
+use crate::span_record::{SpanRecord, SyscallSpan};
+use crate::values::{self, Context};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -105,21 +106,28 @@ impl Lines {
         }
         self.paint(out, AnsiColor::Blue, |out| out.extend(call.name().bytes()));
         out.extend(if resumed { &b" resumed>("[..] } else { b"(" });
-        for (index, arg) in arguments(call).iter().enumerate() {
+        let context = argument::context(call);
+        for (index, arg) in arguments(call, &context).iter().enumerate() {
             if index > 0 {
                 out.extend(b", ");
             }
-            match argument::decode(call, index) {
-                Decoded::String(string) => {
-                    self.paint(out, AnsiColor::Green, |out| argument::push_string(out, string));
+            match argument::text(call, index, arg.kind) {
+                Some(text) => {
+                    self.paint(out, AnsiColor::Green, |out| argument::push_text(out, text));
                 }
-                Decoded::Value => argument::push_value(out, call.abi, arg.kind, call.args[index]),
+                None => argument::push_value(out, call, &context, arg.kind, index),
             }
         }
-        self.push_result(out, span, call);
+        self.push_result(out, span, call, &context);
     }
 
-    fn push_result(&self, out: &mut Vec<u8>, span: &SpanRecord, call: &SyscallSpan) {
+    fn push_result(
+        &self,
+        out: &mut Vec<u8>,
+        span: &SpanRecord,
+        call: &SyscallSpan,
+        context: &Context,
+    ) {
         match call.reason {
             Reason::Unfinished => return out.extend(b" <unfinished ...>"),
             Reason::Superseded => return out.extend(b" <unfinished ...> superseded"),
@@ -129,24 +137,23 @@ impl Lines {
         }
         let ret = call.info().map_or(Ret::Int, |info| info.ret);
         let mut number = itoa::Buffer::new();
-        match call.error() {
-            Some(error) if span.status_code() == StatusCode::Error => {
-                self.paint(out, AnsiColor::Red, |out| {
-                    out.extend(b"-1 ");
-                    out.extend(error.bytes());
-                });
-                push_description(out, call);
-            }
-            Some(error) => {
-                out.extend(b"? ");
+        if let Some(code) = call.restart() {
+            out.extend(b"? ");
+            out.extend(code.bytes());
+            out.extend(restarts(code).bytes());
+        } else if let Some(error) = call.error() {
+            self.paint(out, AnsiColor::Red, |out| {
+                out.extend(b"-1 ");
                 out.extend(error.bytes());
-                out.extend(b" (to be restarted)");
-            }
-            None => match ret {
-                Ret::Pointer => argument::push_pointer(out, call.ret.cast_unsigned()),
+            });
+            push_description(out, call);
+        } else {
+            match ret {
+                Ret::Pointer => values::push_pointer(out, call.ret.cast_unsigned()),
                 Ret::None => out.push(b'?'),
                 Ret::Int | Ret::Fd | Ret::Size => out.extend(number.format(call.ret).bytes()),
-            },
+            }
+            values::push_result_note(out, context);
         }
         if call.record == Record::Complete {
             push_duration(out, span.duration_nanos());
@@ -176,6 +183,16 @@ impl Lines {
         out.extend(style.render().to_string().bytes());
         write(out);
         out.extend(style.render_reset().to_string().bytes());
+    }
+}
+
+/// What the kernel does with a call that returns this code, signal(7).
+fn restarts(code: &str) -> &'static str {
+    match code {
+        "ERESTARTSYS" => " (To be restarted if SA_RESTART is set)",
+        "ERESTARTNOINTR" => " (To be restarted)",
+        "ERESTARTNOHAND" => " (To be restarted if no handler)",
+        _ => " (Interrupted by signal)",
     }
 }
 
@@ -269,7 +286,10 @@ mod tests {
             "openat(AT_FDCWD, \"/x\", 0x80000, 0) = -1 ENOENT (No such file or directory) \
              <0.000009876>\n"
         ));
-        assert!(line(openat(b"/x", -512), false).contains(") = ? ERESTARTSYS (to be restarted)"));
+        assert!(
+            line(openat(b"/x", -512), false)
+                .contains(") = ? ERESTARTSYS (To be restarted if SA_RESTART is set)")
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tracer_common::{
     abi::{global, map, program},
     counter::{COUNT, Counter, Counters},
+    memory::{DataLimit, OpWords},
     plan::{Plan, result},
     scope::{BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, FOLLOW, PROCESS_WORDS, control},
 };
@@ -46,6 +47,10 @@ pub struct Settings {
     pub uids: Vec<u32>,
     /// One plan per ABI and number.
     pub plans: Vec<Plan>,
+    /// What memory the calls capture, by the index of the plan.
+    pub operations: Vec<(u32, OpWords)>,
+    /// How much is captured of data, and of the arguments of programs.
+    pub data: DataLimit,
     /// Which results pass.
     pub result: ResultFilter,
     /// Bytes of the ring: a power of two and at least one page.
@@ -113,6 +118,7 @@ impl Loaded {
     fn fill_maps(&mut self, settings: &Settings) -> Result<(), KernelError> {
         let plans: Vec<u64> = settings.plans.iter().map(|plan| plan.0).collect();
         self.fill_array(map::PLANS, &plans)?;
+        self.fill_operations(&settings.operations)?;
         if !settings.result.errnos.is_empty() {
             let mut set = [0u8; 4096];
             for errno in &settings.result.errnos {
@@ -136,6 +142,15 @@ impl Loaded {
         let mut array: Array<_, T> = self.map_mut(name)?.try_into().map_err(at)?;
         for (index, value) in (0..).zip(values) {
             array.set(index, *value, 0).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    fn fill_operations(&mut self, operations: &[(u32, OpWords)]) -> Result<(), KernelError> {
+        let at = |source| KernelError::Map { map: map::OPERATIONS, source };
+        let mut array: Array<_, OpWords> = self.map_mut(map::OPERATIONS)?.try_into().map_err(at)?;
+        for (index, words) in operations {
+            array.set(*index, *words, 0).map_err(at)?;
         }
         Ok(())
     }
@@ -357,6 +372,8 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::SCOPE, scope_bits(settings)),
         (global::CGROUP_LEVELS, settings.cgroups.iter().fold(0, |all, cgroup| all | cgroup.levels)),
         (global::RESULT_FILTER, settings.result.bits()),
+        (global::STRING_LIMIT, u32::from(settings.data.bytes)),
+        (global::DATA_LIMIT, if settings.data.data { settings.data.bytes.into() } else { 0 }),
         (global::ATOMIC_COUNTERS, u32::from(programs::is_preemptible())),
         (global::UNPADDED_COMM, u32::from(running.is_none_or(|now| now < PADDED_COMM_SINCE))),
         (global::COMPAT_OFFSET, compat_offset),

@@ -8,7 +8,7 @@ mod payload;
 mod syscall;
 
 pub use payload::Payload;
-pub use syscall::{CapturedString, SyscallSpan};
+pub use syscall::{Captured, SyscallSpan};
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
 

@@ -1,4 +1,4 @@
-//! The captured strings of a call, as the kernel packed them: small ones inside the span.
+//! The captures of a call, as the kernel packed them: small ones inside the span.
 
 /// Bytes kept inside the span.
 const INLINE: usize = 79;

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use tracer_common::{
     errno,
-    event::{Abi, CaptureState, MAX_ARGS, Reason, Record, X32_SYSCALL_BIT},
+    event::{Abi, CaptureState, MAX_ARGS, Phase, Reason, Record, X32_SYSCALL_BIT},
+    memory::part,
     parse::Captures,
     syscalls::{self, ArgKind, Ret, Syscall},
 };
@@ -22,7 +23,7 @@ pub struct SyscallSpan {
     pub cgroup_id: u64,
     /// Name of the thread, ended by a zero byte unless it fills the array.
     pub comm: [u8; 16],
-    /// Captured strings.
+    /// What was captured of the memory that arguments point to.
     pub payload: Payload,
     /// The number, in the numbering of `abi`.
     pub nr: u32,
@@ -34,13 +35,20 @@ pub struct SyscallSpan {
     pub reason: Reason,
 }
 
-/// A string argument as captured.
+/// Memory that an argument points to, as captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CapturedString<'a> {
+pub struct Captured<'a> {
     /// How the reading went.
     pub state: CaptureState,
-    /// The bytes: any but zero, and not necessarily UTF-8.
+    /// The bytes: any, and not necessarily UTF-8; those of a string are without its zero.
     pub bytes: &'a [u8],
+}
+
+impl Captured<'_> {
+    /// Whether there are bytes, all of them or the first.
+    pub const fn is_read(&self) -> bool {
+        matches!(self.state, CaptureState::Whole | CaptureState::Truncated)
+    }
 }
 
 /// Errors lie in this range, syscall(2).
@@ -86,8 +94,19 @@ impl SyscallSpan {
 
     /// The error number, when the call failed.
     pub fn errno(&self) -> Option<u32> {
-        let failed = self.has_result() && ERRORS.contains(&self.ret) && !self.gives_owner();
-        failed.then(|| u32::try_from(self.ret.unsigned_abs()).unwrap_or_default())
+        self.code().filter(|code| !RESTARTS.contains(code))
+    }
+
+    /// The name of the code by which the kernel says that a signal has interrupted the call: it
+    /// will run it again, or turn the code into `EINTR`. Neither result nor error.
+    pub fn restart(&self) -> Option<&'static str> {
+        self.code().filter(|code| RESTARTS.contains(code)).and_then(errno::name)
+    }
+
+    /// A result that is not a value, as a positive number.
+    fn code(&self) -> Option<u32> {
+        let is_code = self.has_result() && ERRORS.contains(&self.ret) && !self.gives_owner();
+        is_code.then(|| u32::try_from(self.ret.unsigned_abs()).unwrap_or_default())
     }
 
     /// `F_GETOWN` gives a process group as a negative number, fcntl(2).
@@ -107,29 +126,50 @@ impl SyscallSpan {
     /// `Error` for an error, but not for a call that the kernel is about to run again.
     pub fn status(&self) -> StatusCode {
         match self.errno() {
-            Some(errno) if RESTARTS.contains(&errno) => StatusCode::Unset,
             Some(_) => StatusCode::Error,
-            None if self.has_result() => StatusCode::Ok,
+            None if self.has_result() && self.restart().is_none() => StatusCode::Ok,
             None => StatusCode::Unset,
         }
     }
 
     /// The string that argument `arg` (0..=5) points to; `None` when it is no string, or a null
-    /// pointer. One that was read again at exit stands behind the first try.
-    pub fn string(&self, arg: usize) -> Option<CapturedString<'_>> {
-        let captured = Captures::new(self.payload.as_slice())
-            .filter(|(header, _)| usize::from(header.arg) == arg)
+    /// pointer.
+    pub fn string(&self, arg: usize) -> Option<Captured<'_>> {
+        let kind = self.info().and_then(|info| info.args.get(arg)).map(|arg| arg.kind);
+        if !kind.is_some_and(ArgKind::is_string) || self.args.get(arg) == Some(&0) {
+            return None;
+        }
+        // The kernel side had no memory for it, or did not see the entry.
+        let unread = Captured { state: CaptureState::NotRead, bytes: &[] };
+        Some(self.passed(arg, part::WHOLE).unwrap_or(unread))
+    }
+
+    /// What the program passed by argument `arg` (0..=5): a part of it, see
+    /// [`tracer_common::memory::part`]. `None` when it was not to be captured.
+    pub fn passed(&self, arg: usize, part: u8) -> Option<Captured<'_>> {
+        self.captured(arg, part, |phase| phase != Phase::Exit as u8)
+    }
+
+    /// What the kernel returned by argument `arg`.
+    pub fn returned(&self, arg: usize, part: u8) -> Option<Captured<'_>> {
+        self.captured(arg, part, |phase| phase == Phase::Exit as u8)
+    }
+
+    /// One that was read again at exit stands behind the first try.
+    fn captured(
+        &self,
+        arg: usize,
+        part: u8,
+        is_wanted: impl Fn(u8) -> bool,
+    ) -> Option<Captured<'_>> {
+        Captures::new(self.payload.as_slice())
+            .filter(|(header, _)| usize::from(header.arg) == arg && header.part == part)
+            .filter(|(header, _)| is_wanted(header.phase))
             .last()
-            .map(|(header, bytes)| CapturedString {
+            .map(|(header, bytes)| Captured {
                 state: CaptureState::from_wire(header.state).unwrap_or(CaptureState::Fault),
                 bytes,
-            });
-        captured.or_else(|| {
-            // The kernel side had no memory for it, or did not see the entry.
-            let kind = self.info().and_then(|info| info.args.get(arg)).map(|arg| arg.kind);
-            let is_string = kind.is_some_and(ArgKind::is_string) && self.args.get(arg) != Some(&0);
-            is_string.then_some(CapturedString { state: CaptureState::NotRead, bytes: &[] })
-        })
+            })
     }
 
     /// The thread's name.
@@ -174,7 +214,10 @@ pub(crate) mod tests {
         assert_eq!(call(0, -2).error().as_deref(), Some("ENOENT"));
         assert_eq!(call(0, -4096).errno(), None);
         assert_eq!(call(0, -1000).error().as_deref(), Some("errno_1000"));
-        assert_eq!(call(0, -512).status(), StatusCode::Unset);
+        let restarted = call(0, -512);
+        assert_eq!((restarted.status(), restarted.errno()), (StatusCode::Unset, None));
+        assert_eq!(restarted.restart(), Some("ERESTARTSYS"));
+        assert_eq!(call(0, -4).restart(), None);
         let open_end = SyscallSpan { record: Record::EnterOnly, ..call(231, -1) };
         assert_eq!((open_end.status(), open_end.errno()), (StatusCode::Unset, None));
     }
@@ -184,11 +227,12 @@ pub(crate) mod tests {
         let mut bytes = vec![1, CaptureState::Fault as u8, 0, 0, 0, 0, 0, 0];
         bytes.extend([1, CaptureState::Whole as u8, 1, 0, 4, 0, 0, 0]);
         bytes.extend(b"/etc\0\0\0\0");
-        let call = SyscallSpan { payload: Payload::new(&bytes), ..call(257, 3) };
+        let args = [0, 4096, 0, 0, 0, 0];
+        let call = SyscallSpan { payload: Payload::new(&bytes), args, ..call(257, 3) };
         let string = call.string(1).unwrap();
         assert_eq!((string.state, string.bytes), (CaptureState::Whole, &b"/etc"[..]));
         assert_eq!(call.string(0), None);
-        let unread = SyscallSpan { args: [0, 4096, 0, 0, 0, 0], ..super::tests::call(257, 3) };
+        let unread = SyscallSpan { args, ..super::tests::call(257, 3) };
         assert_eq!(unread.string(1).unwrap().state, CaptureState::NotRead);
         assert_eq!(super::tests::call(257, 3).string(1), None);
     }

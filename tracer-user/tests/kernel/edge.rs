@@ -42,8 +42,9 @@ impl Expected {
 /// A span in the words of the programs.
 pub(crate) fn describe(span: &SpanRecord) -> String {
     let call = span.syscall().unwrap();
-    let result = match call.error() {
-        Some(error) => error.into_owned(),
+    let code = call.restart().map(Into::into).or_else(|| call.error());
+    let result = match code {
+        Some(code) => code.into_owned(),
         None if call.has_result() => call.ret.to_string(),
         None => "?".to_owned(),
     };

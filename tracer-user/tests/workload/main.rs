@@ -20,6 +20,8 @@ mod more;
 mod observer;
 mod predictable;
 mod puppet;
+#[cfg(target_arch = "x86_64")]
+mod raw;
 
 use std::{
     env,
@@ -48,6 +50,8 @@ fn main() {
         [_, "nap", millis] => nap(number(millis)),
         #[cfg(target_arch = "x86_64")]
         [_, "edge", case] => edge::run(case),
+        #[cfg(target_arch = "x86_64")]
+        [_, "raw"] => raw::run(),
         [_, "lives", count] => lives(number(count)),
         [_, "born-and-executed", count] => lives::born_and_executed(number(count)),
         [_, "predictable", run @ ..] => predictable_run(run).first(),

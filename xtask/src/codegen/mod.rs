@@ -1,8 +1,11 @@
 //! Generates the syscall table of `tracer-common` from `syscalls.txt` and the numbers of the
-//! `syscalls` crate.
+//! `syscalls` crate, and the tables of named constants from `sets.txt`.
 
 mod emit;
+mod kind;
+mod names;
 mod numbers;
+mod sets;
 mod source;
 
 use std::fs;
@@ -13,6 +16,7 @@ use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 
+use self::names::Names;
 use self::numbers::TABLES;
 use self::source::Definition;
 
@@ -24,10 +28,14 @@ const OUTPUT: &str = "tracer-common/src/syscalls";
 /// Writes the generated files; with `check`, compares them with what is there instead.
 pub(crate) fn run(check: bool) -> Result<()> {
     let root = root()?;
-    let definitions =
-        source::parse(include_str!("syscalls.txt")).context("xtask/src/codegen/syscalls.txt")?;
-    for (name, text) in generate(&definitions)? {
-        let path = root.join(OUTPUT).join(&name);
+    let names = Names::parse(sets::names()?, include_str!("structs.txt"))?;
+    let definitions = source::parse(include_str!("syscalls.txt"), &names)
+        .context("xtask/src/codegen/syscalls.txt")?;
+    let mut calls = generate(&definitions)?;
+    calls.push(("names.rs".to_owned(), names.source(emit::HEADER)));
+    let calls = calls.into_iter().map(|(name, text)| (format!("{OUTPUT}/{name}"), text));
+    for (name, text) in calls.chain([sets::generate(root)?]) {
+        let path = root.join(&name);
         let text = format(root, text).with_context(|| format!("formatting {name}"))?;
         let old = match fs::read_to_string(&path) {
             Ok(old) => Some(old),
@@ -38,11 +46,16 @@ pub(crate) fn run(check: bool) -> Result<()> {
             continue;
         }
         if check {
-            bail!("{OUTPUT}/{name} is stale: run `{COMMAND}` and commit the result");
+            bail!("{name} is stale: run `{COMMAND}` and commit the result");
         }
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Renews the constants that come from installed headers.
+pub(crate) fn harvest() -> Result<()> {
+    sets::harvest(root()?)
 }
 
 /// File names and unformatted contents.
@@ -113,7 +126,10 @@ mod tests {
 
     #[test]
     fn a_missing_definition_is_named() {
-        let definitions = source::parse("read(fd:fd) -> size  desc\n").unwrap();
+        let definitions = {
+            let names = Names::parse(Vec::new(), "").unwrap();
+            source::parse("read(fd:fd) -> size  desc\n", &names).unwrap()
+        };
         let error = generate(&definitions).unwrap_err().to_string();
         assert_eq!(error, "x86_64: syscall 1, `write`, has no definition in syscalls.txt");
     }

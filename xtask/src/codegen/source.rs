@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use super::{kind, names::Names};
+
 /// Arguments of a syscall, at most.
 const MAX_ARGS: usize = 6;
 /// String arguments that the kernel side reads, at most.
@@ -9,31 +11,6 @@ const MAX_STRINGS: usize = 3;
 
 /// Names in the file and the ABIs they stand for.
 const ABIS: [&str; 3] = ["x86_64", "i386", "aarch64"];
-/// Names in the file and variants of `ArgKind`.
-const KINDS: [(&str, &str); 22] = [
-    ("int", "Int"),
-    ("uint", "Uint"),
-    ("long", "Long"),
-    ("ulong", "Ulong"),
-    ("size", "Size"),
-    ("offset", "Offset"),
-    ("hex", "Hex"),
-    ("mode", "Mode"),
-    ("fd", "Fd"),
-    ("dirfd", "DirFd"),
-    ("path", "Path"),
-    ("str", "Str"),
-    ("ptr", "Ptr"),
-    ("bufin", "BufIn"),
-    ("bufout", "BufOut"),
-    ("pid", "Pid"),
-    ("uid", "Uid"),
-    ("gid", "Gid"),
-    ("signal", "Signal"),
-    ("dev", "Dev"),
-    ("sockaddr", "Sockaddr"),
-    ("flags", "Flags"),
-];
 /// Names in the file and variants of `Ret`.
 const RETS: [(&str, &str); 5] =
     [("int", "Int"), ("fd", "Fd"), ("ptr", "Pointer"), ("none", "None"), ("size", "Size")];
@@ -65,8 +42,8 @@ pub(super) struct Definition {
     /// The ABI it is for, when not for all that have the call.
     pub(super) abi: Option<&'static str>,
     pub(super) name: String,
-    /// Name and variant of `ArgKind`.
-    pub(super) args: Vec<(String, &'static str)>,
+    /// Name and expression of type `ArgKind`.
+    pub(super) args: Vec<(String, String)>,
     /// Variant of `Ret`.
     pub(super) ret: &'static str,
     /// Constants of `Class`.
@@ -89,13 +66,14 @@ impl Definition {
 }
 
 /// The definitions of the file, in its order.
-pub(super) fn parse(text: &str) -> Result<Vec<Definition>> {
+pub(super) fn parse(text: &str, names: &Names) -> Result<Vec<Definition>> {
     let mut definitions: Vec<Definition> = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let definition = parse_line(line).with_context(|| format!("line {number}: `{line}`"))?;
+        let definition =
+            parse_line(line, names).with_context(|| format!("line {number}: `{line}`"))?;
         if let Some(last) = definitions.last() {
             ensure!(
                 last.key() < definition.key(),
@@ -114,7 +92,7 @@ pub(super) fn find(definitions: &[Definition], abi: &str, name: &str) -> Option<
     at(Some(abi)).or_else(|| at(None))
 }
 
-fn parse_line(line: &str) -> Result<Definition> {
+fn parse_line(line: &str, names: &Names) -> Result<Definition> {
     let (head, rest) = line.split_once('(').context("no `(`")?;
     let (args, tail) = rest.split_once(") -> ").context("no `) -> `")?;
     let (result, classes) = match tail.split_once("  ") {
@@ -128,16 +106,21 @@ fn parse_line(line: &str) -> Result<Definition> {
         }
         None => (None, head),
     };
-    let args = args
+    let pairs = args
         .split(", ")
         .filter(|arg| !arg.is_empty())
-        .map(|arg| {
-            let (name, kind) = arg.split_once(':').with_context(|| format!("no kind: `{arg}`"))?;
-            Ok((identifier(name)?, variant(&KINDS, kind)?))
-        })
+        .map(|arg| arg.split_once(':').with_context(|| format!("no kind: `{arg}`")))
+        .collect::<Result<Vec<_>>>()?;
+    let all: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
+    let args = pairs
+        .iter()
+        .map(|(name, kind)| Ok((identifier(name)?, kind::expression(kind, &all, names)?)))
         .collect::<Result<Vec<_>>>()?;
     ensure!(args.len() <= MAX_ARGS, "more than {MAX_ARGS} arguments");
-    let strings = args.iter().filter(|(_, kind)| matches!(*kind, "Path" | "Str")).count();
+    let strings = args
+        .iter()
+        .filter(|(_, kind)| matches!(kind.as_str(), "ArgKind::Path" | "ArgKind::Str"))
+        .count();
     ensure!(strings <= MAX_STRINGS, "more than {MAX_STRINGS} `path` and `str` arguments");
     let classes =
         classes.into_iter().map(|class| variant(&CLASSES, class)).collect::<Result<Vec<_>>>()?;
@@ -163,13 +146,22 @@ fn identifier(text: &str) -> Result<String> {
 mod tests {
     use super::*;
 
+    fn names() -> Names {
+        Names::parse(vec!["open_flags".into()], "").unwrap()
+    }
+
     #[test]
     fn a_line_is_read() {
-        let parsed = parse("# comment\n\ni386:f(a:path, b:flags) -> fd  file,desc\n").unwrap();
+        let parsed =
+            parse("# comment\n\ni386:f(a:path, b:flags.open_flags) -> fd  file,desc\n", &names())
+                .unwrap();
         let expected = Definition {
             abi: Some("i386"),
             name: "f".to_owned(),
-            args: vec![("a".to_owned(), "Path"), ("b".to_owned(), "Flags")],
+            args: vec![
+                ("a".to_owned(), "ArgKind::Path".to_owned()),
+                ("b".to_owned(), "ArgKind::Flags(Set::OpenFlags)".to_owned()),
+            ],
             ret: "Fd",
             classes: vec!["FILE", "DESC"],
         };
@@ -178,7 +170,7 @@ mod tests {
 
     #[test]
     fn an_abi_finds_its_own_line_first() {
-        let parsed = parse("f() -> int\ni386:f() -> fd\ng() -> int\n").unwrap();
+        let parsed = parse("f() -> int\ni386:f() -> fd\ng() -> int\n", &names()).unwrap();
         assert_eq!(find(&parsed, "i386", "f"), Some(1));
         assert_eq!(find(&parsed, "x86_64", "f"), Some(0));
         assert_eq!(find(&parsed, "i386", "g"), Some(2));
@@ -201,7 +193,7 @@ mod tests {
             ("f() -> int\nf() -> int", "line 2: `f` is out of order or a duplicate"),
             ("g() -> int\nf() -> int", "line 2: `f` is out of order or a duplicate"),
         ] {
-            let error = parse(text).unwrap_err();
+            let error = parse(text, &names()).unwrap_err();
             assert_eq!(error.root_cause().to_string(), expected, "{text}");
         }
     }

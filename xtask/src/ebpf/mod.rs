@@ -15,7 +15,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-use self::toolchain::{OBJCOPY, RUSTC};
+use self::toolchain::{NM, OBJCOPY, RUSTC};
 use crate::command;
 
 /// The architectures whose registers the programs read: one object each.
@@ -30,9 +30,15 @@ const TARGET_DIR: &str = "target/ebpf";
 ///
 /// The loader takes no relocations of BTF: what is in place is right. `.BTF.ext` stays: from it
 /// the kernel names the source line of each instruction when it refuses a program, and in
-/// `bpftool prog dump`.
-const OBJCOPY_ARGS: [&str; 3] =
-    ["--strip-unneeded", "--remove-section=.rel.BTF", "--remove-section=.rel.BTF.ext"];
+/// `bpftool prog dump`. Functions that programs call keep their symbols, by which the loader finds
+/// them.
+const OBJCOPY_ARGS: [&str; 5] = [
+    "--strip-unneeded",
+    "--remove-section=.rel.BTF",
+    "--remove-section=.rel.BTF.ext",
+    "--wildcard",
+    "--keep-symbol=_R*",
+];
 
 /// Builds the objects and writes them; with `check`, compares them with the committed ones instead.
 pub(crate) fn run(check: bool) -> Result<()> {
@@ -99,8 +105,29 @@ fn build(arch: &str) -> Result<Vec<u8>> {
     command::run(&mut cargo)?;
     let linked = target_dir.join(TARGET).join("release/tracer");
     let stripped = target_dir.join(object_name(arch));
-    command::run(Command::new(OBJCOPY).args(OBJCOPY_ARGS).arg(linked).arg(&stripped))?;
+    let renamed = target_dir.join(format!("renamed.{}", object_name(arch)));
+    let symbols = command::output(Command::new(NM).arg("--defined-only").arg(&linked))?;
+    let mut rename = Command::new(OBJCOPY);
+    for (old, new) in functions(&symbols) {
+        rename.arg(format!("--redefine-sym={old}={new}"));
+    }
+    command::run(rename.arg(linked).arg(&renamed))?;
+    command::run(Command::new(OBJCOPY).args(OBJCOPY_ARGS).arg(renamed).arg(&stripped))?;
     fs::read(&stripped).with_context(|| format!("reading {}", stripped.display()))
+}
+
+/// Local functions of `llvm-nm`'s output by their mangled names, and those names without the hash
+/// of the crate, which could differ between machines.
+fn functions(symbols: &str) -> Vec<(&str, String)> {
+    symbols
+        .lines()
+        .filter_map(|line| line.split_once(" t ").map(|(_, name)| name))
+        .filter_map(|name| {
+            let (before, rest) = name.strip_prefix("_R")?.split_once("Cs")?;
+            let (_, after) = rest.split_once('_')?;
+            Some((name, format!("_R{before}C{after}")))
+        })
+        .collect()
 }
 
 /// A cargo with the BPF compiler, whatever else is configured.
@@ -171,6 +198,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn functions_lose_the_hash_of_their_crate() {
+        let symbols = "0000 t _RNvNtCs8C34T957G7q_6tracer6memory5place\n0000 T sys_enter\n";
+        let expected = "_RNvNtC6tracer6memory5place".to_owned();
+        assert_eq!(functions(symbols), [("_RNvNtCs8C34T957G7q_6tracer6memory5place", expected)]);
+    }
 
     #[test]
     fn folders_of_dependencies() {

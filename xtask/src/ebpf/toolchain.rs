@@ -11,6 +11,8 @@ use crate::{command, setup};
 /// Debian's, which has the BPF target; rustup's has not.
 pub(super) const RUSTC: &str = "/usr/bin/rustc";
 pub(super) const OBJCOPY: &str = "/usr/lib/llvm-22/bin/llvm-objcopy";
+/// Of the same package.
+pub(super) const NM: &str = "/usr/lib/llvm-22/bin/llvm-nm";
 
 /// The versions of what is installed, one a line, in the form of `toolchain.txt`; fails if
 /// anything is missing.

@@ -5,7 +5,7 @@ use crate::span_record::push_hex;
 
 /// Appends `bytes` so that no terminal acts on them: control, format and direction characters and
 /// whatever is not UTF-8 become escapes, as do quotation marks and backslashes.
-pub(super) fn push_visible(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_visible(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
@@ -25,7 +25,7 @@ pub(super) fn push_visible(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Appends `bytes` in quotation marks, as [`push_visible`] writes them.
-pub(super) fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
     push_visible(out, bytes);
     out.push(b'"');
@@ -33,7 +33,7 @@ pub(super) fn push_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends a JSON string. Bytes that are not UTF-8 are written as `\xNN`, and then a backslash is
 /// written twice; returns whether that was so, for the text cannot tell.
-pub(super) fn push_json(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+pub(crate) fn push_json(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     out.push(b'"');
     let is_plain = bytes.iter().all(|byte| matches!(byte, 0x20..=0x7e) && !b"\"\\".contains(byte));
     let escaped = !is_plain && std::str::from_utf8(bytes).is_err();

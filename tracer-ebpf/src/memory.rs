@@ -1,0 +1,527 @@
+//! Memory that arguments point to, as the operations of a call say: structures, arrays, messages,
+//! data, the arguments of a program. Read at entry what the program passes (and at exit when the
+//! page was not resident at entry), at exit what the kernel returns.
+
+use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_probe_read_user_str};
+use tracer_common::{
+    counter::Counter,
+    event::{CaptureHeader, CaptureState, LARGE_PAYLOAD, Phase, SMALL_PAYLOAD},
+    memory::{
+        Count, MAX_ARGV, MAX_CONTROL, MAX_DATA, MAX_ELEMENTS, MAX_ENVP, MAX_IOCTL, MAX_IOVECS,
+        MAX_MESSAGES, MAX_OPS, MAX_SOCKADDR, OP_WORDS, Op, OpKind, OpWords, SPECIAL,
+        condition_holds, part,
+    },
+};
+
+use crate::{
+    capture::{HEADER, IN_SMALL, NOWHERE, bounded, last_offset, move_to_large},
+    maps::{DATA_LIMIT, InFlight, Item, LARGE, OPERATIONS, STRING_LIMIT},
+    stats::Stats,
+    task::Task,
+};
+
+/// Longest single read that the storage of a task takes.
+const SMALL_READ: usize = 272;
+/// Longest single read of the large storage.
+const LARGE_READ: usize = MAX_DATA + 8;
+/// Longest single read when most of the large storage is used.
+const MEDIUM_READ: usize = 512;
+const PAGE: u64 = 4096;
+
+/// Runs the operations of a call that is being entered. A function of its own in the kernel too,
+/// like [`place`]: all in one piece would not fit the stack.
+#[inline(never)]
+pub(crate) fn at_enter(task: Task, state: &mut InFlight, index: u32) {
+    let Some(ops) = OPERATIONS.get(index) else { return };
+    state.item.phase = Phase::Enter as u8;
+    for number in 0..MAX_OPS {
+        let Some((op, mask, _)) = operation(ops, number) else { continue };
+        if op.at_exit() || op.when_interrupted() {
+            state.exit_memory = 1;
+        }
+        if op.at_enter() && applies(op, mask, &state.event.args) {
+            let faulted =
+                if number == SPECIAL { special(task, state, op) } else { plain(task, state, op) };
+            state.faulted_memory |= u8::from(faulted) << number;
+        }
+    }
+}
+
+/// Runs the operations of a call that is returning.
+#[inline(never)]
+pub(crate) fn at_exit(task: Task, state: &mut InFlight, index: u32) {
+    let Some(ops) = OPERATIONS.get(index) else { return };
+    for number in 0..SPECIAL {
+        let Some((op, mask, exit_mask)) = operation(ops, number) else { break };
+        if is_late(state, number, op, mask) {
+            state.item.phase = Phase::Late as u8;
+            plain(task, state, op);
+        }
+        if is_due(state, op, exit_mask) {
+            state.item.phase = Phase::Exit as u8;
+            plain(task, state, op);
+        }
+    }
+    if let Some((op, mask, exit_mask)) = operation(ops, SPECIAL) {
+        if is_late(state, SPECIAL, op, mask) {
+            state.item.phase = Phase::Late as u8;
+        } else if is_due(state, op, exit_mask) {
+            state.item.phase = Phase::Exit as u8;
+        } else {
+            return;
+        }
+        special(task, state, op);
+    }
+}
+
+/// Whether what the program passed could not be read at entry.
+#[inline(always)]
+fn is_late(state: &InFlight, number: usize, op: Op, mask: u64) -> bool {
+    op.at_enter() && state.faulted_memory >> number & 1 != 0 && applies(op, mask, &state.event.args)
+}
+
+/// Whether the kernel has returned something.
+#[inline(always)]
+fn is_due(state: &InFlight, op: Op, mask: u64) -> bool {
+    const EINTR: i64 = -4;
+    const ERESTART_RESTARTBLOCK: i64 = -516;
+    let ret = state.event.ret;
+    let failed = (-4095..0).contains(&ret);
+    let interrupted = ret == EINTR || ret == ERESTART_RESTARTBLOCK;
+    ((op.at_exit() && !failed) || (op.when_interrupted() && interrupted))
+        && applies(op, mask, &state.event.args)
+}
+
+#[inline(always)]
+fn operation(ops: &OpWords, number: usize) -> Option<(Op, u64, u64)> {
+    let at = number * OP_WORDS;
+    let op = Op(*ops.get(at)?);
+    if !op.is_some() {
+        return None;
+    }
+    Some((op, *ops.get(at + 1)?, *ops.get(at + 2)?))
+}
+
+#[inline(always)]
+fn applies(op: Op, mask: u64, args: &[u64; 6]) -> bool {
+    match op.condition() {
+        Some(arg) => condition_holds(argument(args, arg), mask),
+        None => true,
+    }
+}
+
+#[inline(always)]
+fn argument(args: &[u64; 6], index: usize) -> u64 {
+    args.get(index).copied().unwrap_or(0)
+}
+
+/// Reads bytes; says whether they could not be read.
+#[inline(always)]
+fn plain(task: Task, state: &mut InFlight, op: Op) -> bool {
+    let pointer = argument(&state.event.args, op.arg());
+    if pointer == 0 {
+        return false;
+    }
+    state.item.arg = op.arg() as u8;
+    let len = count(state, op) * op.size();
+    put(task, state, pointer, len, op.limit(), part::WHOLE)
+}
+
+/// Runs the one operation of a call that is more than bytes.
+#[inline(always)]
+fn special(task: Task, state: &mut InFlight, op: Op) -> bool {
+    const IOVEC: u64 = OpKind::Iovec as u64;
+    const MESSAGES: u64 = OpKind::Messages as u64;
+    const EXEC: u64 = OpKind::Exec as u64;
+    const IOCTL: u64 = OpKind::Ioctl as u64;
+    let pointer = argument(&state.event.args, op.arg());
+    if pointer == 0 {
+        return false;
+    }
+    state.item.arg = op.arg() as u8;
+    match op.kind() {
+        IOVEC => iovec(task, state, op, pointer),
+        MESSAGES => messages(task, state, op, pointer),
+        EXEC => exec(task, state, op, pointer),
+        IOCTL => ioctl(task, state, pointer),
+        _ => false,
+    }
+}
+
+/// How many elements there are; few enough that their size in bytes fits a word.
+#[inline(always)]
+fn count(state: &InFlight, op: Op) -> u64 {
+    const ARG: u64 = Count::Arg as u64;
+    const WIDE: u64 = Count::Wide as u64;
+    const RET: u64 = Count::Ret as u64;
+    const AT: u64 = Count::At as u64;
+    const BITS: u64 = Count::Bits as u64;
+    let value = argument(&state.event.args, op.count_arg());
+    match op.count() {
+        ARG => value & 0xffff_ffff,
+        WIDE => value.min(1 << 40),
+        RET => state.event.ret.clamp(0, 1 << 40) as u64,
+        AT => u64::from(read_user::<u32>(value).unwrap_or(0)),
+        BITS => {
+            let bits = (value & 0xffff_ffff).min(1 << 20);
+            if op.is_compat() { bits.div_ceil(32) * 4 } else { bits.div_ceil(64) * 8 }
+        }
+        _ => 1,
+    }
+}
+
+/// Bytes of data that a call has used: its result when it reads, no bound before.
+#[inline(always)]
+fn used(state: &InFlight) -> u64 {
+    if state.item.phase == Phase::Exit as u8 { state.event.ret as u64 } else { u64::MAX }
+}
+
+#[inline(always)]
+fn iovec(task: Task, state: &mut InFlight, op: Op, pointer: u64) -> bool {
+    let elements = count(state, op);
+    let left = used(state);
+    elements_of(task, state, op.is_compat(), pointer, elements, left, part::WHOLE)
+}
+
+/// An `iovec` array; data of its first elements, of which the call has used `left` bytes, when data
+/// is captured.
+#[inline(always)]
+fn elements_of(
+    task: Task,
+    state: &mut InFlight,
+    compat: bool,
+    array: u64,
+    elements: u64,
+    mut left: u64,
+    first: u8,
+) -> bool {
+    let size = if compat { 8 } else { 16 };
+    let mut faulted = put(task, state, array, elements * size, MAX_ELEMENTS as u64 * size, first);
+    let limit = u64::from(DATA_LIMIT.load());
+    if limit == 0 {
+        return faulted;
+    }
+    for number in 0..MAX_IOVECS {
+        if number as u64 >= elements || left == 0 {
+            break;
+        }
+        let Some((base, len)) = iovec_at(array, number, compat) else { break };
+        let len = len.min(left);
+        left -= len;
+        if base != 0 {
+            let part = first + part::IOVEC_DATA + number as u8;
+            faulted |= put(task, state, base, len, limit, part);
+        }
+    }
+    faulted
+}
+
+#[inline(always)]
+fn iovec_at(array: u64, number: usize, compat: bool) -> Option<(u64, u64)> {
+    if compat {
+        let [base, len] = read_user::<[u32; 2]>(array + number as u64 * 8)?;
+        Some((u64::from(base), u64::from(len)))
+    } else {
+        let [base, len] = read_user::<[u64; 2]>(array + number as u64 * 16)?;
+        Some((base, len))
+    }
+}
+
+/// Fields of `struct user_msghdr` and of `struct compat_msghdr`: name and its length, elements and
+/// their number, control messages and their length.
+#[inline(always)]
+fn message_at(pointer: u64, compat: bool) -> Option<[u64; 6]> {
+    if compat {
+        Some(read_user::<[u32; 6]>(pointer)?.map(u64::from))
+    } else {
+        read_user::<[u64; 6]>(pointer)
+    }
+}
+
+#[inline(always)]
+fn messages(task: Task, state: &mut InFlight, op: Op, pointer: u64) -> bool {
+    let many = count(state, op);
+    let compat = op.is_compat();
+    // What a single call has received is the result; of several messages each says it itself.
+    let left = if op.count() == Count::One as u64 { used(state) } else { u64::MAX };
+    for number in 0..MAX_MESSAGES {
+        if number as u64 >= many {
+            break;
+        }
+        let pointer = pointer + number as u64 * op.size();
+        let first = number as u8 * part::MESSAGE;
+        if put(task, state, pointer, op.size(), op.size(), first) {
+            return true;
+        }
+        let fields = message_at(pointer, compat);
+        let Some([name, name_len, array, elements, control, control_len]) = fields else {
+            return true;
+        };
+        if name != 0 {
+            let len = name_len & 0xffff_ffff;
+            put(task, state, name, len, MAX_SOCKADDR as u64, first + part::NAME);
+        }
+        if control != 0 && control_len != 0 {
+            put(task, state, control, control_len, MAX_CONTROL as u64, first + part::CONTROL);
+        }
+        if array != 0 {
+            let elements = elements.min(1 << 20);
+            elements_of(task, state, compat, array, elements, left, first + part::IOVEC);
+        }
+    }
+    false
+}
+
+#[inline(always)]
+fn pointer_at(array: u64, number: usize, compat: bool) -> Option<u64> {
+    if compat {
+        read_user::<u32>(array + number as u64 * 4).map(u64::from)
+    } else {
+        read_user::<u64>(array + number as u64 * 8)
+    }
+}
+
+/// The strings of `argv`, and how many there are in `envp`, which is the next argument.
+#[inline(always)]
+fn exec(task: Task, state: &mut InFlight, op: Op, pointer: u64) -> bool {
+    let faulted = argv(task, state, op, pointer);
+    let environment = argument(&state.event.args, op.arg() + 1);
+    if environment != 0 {
+        state.item.arg = op.arg() as u8 + 1;
+        envp(task, state, op, environment);
+    }
+    faulted
+}
+
+#[inline(always)]
+fn argv(task: Task, state: &mut InFlight, op: Op, array: u64) -> bool {
+    let limit = u64::from(STRING_LIMIT.load()) + 1;
+    for number in 0..MAX_ARGV {
+        let Some(pointer) = pointer_at(array, number, op.is_compat()) else { return true };
+        if pointer == 0 {
+            return false;
+        }
+        state.item.work = TEXT;
+        put(task, state, pointer, limit, limit, number as u8);
+    }
+    if pointer_at(array, MAX_ARGV, op.is_compat()) != Some(0) {
+        put(task, state, array, 0, 0, part::MORE);
+    }
+    false
+}
+
+/// The count stands in the capture as 32 bits.
+#[inline(always)]
+fn envp(task: Task, state: &mut InFlight, op: Op, array: u64) {
+    let mut number = 0;
+    state.item.work = AT_LEAST;
+    while number < MAX_ENVP {
+        match pointer_at(array, number, op.is_compat()) {
+            Some(0) => {
+                state.item.work = NUMBER;
+                break;
+            }
+            Some(_) => number += 1,
+            None => break,
+        }
+    }
+    put(task, state, number as u64, 4, 4, part::WHOLE);
+}
+
+/// The command says how much memory there is and who writes it, ioctl(2); older ones of terminals
+/// and sockets do not, and their argument can be a number.
+#[inline(always)]
+fn ioctl(task: Task, state: &mut InFlight, pointer: u64) -> bool {
+    const WRITES: u64 = 1;
+    const READS: u64 = 2;
+    const TERMINALS: u64 = b'T' as u64;
+    const SOCKETS: u64 = 0x89;
+    /// `sizeof(struct termios)` of the kernel, and of `struct ifreq`.
+    const TERMIOS: u64 = 36;
+    const IFREQ: u64 = 40;
+    let command = argument(&state.event.args, 1) & 0xffff_ffff;
+    let direction = command >> 30;
+    let size = command >> 16 & 0x3fff;
+    let (len, wanted) = match (direction, command >> 8 & 0xff) {
+        (0, TERMINALS) => (TERMIOS, true),
+        (0, SOCKETS) => (IFREQ, true),
+        (0, _) => return false,
+        _ if state.item.phase == Phase::Exit as u8 => (size, direction & READS != 0),
+        _ => (size, direction & WRITES != 0),
+    };
+    if !wanted || !is_readable(pointer) {
+        return false;
+    }
+    put(task, state, pointer, len, MAX_IOCTL as u64, part::WHOLE)
+}
+
+#[inline(always)]
+fn is_readable(pointer: u64) -> bool {
+    read_user::<u8>(pointer).is_some()
+}
+
+#[inline(always)]
+fn read_user<T: Default>(pointer: u64) -> Option<T> {
+    let mut value = T::default();
+    // SAFETY: `value` has room for its size; the helper checks the user's pointer.
+    let failed = unsafe {
+        bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, pointer as *const _)
+    };
+    if failed == 0 { Some(value) } else { None }
+}
+
+/// The bytes at the item's pointer.
+const BYTES: u8 = 0;
+/// The string there.
+const TEXT: u8 = 1;
+/// A number, in place of the item's pointer.
+const NUMBER: u8 = 2;
+/// The same, and there are more.
+const AT_LEAST: u8 = 3;
+
+/// Appends to the captures; says whether memory could not be read. The item goes by way of memory
+/// that the verifier knows nothing of, so that it looks at each place once and not once for every
+/// way that leads there.
+#[inline(always)]
+fn put(task: Task, state: &mut InFlight, pointer: u64, len: u64, limit: u64, part: u8) -> bool {
+    state.item.pointer = pointer;
+    state.item.len = len;
+    state.item.limit = limit;
+    state.item.part = part;
+    place(task, state);
+    state.item.faulted != 0
+}
+
+/// Finds room, first with the task's call, then in the storage for long captures.
+#[inline(never)]
+fn place(task: Task, state: &mut InFlight) {
+    let Some(stats) = Stats::get() else { return };
+    state.item.faulted = 0;
+    if state.captured == NOWHERE {
+        state.event.payload_len = 0;
+        state.event.captures = 0;
+        state.captured = IN_SMALL;
+    }
+    if state.event.captures == u8::MAX {
+        stats.bump(Counter::MemoryNotRead);
+        return;
+    }
+    let offset = state.event.payload_len as usize;
+    if state.captured == IN_SMALL {
+        if state.item.len.min(state.item.limit) <= SMALL_READ as u64
+            && offset <= last_offset(SMALL_PAYLOAD, SMALL_READ)
+        {
+            let payload = state.payload.as_mut_ptr();
+            write::<SMALL_PAYLOAD, SMALL_READ>(stats, state, payload, offset);
+            return;
+        }
+        if !move_to_large(task, state) {
+            stats.bump(Counter::MemoryNotRead);
+            return;
+        }
+    }
+    let large = LARGE.get(task.0);
+    if large.is_null() {
+        stats.bump(Counter::MemoryNotRead);
+        return;
+    }
+    // SAFETY: a non-null storage value is valid while its task runs this program.
+    let payload = unsafe { (*large).payload.as_mut_ptr() };
+    if offset <= last_offset(LARGE_PAYLOAD, LARGE_READ) {
+        write::<LARGE_PAYLOAD, LARGE_READ>(stats, state, payload, offset);
+    } else if offset <= last_offset(LARGE_PAYLOAD, MEDIUM_READ) {
+        write::<LARGE_PAYLOAD, MEDIUM_READ>(stats, state, payload, offset);
+    } else {
+        stats.bump(Counter::MemoryNotRead);
+    }
+}
+
+/// Writes header and bytes at `offset`, from where at least `MAX` bytes fit behind a header.
+#[inline(always)]
+fn write<const PAYLOAD: usize, const MAX: usize>(
+    stats: Stats,
+    state: &mut InFlight,
+    payload: *mut u8,
+    offset: usize,
+) {
+    let offset = bounded(offset, last_offset(PAYLOAD, MAX));
+    // SAFETY: header and bytes fit behind the offset.
+    let header = unsafe { payload.add(offset) };
+    // SAFETY: as above.
+    let body = unsafe { header.add(HEADER) };
+    let Item { pointer, len, work, .. } = state.item;
+    let limit = state.item.limit.min(MAX as u64);
+    let (result, len) = match work {
+        TEXT => read_text::<MAX>(body, pointer, limit),
+        NUMBER | AT_LEAST => {
+            // SAFETY: there is room for 4 bytes, aligned as the header is.
+            unsafe { body.cast::<u32>().write(pointer as u32) };
+            let more = work == AT_LEAST;
+            (if more { CaptureState::Truncated } else { CaptureState::Whole }, 4)
+        }
+        _ => read_bytes::<MAX>(body, pointer, len, limit),
+    };
+    if matches!(result, CaptureState::Fault) {
+        state.item.faulted = 1;
+        if state.item.phase != Phase::Enter as u8 {
+            stats.bump(Counter::MemoryFault);
+        }
+    }
+    let value = CaptureHeader {
+        arg: state.item.arg,
+        state: result as u8,
+        phase: state.item.phase,
+        part: state.item.part,
+        len,
+    };
+    // SAFETY: the offset is a multiple of 8, so the header is aligned; it fits as checked.
+    unsafe { header.cast::<CaptureHeader>().write(value) };
+    state.item.work = BYTES;
+    state.event.payload_len = (offset + HEADER + ((len as usize + 7) & !7)) as u32;
+    state.event.captures += 1;
+}
+
+/// Where a read goes past a page that cannot be read, what stands before is read.
+#[inline(always)]
+fn read_bytes<const MAX: usize>(
+    body: *mut u8,
+    pointer: u64,
+    len: u64,
+    limit: u64,
+) -> (CaptureState, u32) {
+    let wanted = len.min(limit);
+    if wanted == 0 {
+        return (CaptureState::Whole, 0);
+    }
+    let size = bounded(wanted as usize, MAX);
+    // SAFETY: `body` has room for MAX bytes; the helper checks the user's pointer.
+    let failed = unsafe { bpf_probe_read_user(body.cast(), size as u32, pointer as *const _) };
+    if failed == 0 {
+        let state = if len > wanted { CaptureState::Truncated } else { CaptureState::Whole };
+        return (state, size as u32);
+    }
+    let page_end = PAGE - (pointer & (PAGE - 1));
+    if page_end < wanted {
+        let size = bounded(page_end as usize, MAX);
+        // SAFETY: as above.
+        let failed = unsafe { bpf_probe_read_user(body.cast(), size as u32, pointer as *const _) };
+        if failed == 0 {
+            return (CaptureState::Truncated, size as u32);
+        }
+    }
+    (CaptureState::Fault, 0)
+}
+
+/// Reads a string of less than `limit` bytes; of a longer one, the first `limit - 1`.
+#[inline(always)]
+fn read_text<const MAX: usize>(body: *mut u8, pointer: u64, limit: u64) -> (CaptureState, u32) {
+    let size = bounded(limit as usize, MAX);
+    // SAFETY: `body` has room for MAX bytes; the helper checks the user's pointer.
+    let got = unsafe { bpf_probe_read_user_str(body.cast(), size as u32, pointer as *const _) };
+    if got <= 0 || got > MAX as i64 {
+        return (CaptureState::Fault, 0);
+    }
+    let full = got as u64 == limit && read_user::<u8>(pointer + limit - 1) != Some(0);
+    let state = if full { CaptureState::Truncated } else { CaptureState::Whole };
+    (state, (got - 1) as u32)
+}

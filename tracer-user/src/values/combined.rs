@@ -1,0 +1,288 @@
+//! Numbers that are made of several parts: a type and flags, a command and a mode.
+
+use tracer_common::{event::Abi, syscalls::Set};
+
+use super::{Context, files, set, signal};
+
+/// Flags of an argument as strace writes them.
+pub(super) fn flags(set: Set, context: &Context, value: u64) -> String {
+    let abi = context.abi;
+    let value = narrowed(set, value);
+    match set {
+        // What they make is always open for both.
+        Set::OpenFlags if matches!(context.name, "dup3" | "pipe2") => {
+            set::flags_text(set, abi, value)
+        }
+        Set::OpenFlags => files::open_flags(abi, value),
+        Set::MmapFlags => mmap_flags(abi, value),
+        Set::CloneFlags => clone_flags(abi, value),
+        Set::StatxFlags => statx_flags(abi, value),
+        Set::IpcFlags | Set::ShmgetFlags => with_mode(set, abi, value),
+        Set::FanotifyInitFlags => parts(abi, Set::FanotifyClasses, value & 0xc, set, value & !0xc),
+        Set::MountFlags => mount_flags(abi, value),
+        Set::MempolicyModes => mempolicy(abi, value),
+        Set::SwapFlags => {
+            format!("{}|{}", set::flags_text(set, abi, value & !0x7fff), value & 0x7fff)
+                .trim_start_matches("0|")
+                .to_owned()
+        }
+        Set::KexecLoadFlags => {
+            parts(abi, Set::KexecArchitectures, value & 0xffff_0000, set, value & 0xffff)
+        }
+        _ => set::flags_text(set, abi, value),
+    }
+}
+
+/// A value of an argument as strace writes it.
+pub(super) fn value(set: Set, context: &Context, value: u64) -> String {
+    let abi = context.abi;
+    let value = narrowed(set, value);
+    match set {
+        Set::SocketTypes => socket_type(abi, value),
+        Set::IpProtocols => protocol(context, value),
+        Set::SocketOptions => option(context, value),
+        Set::FutexOperations => futex_operation(abi, value),
+        Set::SchedPolicies => {
+            const RESET: u64 = 0x4000_0000;
+            parts(abi, set, value & !RESET, Set::SchedPolicyFlags, value & RESET)
+        }
+        Set::PersonalityTypes => personality(abi, value),
+        Set::IoprioClasses => io_priority(abi, value),
+        Set::QuotaCommands => quota_command(abi, value),
+        Set::ShmctlCommands | Set::SemctlCommands | Set::MsgctlCommands => {
+            ipc_command(set, abi, value)
+        }
+        Set::MempolicyModes => mempolicy(abi, value),
+        Set::SyslogActions => {
+            format!("{value} /* {} */", set::name(set, abi, value).unwrap_or("SYSLOG_ACTION_???"))
+        }
+        Set::Clocks => clock(abi, value),
+        Set::IoctlCommands => ioctl_command(abi, value),
+        _ => set::value_text(set, abi, value),
+    }
+}
+
+/// Most are an `int`, whatever else is in the register.
+fn narrowed(set: Set, value: u64) -> u64 {
+    let wide = matches!(
+        set,
+        Set::MmapProt | Set::MmapFlags | Set::CloneFlags | Set::MountFlags | Set::FanotifyEvents
+    );
+    if wide { value } else { value & 0xffff_ffff }
+}
+
+/// A value and flags beside it: `SOCK_STREAM|SOCK_CLOEXEC`.
+fn parts(abi: Abi, values: Set, value: u64, flags: Set, rest: u64) -> String {
+    let mut text = set::value_text(values, abi, value);
+    match set::push_names(&mut text, flags, abi, rest) {
+        0 => text,
+        rest => format!("{text}|{rest:#x}"),
+    }
+}
+
+/// A policy, and how its nodes are meant.
+fn mempolicy(abi: Abi, value: u64) -> String {
+    const FLAGS: u64 = 0xe000;
+    let mode = value & !FLAGS;
+    let mut text = String::new();
+    let rest = set::push_names(&mut text, Set::MempolicyModeFlags, abi, value & FLAGS) | mode;
+    match set::name(Set::MempolicyModes, abi, mode) {
+        Some(name) if text.is_empty() => name.to_owned(),
+        Some(name) => format!("{name}|{text}"),
+        None if text.is_empty() => set::value_text(Set::MempolicyModes, abi, rest),
+        None => format!("{text}|{rest:#x}"),
+    }
+}
+
+/// How the memory is shared, then flags, then the size of huge pages.
+fn mmap_flags(abi: Abi, value: u64) -> String {
+    // `MAP_TYPE`, and `MAP_HUGE_MASK` at `MAP_HUGE_SHIFT`.
+    const TYPE: u64 = 0xf;
+    const HUGE: u64 = 0x3f << 26;
+    let text = parts(abi, Set::MapTypes, value & TYPE, Set::MmapFlags, value & !TYPE & !HUGE);
+    match value & HUGE {
+        0 => text,
+        huge => format!("{text}|{}<<MAP_HUGE_SHIFT", huge >> 26),
+    }
+}
+
+/// Flags, then the signal that the parent gets at the end.
+fn clone_flags(abi: Abi, value: u64) -> String {
+    const SIGNAL: u64 = 0xff;
+    let exit_signal = i32::try_from(value & SIGNAL).unwrap_or_default();
+    match (value & !SIGNAL, exit_signal) {
+        (0, 0) => "0".to_owned(),
+        (0, exit_signal) => signal::name(exit_signal),
+        (flags, 0) => set::flags_text(Set::CloneFlags, abi, flags),
+        (flags, exit_signal) => {
+            let flags = set::flags_text(Set::CloneFlags, abi, flags);
+            format!("{flags}|{}", signal::name(exit_signal))
+        }
+    }
+}
+
+/// How much is asked of a network file system, then flags.
+fn statx_flags(abi: Abi, value: u64) -> String {
+    // `AT_STATX_SYNC_TYPE`
+    const SYNC: u64 = 0x6000;
+    let sync = match value & SYNC {
+        0 => "AT_STATX_SYNC_AS_STAT",
+        0x2000 => "AT_STATX_FORCE_SYNC",
+        0x4000 => "AT_STATX_DONT_SYNC",
+        _ => "AT_STATX_FORCE_SYNC|AT_STATX_DONT_SYNC",
+    };
+    let mut text = sync.to_owned();
+    match set::push_names(&mut text, Set::AtFlags, abi, value & !SYNC) {
+        0 => text,
+        rest => format!("{text}|{rest:#x}"),
+    }
+}
+
+/// `IPC_CREAT|0600`
+fn with_mode(set: Set, abi: Abi, value: u64) -> String {
+    const MODE: u64 = 0o777;
+    // `SHM_HUGE_MASK` at `SHM_HUGE_SHIFT`
+    const HUGE: u64 = 0x3f << 26;
+    let huge = if set == Set::ShmgetFlags { value & HUGE } else { 0 };
+    let mut parts = Vec::new();
+    let flags = value & !MODE & !huge;
+    if flags != 0 {
+        parts.push(set::flags_text(set, abi, flags));
+    }
+    if huge != 0 {
+        parts.push(format!("{}<<SHM_HUGE_SHIFT", huge >> 26));
+    }
+    parts.push(files::octal(value & MODE));
+    parts.join("|")
+}
+
+/// Old programs set a magic number in the upper half.
+fn mount_flags(abi: Abi, value: u64) -> String {
+    const MAGIC: u64 = 0xc0ed_0000;
+    if value & 0xffff_0000 != MAGIC {
+        return set::flags_text(Set::MountFlags, abi, value);
+    }
+    match value & !MAGIC {
+        0 => "MS_MGC_VAL".to_owned(),
+        flags => format!("MS_MGC_VAL|{}", set::flags_text(Set::MountFlags, abi, flags)),
+    }
+}
+
+/// A type, and flags of the descriptor.
+fn socket_type(abi: Abi, value: u64) -> String {
+    const TYPE: u64 = 0xf;
+    let Some(name) = set::name(Set::SocketTypes, abi, value & TYPE) else {
+        return if value == 0 {
+            "0".to_owned()
+        } else {
+            set::value_text(Set::SocketTypes, abi, value)
+        };
+    };
+    match value & !TYPE {
+        0 => name.to_owned(),
+        flags => format!("{name}|{}", set::flags_text(Set::SocketTypeFlags, abi, flags)),
+    }
+}
+
+/// What a protocol's number means depends on the family.
+fn protocol(context: &Context, value: u64) -> String {
+    let abi = context.abi;
+    let family = set::name(Set::AddressFamilies, abi, context.args[0] & 0xffff_ffff);
+    match family {
+        Some("AF_INET" | "AF_INET6") if context.name != "socketpair" => {
+            set::value_text(Set::IpProtocols, abi, value)
+        }
+        Some("AF_NETLINK") => set::value_text(Set::NetlinkProtocols, abi, value),
+        Some("AF_PACKET") => {
+            let protocol =
+                u64::from(u16::try_from(value & 0xffff).unwrap_or_default().swap_bytes());
+            format!("htons({})", set::value_text(Set::EthernetProtocols, abi, protocol))
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// What an option's number means depends on the level.
+fn option(context: &Context, value: u64) -> String {
+    let abi = context.abi;
+    let options = match set::name(Set::SocketLevels, abi, context.args[1] & 0xffff_ffff) {
+        Some("SOL_SOCKET") => Set::SocketOptions,
+        Some("SOL_TCP") => Set::TcpOptions,
+        Some("SOL_UDP") => Set::UdpOptions,
+        Some("SOL_IP") => Set::IpOptions,
+        Some("SOL_IPV6") => Set::Ipv6Options,
+        Some("SOL_NETLINK") => Set::NetlinkOptions,
+        Some("SOL_PACKET") => Set::PacketOptions,
+        _ => return set::unknown_text("", value),
+    };
+    set::value_text(options, abi, value)
+}
+
+fn futex_operation(abi: Abi, value: u64) -> String {
+    // `FUTEX_CLOCK_REALTIME`
+    const REALTIME: u64 = 0x100;
+    match (set::name(Set::FutexOperations, abi, value & !REALTIME), value & REALTIME) {
+        (Some(name), 0) => name.to_owned(),
+        (Some(name), _) => format!("{name}|FUTEX_CLOCK_REALTIME"),
+        (None, _) => set::value_text(Set::FutexOperations, abi, value),
+    }
+}
+
+fn personality(abi: Abi, value: u64) -> String {
+    // Asks for the one that is set.
+    const QUERY: u64 = 0xffff_ffff;
+    if value == QUERY {
+        return "0xffffffff".to_owned();
+    }
+    parts(abi, Set::PersonalityTypes, value & 0xff, Set::PersonalityFlags, value & !0xff)
+}
+
+/// `IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 4)`
+fn io_priority(abi: Abi, value: u64) -> String {
+    const SHIFT: u32 = 13;
+    let class = set::value_text(Set::IoprioClasses, abi, value >> SHIFT);
+    format!("IOPRIO_PRIO_VALUE({class}, {})", value & ((1 << SHIFT) - 1))
+}
+
+/// `QCMD(Q_GETQUOTA, USRQUOTA)`
+fn quota_command(abi: Abi, value: u64) -> String {
+    let command = set::value_text(Set::QuotaCommands, abi, value >> 8);
+    let kind = set::value_text(Set::QuotaTypes, abi, value & 0xff);
+    format!("QCMD({command}, {kind})")
+}
+
+/// 32-bit programs say with a bit which structure they mean.
+fn ipc_command(set: Set, abi: Abi, value: u64) -> String {
+    const IPC_64: u64 = 0x100;
+    if value & IPC_64 == 0 {
+        return set::value_text(set, abi, value);
+    }
+    format!("IPC_64|{}", set::value_text(set, abi, value & !IPC_64))
+}
+
+/// A clock; below zero it is that of a process or thread, or of a device.
+fn clock(abi: Abi, value: u64) -> String {
+    let id = u32::try_from(value).unwrap_or_default().cast_signed();
+    if id >= 0 {
+        return set::value_text(Set::Clocks, abi, value);
+    }
+    const KINDS: [&str; 3] = ["CPUCLOCK_PROF", "CPUCLOCK_VIRT", "CPUCLOCK_SCHED"];
+    let number = !(id >> 3);
+    match usize::try_from(id & 3).ok().and_then(|kind| KINDS.get(kind)) {
+        Some(kind) if id & 4 == 0 => format!("MAKE_PROCESS_CPUCLOCK({number}, {kind})"),
+        Some(kind) => format!("MAKE_THREAD_CPUCLOCK({number}, {kind})"),
+        None => format!("FD_TO_CLOCKID({number})"),
+    }
+}
+
+/// A command without a name by its parts: `_IOC(_IOC_READ, 0x54, 0x1, 0x4)`.
+fn ioctl_command(abi: Abi, value: u64) -> String {
+    const DIRECTIONS: [&str; 4] = ["_IOC_NONE", "_IOC_WRITE", "_IOC_READ", "_IOC_READ|_IOC_WRITE"];
+    if let Some(name) = set::name(Set::IoctlCommands, abi, value) {
+        return name.to_owned();
+    }
+    let direction = usize::try_from(value >> 30 & 3).ok().and_then(|at| DIRECTIONS.get(at));
+    let hex = |part: u64| if part == 0 { "0".to_owned() } else { format!("{part:#x}") };
+    let [size, kind, number] = [value >> 16 & 0x3fff, value >> 8 & 0xff, value & 0xff].map(hex);
+    format!("_IOC({}, {kind}, {number}, {size})", direction.copied().unwrap_or_default())
+}

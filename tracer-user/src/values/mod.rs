@@ -1,0 +1,190 @@
+//! Values of arguments as a person reads them: bytes and numbers to text, and to JSON.
+//!
+//! The exporters find out what an argument is and which bytes were captured for it
+//! ([`crate::export`]); everything about a value itself is here. For each kind of the syscall
+//! table:
+//!
+//! | kind | function |
+//! |---|---|
+//! | `ArgKind::Flags(set)` | [`push_flags`] |
+//! | `ArgKind::Enum(set)` | [`push_enum`] |
+//! | `ArgKind::Struct(kind, ..)`, `IoctlArg`, `FcntlArg`, `PrctlArg` | [`push_struct`], [`push_detail`] |
+//! | `ArgKind::Sockaddr(..)`, and the name of a `msghdr` | [`push_sockaddr`], [`push_sockaddr_detail`] |
+//! | the control messages of a `msghdr` | [`push_control`] |
+//! | `ArgKind::FileMode`, `Mode`, `Signal`, `Dev` | [`push_file_mode`] and so on |
+//!
+//! What every function here keeps to:
+//! - `bytes` are a traced program's: any values, any length. A structure that was cut short (page
+//!   end, limit) has fewer bytes than [`Struct::size`]; one whose length is an argument has as many
+//!   as the program said, at most [`Struct::size`].
+//! - Text that is not ours goes through [`crate::escape`].
+//! - A function that returns `bool` appends nothing when it returns `false`; the caller then writes
+//!   the pointer.
+//! - An array is written by the caller, element by element. `fd_set`, `cpu_set` and `sigset` are
+//!   one value of as many bytes as there are.
+//!
+//! Data first: constants are tables ([`tables`](self), generated), structures are lists of fields
+//! (`layout.rs`), and only what neither can say has a function. Everything becomes a tree of
+//! `node.rs`, from which both text and JSON are written. `docs/adding-a-decoder.md` shows the way.
+
+mod call;
+mod combined;
+mod commands;
+mod files;
+mod layout;
+mod node;
+mod process;
+mod reader;
+mod set;
+mod signal;
+mod socket;
+mod structs;
+mod tables;
+mod time;
+
+use tracer_common::{
+    event::{Abi, MAX_ARGS},
+    syscalls::{ArgKind, Set, Struct},
+};
+
+use self::node::Node;
+use crate::span_record::push_hex;
+
+/// The call that a value belongs to: what some values mean depends on other arguments.
+#[derive(Debug, Clone, Copy)]
+pub struct Context {
+    /// The calling convention: sizes and layouts.
+    pub abi: Abi,
+    /// The syscall's name.
+    pub name: &'static str,
+    /// The argument registers; those of a 32-bit call have 32 bits.
+    pub args: [u64; MAX_ARGS],
+    /// The result, 0 where there is none.
+    pub ret: i64,
+    /// Whether the bytes were read at exit, and so may hold what the kernel has written.
+    pub at_exit: bool,
+}
+
+/// Appends named bits and the rest in hexadecimal: `O_RDONLY|O_CLOEXEC|0x800000`.
+pub fn push_flags(out: &mut Vec<u8>, set: Set, context: &Context, value: u64) {
+    out.extend(combined::flags(set, context, value).bytes());
+}
+
+/// Appends one of a set of values, or the number in hexadecimal: `0x63 /* SEEK_??? */`.
+pub fn push_enum(out: &mut Vec<u8>, set: Set, context: &Context, value: u64) {
+    out.extend(combined::value(set, context, value).bytes());
+}
+
+/// Appends a structure: `{tv_sec=1, tv_nsec=0}`; plain numbers, such as `Struct::Int`, without
+/// braces. For `ioctl_arg`, `fcntl_arg` and `prctl_arg` the type follows from `context.args`.
+pub fn push_struct(out: &mut Vec<u8>, kind: Struct, context: &Context, bytes: &[u8]) -> bool {
+    push_text(out, structs::decode(kind, context, bytes))
+}
+
+/// Appends a structure as a JSON value: an object with the kernel's names of the fields; numbers as
+/// numbers, flags and enums as strings, bytes of programs by [`crate::escape::push_json`].
+pub fn push_detail(out: &mut Vec<u8>, kind: Struct, context: &Context, bytes: &[u8]) -> bool {
+    push_json(out, structs::decode(kind, context, bytes))
+}
+
+/// Appends a socket address: `{sa_family=AF_INET, sin_port=htons(80), …}`.
+pub fn push_sockaddr(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -> bool {
+    push_text(out, socket::address(bytes, context.abi).map(Node::Fields))
+}
+
+/// Appends a socket address as a JSON object.
+pub fn push_sockaddr_detail(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -> bool {
+    push_json(out, socket::address(bytes, context.abi).map(Node::Fields))
+}
+
+/// Appends control messages: `[{cmsg_len=20, cmsg_level=SOL_SOCKET, …}]`.
+pub fn push_control(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -> bool {
+    push_text(out, Some(socket::control(bytes, context.abi)))
+}
+
+/// Appends control messages as a JSON array.
+pub fn push_control_detail(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -> bool {
+    push_json(out, Some(socket::control(bytes, context.abi)))
+}
+
+/// Appends an argument of `ioctl`, `fcntl` or `prctl` that is a number itself for this command:
+/// `FD_CLOEXEC`. `false` where it is a pointer, or the command is not known.
+pub fn push_command_number(
+    out: &mut Vec<u8>,
+    kind: ArgKind,
+    context: &Context,
+    value: u64,
+) -> bool {
+    let text = match kind {
+        ArgKind::IoctlArg => commands::ioctl_number(context, value),
+        ArgKind::FcntlArg => commands::fcntl_number(context, value),
+        ArgKind::PrctlArg => commands::prctl_number(context, value),
+        _ => None,
+    };
+    text.map(|text| out.extend(text.bytes())).is_some()
+}
+
+/// Appends what strace writes behind a result, with a space and brackets: ` (flags O_RDWR)`.
+pub fn push_result_note(out: &mut Vec<u8>, context: &Context) -> bool {
+    let note = call::result_note(context);
+    note.map(|note| out.extend(format!(" ({note})").bytes())).is_some()
+}
+
+/// The names and values of a set, in the order in which they are tried.
+pub fn constants(set: Set, abi: Abi) -> impl Iterator<Item = (&'static str, u64)> {
+    set::table(set, abi).entries.iter().copied()
+}
+
+/// How many of the table's arguments the call has: `open` without `O_CREAT` has no mode.
+pub fn argument_count(context: &Context, in_table: usize) -> usize {
+    call::argument_count(context).unwrap_or(in_table).min(in_table)
+}
+
+fn push_text(out: &mut Vec<u8>, node: Option<Node>) -> bool {
+    node.map(|node| node.push_text(out)).is_some()
+}
+
+fn push_json(out: &mut Vec<u8>, node: Option<Node>) -> bool {
+    node.map(|node| node.push_json(out)).is_some()
+}
+
+/// Appends `S_IFREG|0644`.
+pub fn push_file_mode(out: &mut Vec<u8>, mode: u32) {
+    out.extend(files::file_mode_text(mode).bytes());
+}
+
+/// Appends `0644`; at least three digits.
+pub fn push_mode(out: &mut Vec<u8>, mode: u32) {
+    out.extend(files::octal(mode).bytes());
+}
+
+/// Appends `SIGINT`, or the number.
+pub fn push_signal(out: &mut Vec<u8>, signal: i32) {
+    out.extend(signal::name(signal).bytes());
+}
+
+/// Appends `makedev(0x8, 0x1)`, of a number as the kernel's `huge_encode_dev` makes it.
+pub fn push_device(out: &mut Vec<u8>, device: u64) {
+    files::device(device).push_text(out);
+}
+
+/// Appends a file descriptor.
+pub fn push_fd(out: &mut Vec<u8>, _context: &Context, fd: i32) {
+    out.extend(itoa::Buffer::new().format(fd).bytes());
+}
+
+/// Appends an address: `NULL` or hexadecimal.
+pub fn push_pointer(out: &mut Vec<u8>, raw: u64) {
+    if raw == 0 { out.extend(b"NULL") } else { push_number(out, raw) }
+}
+
+/// Appends a number in hexadecimal, and 0 as `0`.
+pub fn push_number(out: &mut Vec<u8>, raw: u64) {
+    if raw == 0 {
+        return out.push(b'0');
+    }
+    let mut digits = Vec::with_capacity(16);
+    push_hex(&mut digits, &raw.to_be_bytes());
+    out.extend(b"0x");
+    out.extend(digits.into_iter().skip_while(|digit| *digit == b'0'));
+}

@@ -1,0 +1,346 @@
+//! Which decoder reads which structure of the syscall table.
+
+use tracer_common::syscalls::{Set, Struct};
+
+use super::{
+    Context, commands, files,
+    layout::{self, Entry, Kind, field, silent},
+    node::{Fields, Node},
+    process,
+    reader::Reader,
+    signal, socket, time,
+};
+
+const EPOLL_EVENT: &[Entry] =
+    &[field("events", Kind::Flags32(Set::EpollEvents)), field("data", Kind::Custom(epoll_data))];
+const IO_EVENT: &[Entry] = &[
+    field("data", Kind::X64),
+    field("obj", Kind::X64),
+    field("res", Kind::I64),
+    field("res2", Kind::I64),
+];
+const SQ_OFFSETS: &[Entry] = &[
+    field("head", Kind::U32),
+    field("tail", Kind::U32),
+    field("ring_mask", Kind::U32),
+    field("ring_entries", Kind::U32),
+    field("flags", Kind::U32),
+    field("dropped", Kind::U32),
+    field("array", Kind::U32),
+    silent("resv1", Kind::U32),
+    silent("user_addr", Kind::Pointer64),
+];
+const CQ_OFFSETS: &[Entry] = &[
+    field("head", Kind::U32),
+    field("tail", Kind::U32),
+    field("ring_mask", Kind::U32),
+    field("ring_entries", Kind::U32),
+    field("overflow", Kind::U32),
+    field("cqes", Kind::U32),
+    field("flags", Kind::U32),
+    silent("resv1", Kind::U32),
+    silent("user_addr", Kind::Pointer64),
+];
+const IOVEC: &[Entry] = &[field("iov_base", Kind::Pointer), field("iov_len", Kind::Ulong)];
+const SOCK_FPROG: &[Entry] = &[field("len", Kind::U16), field("filter", Kind::Pointer)];
+const LANDLOCK_RULESET: &[Entry] = &[
+    field("handled_access_fs", Kind::Flags64(Set::LandlockAccessFs)),
+    field("handled_access_net", Kind::Flags64(Set::LandlockAccessNet)),
+    field("scoped", Kind::Flags64(Set::LandlockScope)),
+];
+const MNT_ID_REQ: &[Entry] = &[
+    field("size", Kind::U32),
+    silent("spare", Kind::U32),
+    field("mnt_id", Kind::X64),
+    field("param", Kind::X64),
+    field("mnt_ns_id", Kind::X64),
+];
+const NS_ID_REQ: &[Entry] = &[
+    field("size", Kind::U32),
+    field("ns_type", Kind::X32),
+    field("ns_id", Kind::X64),
+    field("user_ns_id", Kind::X64),
+];
+const PERF_EVENT_ATTR: &[Entry] = &[
+    field("type", Kind::Enum32(Set::PerfTypes)),
+    field("size", Kind::U32),
+    field("config", Kind::X64),
+    field("sample_period", Kind::U64),
+    field("sample_type", Kind::X64),
+    field("read_format", Kind::X64),
+    layout::abridged("bits", Kind::X64),
+];
+const IOCB: &[Entry] = &[
+    field("aio_data", Kind::X64),
+    silent("aio_key", Kind::U32),
+    silent("aio_rw_flags", Kind::Flags32(Set::RwfFlags)),
+    field("aio_lio_opcode", Kind::Enum16(Set::IocbCommands)),
+    silent("aio_reqprio", Kind::I16),
+    field("aio_fildes", Kind::I32),
+    field("aio_buf", Kind::X64),
+    field("aio_nbytes", Kind::U64),
+    field("aio_offset", Kind::I64),
+];
+const MMAP_ARG: &[Entry] = &[
+    field("addr", Kind::Pointer),
+    field("len", Kind::Ulong),
+    field("prot", Kind::FlagsLong(Set::MmapProt)),
+    field("flags", Kind::Xlong),
+    field("fd", Kind::Long),
+    field("offset", Kind::Xlong),
+];
+const SELECT_ARG: &[Entry] = &[
+    field("n", Kind::Long),
+    field("inp", Kind::Pointer),
+    field("outp", Kind::Pointer),
+    field("exp", Kind::Pointer),
+    field("tvp", Kind::Pointer),
+];
+const MSGHDR: &[Entry] = &[
+    field("msg_name", Kind::Pointer),
+    field("msg_namelen", Kind::I32),
+    field("msg_iov", Kind::Pointer),
+    field("msg_iovlen", Kind::Ulong),
+    field("msg_control", Kind::Pointer),
+    field("msg_controllen", Kind::Ulong),
+    field("msg_flags", Kind::Flags32(Set::MsgFlags)),
+];
+const MMSGHDR: &[Entry] = &[field("msg_hdr", Kind::Inner(MSGHDR)), field("msg_len", Kind::U32)];
+const FD_PAIR: Kind = Kind::Array(&Kind::I32, 2);
+
+/// Reads one structure; nothing where it is none that is known, or nothing of it is there.
+pub(super) fn decode(kind: Struct, context: &Context, bytes: &[u8]) -> Option<Node> {
+    if bytes.is_empty() && kind != Struct::Sockopt {
+        return None;
+    }
+    let mut reader = Reader::new(bytes, context.abi);
+    if let Some(layout) = described(kind) {
+        return Some(layout::read(layout, &mut reader).into());
+    }
+    if let Some(number) = number(kind, context, &mut reader) {
+        return number;
+    }
+    special(kind, context, &mut reader, bytes)
+}
+
+/// Structures that are but a list of fields.
+fn described(kind: Struct) -> Option<&'static [Entry]> {
+    Some(match kind {
+        Struct::Cachestat => files::CACHESTAT,
+        Struct::CachestatRange => files::CACHESTAT_RANGE,
+        Struct::CapHeader => process::CAP_HEADER,
+        Struct::EpollEvent => EPOLL_EVENT,
+        Struct::FileAttr => files::FILE_ATTR,
+        Struct::FutexWaitv => process::FUTEX_WAITV,
+        Struct::IoEvent => IO_EVENT,
+        Struct::Iovec => IOVEC,
+        Struct::Itimerspec => time::ITIMERSPEC,
+        Struct::Itimerspec64 => time::ITIMERSPEC64,
+        Struct::Itimerval => time::ITIMERVAL,
+        Struct::MmapArg => MMAP_ARG,
+        Struct::Mmsghdr => MMSGHDR,
+        Struct::MntIdReq => MNT_ID_REQ,
+        Struct::MountAttr => files::MOUNT_ATTR,
+        Struct::MqAttr => process::MQ_ATTR,
+        Struct::Msghdr => MSGHDR,
+        Struct::NsIdReq => NS_ID_REQ,
+        Struct::Oldoldutsname => process::OLDOLDUTSNAME,
+        Struct::Oldutsname => process::OLDUTSNAME,
+        Struct::PerfEventAttr => PERF_EVENT_ATTR,
+        Struct::PselectSigmask | Struct::AioSigset => signal::SIGSET_POINTER,
+        Struct::Rlimit => process::RLIMIT,
+        Struct::Rlimit64 => process::RLIMIT64,
+        Struct::Rusage => time::RUSAGE,
+        Struct::SelectArg => SELECT_ARG,
+        Struct::Sembuf => process::SEMBUF,
+        Struct::SockFprog => SOCK_FPROG,
+        Struct::Stack => signal::STACK,
+        Struct::Sysinfo => process::SYSINFO,
+        Struct::Timespec => time::TIMESPEC,
+        Struct::Timespec64 => time::TIMESPEC64,
+        Struct::Timeval => time::TIMEVAL,
+        Struct::Timex => time::TIMEX,
+        Struct::Timex64 => time::TIMEX64,
+        Struct::Timezone => time::TIMEZONE,
+        Struct::Tms => time::TMS,
+        Struct::Ustat => files::USTAT,
+        Struct::Utimbuf => time::UTIMBUF,
+        Struct::Utsname => process::UTSNAME,
+        Struct::XattrArgs => files::XATTR_ARGS,
+        _ => return None,
+    })
+}
+
+/// Plain numbers; `Some(None)` for one of which not all bytes are there.
+fn number(kind: Struct, context: &Context, reader: &mut Reader<'_>) -> Option<Option<Node>> {
+    Some(match kind {
+        Struct::Int | Struct::Socklen => reader.i32().map(|value| Node::Signed(value.into())),
+        Struct::Uint => reader.u32().map(|value| Node::Unsigned(value.into())),
+        Struct::Uid32 | Struct::Gid32 => reader.u32().map(id),
+        Struct::Uid | Struct::Gid if reader.is_narrow() => reader
+            .u16()
+            .map(|value| if value == u16::MAX { id(u32::MAX) } else { id(value.into()) }),
+        Struct::Uid | Struct::Gid => reader.u32().map(id),
+        Struct::Ulong => reader.ulong().map(Node::Unsigned),
+        Struct::U64 => reader.u64().map(Node::Unsigned),
+        Struct::Off if context.name.starts_with("sendfile") => reader.ulong().map(Node::Unsigned),
+        Struct::Loff if context.name.starts_with("sendfile") => reader.u64().map(Node::Unsigned),
+        Struct::MempolicyMode => reader.u32().map(|mode| {
+            let text = super::combined::flags(Set::MempolicyModes, context, mode.into());
+            Node::Symbol(text)
+        }),
+        Struct::Off => reader.long().map(Node::Signed),
+        Struct::Loff => reader.u64().map(|value| Node::Signed(value.cast_signed())),
+        Struct::Pointer | Struct::AioContext => reader.ulong().map(Node::Pointer),
+        Struct::Time => reader.long().map(time::seconds),
+        Struct::WaitStatus => process::wait_status(reader),
+        Struct::FdPair => FD_PAIR.read(reader),
+        Struct::SchedParam => {
+            // `[0]`: a structure of one field.
+            reader.i32().map(|value| Node::Signed(value.into()))
+        }
+        _ => return None,
+    })
+}
+
+/// A user or group id.
+fn id(id: u32) -> Node {
+    if id == u32::MAX { Node::Signed(-1) } else { Node::Unsigned(id.into()) }
+}
+
+/// Structures with a function of their own.
+fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8]) -> Option<Node> {
+    let fields: Fields = match kind {
+        Struct::Stat => files::stat(reader),
+        Struct::Stat64 => files::stat64(reader),
+        Struct::Oldstat => files::oldstat(reader),
+        Struct::Statx => files::statx(reader),
+        Struct::Statfs => files::statfs(reader),
+        Struct::Statfs64 => files::statfs64(reader),
+        Struct::OpenHow => files::open_how(reader),
+        Struct::FileHandle => files::file_handle(reader, context),
+        Struct::SchedAttr => process::sched_attr(reader, context),
+        Struct::CloneArgs => process::clone_args(reader),
+        Struct::CapData => process::cap_data(reader),
+        Struct::IoUringParams => io_uring(reader, context),
+        Struct::LandlockRulesetAttr => {
+            ended_by_length(LANDLOCK_RULESET, reader, "handled_access_fs")
+        }
+        Struct::LandlockRuleAttr => landlock_rule(reader, context),
+        Struct::Sigaction => signal::or_cut(reader, signal::sigaction),
+        Struct::OldSigaction => signal::or_cut(reader, signal::old_sigaction),
+        Struct::UserDesc => signal::or_cut(reader, process::user_desc),
+        Struct::Sigevent => signal::or_cut(reader, signal::sigevent),
+        Struct::Siginfo => signal::or_cut(reader, signal::siginfo),
+        Struct::Iocb => {
+            let mut fields = layout::read(IOCB, reader);
+            if context.name == "io_cancel" {
+                for name in ["aio_buf", "aio_nbytes", "aio_offset"] {
+                    fields.show(name, super::node::Shown::Silent);
+                }
+            }
+            fields
+        }
+        Struct::BpfAttr => commands::bpf(reader, context),
+        Struct::Pollfd => pollfd(reader, context),
+        Struct::TimespecPair => return Some(time::timespec_pair(reader, false)),
+        Struct::Timespec64Pair => return Some(time::timespec_pair(reader, true)),
+        Struct::TimevalPair => return Some(time::timeval_pair(reader)),
+        Struct::Sigset | Struct::OldSigset => return Some(signal::set_node(bytes)),
+        Struct::FdSet | Struct::CpuSet => return Some(process::bits(bytes)),
+        Struct::Sockopt => return socket::option(bytes, context),
+        Struct::IoctlArg => return commands::ioctl(reader, context),
+        Struct::FcntlArg => return commands::fcntl(reader, context),
+        Struct::PrctlArg => return commands::prctl(reader, context),
+        Struct::FutexWaitvPair => {
+            let pair = [
+                layout::read(process::FUTEX_WAITV, reader),
+                layout::read(process::FUTEX_WAITV, reader),
+            ];
+            return Some(Node::List(pair.map(Node::Fields).into()));
+        }
+        Struct::SocketcallArgs => {
+            let numbers = std::iter::from_fn(|| reader.ulong().map(Node::Hex));
+            return Some(Node::List(numbers.collect()));
+        }
+        _ => return None,
+    };
+    Some(fields.into())
+}
+
+/// What was asked for before the call, what has happened after it.
+fn pollfd(reader: &mut Reader<'_>, context: &Context) -> Fields {
+    const ASKED: &[Entry] = &[
+        field("fd", Kind::I32),
+        field("events", Kind::Flags16(Set::PollEvents)),
+        silent("revents", Kind::Flags16(Set::PollEvents)),
+    ];
+    const HAPPENED: &[Entry] = &[
+        field("fd", Kind::I32),
+        silent("events", Kind::Flags16(Set::PollEvents)),
+        field("revents", Kind::Flags16(Set::PollEvents)),
+    ];
+    let mut fields = layout::read(if context.at_exit { HAPPENED } else { ASKED }, reader);
+    if fields.number("fd").is_some_and(|fd| fd.cast_signed() < 0) {
+        fields.show("events", super::node::Shown::Silent);
+    }
+    fields
+}
+
+/// `struct io_uring_params`: the kernel fills in the rest.
+fn io_uring(reader: &mut Reader<'_>, context: &Context) -> Fields {
+    let mut fields = Fields::default();
+    let abi = context.abi;
+    let head: Option<Vec<u32>> = (0..10).map(|_| reader.u32()).collect();
+    let Some([sq, cq, flags, cpu, idle, features, wq, ..]) = head.as_deref() else {
+        fields.cut_after(reader.len());
+        return fields;
+    };
+    let number = |value: &u32| Node::Unsigned((*value).into());
+    let flags_text = super::set::flags_text(Set::IoUringSetupFlags, abi, (*flags).into());
+    let attaches = flags_text.contains("IORING_SETUP_ATTACH_WQ");
+    fields.push("flags", Node::Symbol(flags_text));
+    fields.push("sq_thread_cpu", Node::Hex((*cpu).into()));
+    fields.push("sq_thread_idle", number(idle));
+    if attaches {
+        fields.push("wq_fd", Node::Signed(wq.cast_signed().into()));
+    }
+    if context.at_exit {
+        fields.push("sq_entries", number(sq));
+        fields.push("cq_entries", number(cq));
+        let features = super::set::flags_text(Set::IoUringFeatures, abi, (*features).into());
+        fields.push("features", Node::Symbol(features));
+        fields.push("sq_off", layout::read(SQ_OFFSETS, reader).into());
+        fields.push("cq_off", layout::read(CQ_OFFSETS, reader).into());
+    }
+    fields
+}
+
+/// A structure that grew: earlier versions end behind this field.
+fn ended_by_length(layout: &[Entry], reader: &mut Reader<'_>, first: &str) -> Fields {
+    let mut fields = layout::read(layout, reader);
+    fields.ends_after(first);
+    fields
+}
+
+/// `struct landlock_path_beneath_attr` or `struct landlock_net_port_attr`, by the type of rule.
+fn landlock_rule(reader: &mut Reader<'_>, context: &Context) -> Fields {
+    const PATH: &[Entry] = &[
+        field("allowed_access", Kind::Flags64(Set::LandlockAccessFs)),
+        field("parent_fd", Kind::I32),
+    ];
+    const PORT: &[Entry] =
+        &[field("allowed_access", Kind::Flags64(Set::LandlockAccessNet)), field("port", Kind::U64)];
+    let rule = super::set::name(Set::LandlockRules, context.abi, context.args[1] & 0xffff_ffff);
+    layout::read(if rule == Some("LANDLOCK_RULE_NET_PORT") { PORT } else { PATH }, reader)
+}
+
+/// What a program keeps with a descriptor; on x86 it is not aligned.
+fn epoll_data(reader: &mut Reader<'_>) -> Option<Node> {
+    let packed = !matches!(reader.abi(), tracer_common::event::Abi::Aarch64);
+    let data = if packed { reader.unaligned_u64() } else { reader.u64() }?;
+    let mut fields = Fields::default();
+    fields.push("u32", Node::Unsigned(data & 0xffff_ffff));
+    fields.push("u64", Node::Unsigned(data));
+    Some(fields.into())
+}

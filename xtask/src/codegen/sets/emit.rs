@@ -1,0 +1,64 @@
+//! Writes the generated Rust, before formatting.
+
+use std::fmt::Write as _;
+
+use super::Set;
+use crate::codegen::{emit::HEADER, names::variant_name as variant};
+
+/// The tables of values.
+pub(super) fn tables(sets: &[Set]) -> String {
+    let mut statics = String::new();
+    let mut arms = String::new();
+    for set in sets {
+        let constant = set.source.name.to_ascii_uppercase();
+        let mut places = Vec::new();
+        for (at, values) in set.values.iter().enumerate() {
+            // An ABI with the values of an earlier one shares its list.
+            let same = set.values.iter().position(|other| other == values).unwrap_or(at);
+            let name = match same {
+                0 => constant.clone(),
+                _ => format!("{constant}_{}", super::ABIS[same].0.to_ascii_uppercase()),
+            };
+            if same == at {
+                entries(&mut statics, &name, set, values);
+            }
+            places.push(format!("&{name}"));
+        }
+        push(
+            &mut arms,
+            format_args!("Set::{} => [{}],\n", variant(&set.source.name), places.join(", ")),
+        );
+    }
+    format!(
+        "{HEADER}use tracer_common::syscalls::Set;
+
+        use super::set::Table;
+
+        /// The set's tables for x86-64, i386 and aarch64.
+        pub(super) fn tables(set: Set) -> [&'static Table; 3] {{ match set {{ {arms} }} }}
+        {statics}"
+    )
+}
+
+fn entries(out: &mut String, name: &str, set: &Set, values: &[(String, u64)]) {
+    let mut entries = String::new();
+    for (shown, value) in values {
+        push(&mut entries, format_args!("({shown:?}, {value:#x}),\n"));
+    }
+    push(
+        out,
+        format_args!(
+            "\nstatic {name}: Table = Table {{
+                unknown: {:?},
+                entries: &[{entries}],
+            }};\n",
+            set.source.unknown
+        ),
+    );
+}
+
+/// Writing to a `String` does not fail.
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    let written = out.write_fmt(text);
+    debug_assert!(written.is_ok(), "writing to a String");
+}

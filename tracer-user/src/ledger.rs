@@ -60,6 +60,8 @@ pub struct DestinationAccount {
     pub dropped: Vec<(&'static str, u64)>,
     /// Spans in its queue: 0 after the end.
     pub queued: u64,
+    /// Spans that a receiver may have beyond those delivered.
+    pub possible_duplicates: u64,
     /// What first went wrong.
     pub first_error: Option<String>,
 }
@@ -77,6 +79,7 @@ impl DestinationAccount {
             delivered: delivery.delivered(),
             dropped,
             queued: delivery.queued(),
+            possible_duplicates: delivery.possible_duplicates(),
             first_error: delivery.first_error(),
         }
     }
@@ -213,6 +216,7 @@ impl Ledger {
                     "delivered": it.delivered,
                     "dropped": dropped,
                     "queued": it.queued,
+                    "possible_duplicates": it.possible_duplicates,
                     "first_error": it.first_error,
                 });
                 (it.name.clone(), account)
@@ -267,6 +271,7 @@ mod tests {
                 delivered: 88,
                 dropped: vec![("io", 2)],
                 queued: 0,
+                possible_duplicates: 0,
                 first_error: None,
             }],
         }

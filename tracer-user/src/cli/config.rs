@@ -11,8 +11,9 @@ use nix::unistd::User;
 use parse_size::Config as SizeParser;
 use tracer_common::{errno, event::COMM_LEN};
 
-use super::args::{ColorChoice, TraceArgs};
+use super::args::{ColorChoice, ErrorStatusChoice, TraceArgs};
 use crate::{
+    export::otlp::{ErrorStatus, OtlpOptionError, OtlpOptions},
     filter::{FilterError, SyscallFilter, nearest},
     kernel::{
         ResultFilter,
@@ -46,10 +47,16 @@ pub(super) enum UsageError {
          the nearest are {below} and {above}"
     )]
     RingSize { value: u64, page: u64, below: String, above: String },
-    #[error("--export: unknown kind `{0}`; known are text[=FILE], json[=FILE] and null")]
+    #[error(
+        "--export: unknown kind `{0}`; known are text[=FILE], json[=FILE], otlp[=URL] and null"
+    )]
     Export(String),
     #[error("--export: null takes no file")]
     NullTarget,
+    #[error("--export: the URL of otlp is not UTF-8")]
+    UrlNotText,
+    #[error(transparent)]
+    Otlp(#[from] OtlpOptionError),
 }
 
 /// All that `tracer trace` was asked to do.
@@ -60,6 +67,7 @@ pub(super) struct TraceConfig {
     pub(super) command: Vec<OsString>,
     pub(super) ledger: Option<PathBuf>,
     pub(super) duration: Option<Duration>,
+    pub(super) shutdown_timeout: Duration,
     pub(super) fail_on_loss: bool,
     pub(super) color: ColorChoice,
     pub(super) verbose: u8,
@@ -75,6 +83,7 @@ pub(super) struct ExportConfig {
 pub(super) enum ExportKind {
     Text,
     Json,
+    Otlp,
     Null,
 }
 
@@ -83,6 +92,7 @@ impl ExportKind {
         match self {
             Self::Text => "text",
             Self::Json => "json",
+            Self::Otlp => "otlp",
             Self::Null => "null",
         }
     }
@@ -93,6 +103,8 @@ pub(super) enum Target {
     Stdout,
     Stderr,
     File(PathBuf),
+    Otlp(Box<OtlpOptions>),
+    None,
 }
 
 impl TraceConfig {
@@ -128,9 +140,12 @@ impl TraceConfig {
             kernel_log: args.kernel_log,
             ..TraceOptions::default()
         };
+        let shutdown_timeout =
+            parse_time("shutdown-timeout", Some(&args.shutdown_timeout))?.unwrap_or_default();
         Ok(Self {
             options,
-            exports: exports(&args)?,
+            exports: exports(&args, shutdown_timeout)?,
+            shutdown_timeout,
             duration: parse_time("duration", args.duration.as_deref())?,
             command: args.command,
             ledger: args.ledger,
@@ -141,9 +156,20 @@ impl TraceConfig {
     }
 }
 
-fn exports(args: &TraceArgs) -> Result<Vec<ExportConfig>, UsageError> {
+fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportConfig>, UsageError> {
     let mut all: Vec<_> =
         args.export.iter().map(|it| parse_export(it)).collect::<Result<_, _>>()?;
+    for export in &mut all {
+        if let Target::Otlp(options) = &mut export.target {
+            options.error_status = match args.otlp_error_status {
+                ErrorStatusChoice::All => ErrorStatus::All,
+                ErrorStatusChoice::Unexpected => ErrorStatus::Unexpected,
+                ErrorStatusChoice::Never => ErrorStatus::Never,
+            };
+            // A little less than there is, so that what is left is counted by who knows more.
+            options.drain = shutdown_timeout.mul_f64(0.9);
+        }
+    }
     all.extend(args.output.iter().map(|path| ExportConfig {
         kind: ExportKind::Text,
         target: target(Some(path.as_os_str()), Target::Stderr),
@@ -167,10 +193,19 @@ fn parse_export(text: &OsStr) -> Result<ExportConfig, UsageError> {
         b"json" => {
             Ok(ExportConfig { kind: ExportKind::Json, target: target(file, Target::Stdout) })
         }
+        b"otlp" => Ok(ExportConfig { kind: ExportKind::Otlp, target: otlp_target(file)? }),
         b"null" if file.is_some() => Err(UsageError::NullTarget),
-        b"null" => Ok(ExportConfig { kind: ExportKind::Null, target: Target::Stdout }),
+        b"null" => Ok(ExportConfig { kind: ExportKind::Null, target: Target::None }),
         _ => Err(UsageError::Export(String::from_utf8_lossy(kind).into_owned())),
     }
+}
+
+/// What the variables say, and the URL.
+fn otlp_target(url: Option<&OsStr>) -> Result<Target, UsageError> {
+    let url = url.map(|url| url.to_str().ok_or(UsageError::UrlNotText)).transpose()?;
+    let options =
+        OtlpOptions::new(url.filter(|url| !url.is_empty()), |name| std::env::var_os(name))?;
+    Ok(Target::Otlp(Box::new(options)))
 }
 
 /// The standard streams by their usual names; `/dev/stdout` is a symbolic link.
@@ -270,6 +305,9 @@ mod tests {
         assert_eq!(parse("json").unwrap().target, Target::Stdout);
         assert_eq!(parse("text").unwrap().target, Target::Stderr);
         assert_eq!(parse("text=-").unwrap().target, Target::Stdout);
+        let Target::Otlp(otlp) = parse("otlp=http://h:4317").unwrap().target else { panic!() };
+        assert_eq!(otlp.endpoint.host(), Some("h"));
+        assert!(parse("otlp=h/x").unwrap_err().to_string().contains("http://"));
         assert!(parse("xml=f").unwrap_err().to_string().contains("text[=FILE]"));
         assert!(parse("null=f").is_err());
     }

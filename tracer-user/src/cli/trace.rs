@@ -16,7 +16,7 @@ use super::{
     signals::{self, Event},
 };
 use crate::{
-    export::{JsonExporter, NullExporter, Output, TextExporter, TextStyle},
+    export::{JsonExporter, NullExporter, Output, TextExporter, TextStyle, otlp::OtlpExporter},
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
     ledger::Ledger,
@@ -24,8 +24,6 @@ use crate::{
     ring_buffer::Destination,
 };
 
-/// How long destinations may take at the end.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the number of live processes is asked for.
 const LIVE_CHECK: Duration = Duration::from_millis(20);
 
@@ -144,7 +142,7 @@ impl Session {
     ) -> Result<u8, Failure> {
         // Before stopping: a command that has ended by then is done, and its status known.
         self.reap()?;
-        let ledger = self.trace.stop(Some(PATIENCE)).map_err(Failure::run_time)?;
+        let ledger = self.trace.stop(Some(config.shutdown_timeout)).map_err(Failure::run_time)?;
         if let Some(file) = &mut self.ledger_file {
             write_ledger(file, &ledger)?;
         }
@@ -215,20 +213,21 @@ fn open_destination(
     color: ColorChoice,
     invoker: Option<Invoker>,
 ) -> Result<Destination, Failure> {
-    if export.kind == ExportKind::Null {
-        return Ok(Destination::new(name, NullExporter));
-    }
     let output = match &export.target {
         Target::Stdout => Output::stdout().map_err(Failure::run_time)?,
         Target::Stderr => Output::stderr().map_err(Failure::run_time)?,
         Target::File(path) => open_file(path, invoker)?,
-    };
-    Ok(match export.kind {
-        ExportKind::Json => Destination::new(name, JsonExporter::new(output)),
-        ExportKind::Text | ExportKind::Null => {
-            let style = TextStyle { color: wants_color(color, output.is_terminal()) };
-            Destination::new(name, TextExporter::new(output, style))
+        Target::Otlp(options) => {
+            let open = |delivery| OtlpExporter::open(options, delivery);
+            return Destination::with_account(name, open).map_err(Failure::run_time);
         }
+        Target::None => return Ok(Destination::new(name, NullExporter)),
+    };
+    Ok(if export.kind == ExportKind::Json {
+        Destination::new(name, JsonExporter::new(output))
+    } else {
+        let style = TextStyle { color: wants_color(color, output.is_terminal()) };
+        Destination::new(name, TextExporter::new(output, style))
     })
 }
 

@@ -34,11 +34,14 @@ pub(super) enum Decoded<'a> {
 /// Finds the string of argument `index`, if it was captured and could be read.
 pub(super) fn decode(call: &SyscallSpan, index: usize) -> Decoded<'_> {
     match call.string(index) {
-        Some(string) if matches!(string.state, CaptureState::Whole | CaptureState::Truncated) => {
-            Decoded::String(string)
-        }
+        Some(string) if is_readable(string) => Decoded::String(string),
         _ => Decoded::Value,
     }
+}
+
+/// Whether there is something to show of a string.
+pub(super) const fn is_readable(string: CapturedString<'_>) -> bool {
+    matches!(string.state, CaptureState::Whole | CaptureState::Truncated)
 }
 
 /// Appends an argument that is not a string. Registers of a 32-bit call have 32 bits.

@@ -6,6 +6,7 @@ mod escape;
 mod json;
 mod memory;
 mod null;
+pub mod otlp;
 mod output;
 mod text;
 

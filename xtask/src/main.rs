@@ -3,6 +3,7 @@
 
 mod command;
 mod privilege;
+mod python;
 
 mod bench;
 mod codegen;

@@ -14,5 +14,9 @@ mod edge;
 mod errors;
 mod filter;
 mod hosts;
+mod otlp;
+#[expect(dead_code, reason = "the tests of the destination use more of it")]
+#[path = "../otlp/receiver.rs"]
+mod receiver;
 mod scope;
 mod strings;

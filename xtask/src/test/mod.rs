@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use self::summary::Summary;
 use crate::command::{self, Executable};
 use crate::privilege::{self, Bpf};
+use crate::python;
 
 /// A kernel test that runs for longer than this hangs; the longest takes a fifth of it on a busy
 /// host.
@@ -21,7 +22,7 @@ const CARGO_HANGS: Duration = Duration::from_mins(20);
 pub(crate) fn run(filter: Option<&str>) -> ExitCode {
     let mut summary = Summary::default();
     let mut problems = Vec::new();
-    for stage in [unprivileged, kernel] {
+    for stage in [unprivileged, receivers, kernel] {
         let failed = summary.failed;
         if let Err(error) = stage(filter, &mut summary) {
             problems.push(error);
@@ -45,12 +46,31 @@ fn unprivileged(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     run_tests(&mut cargo, CARGO_HANGS, summary)
 }
 
+/// The tests that send spans to receivers in Python.
+fn receivers(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let tests = build("receiver-tests", "otlp").context("the tests with receivers")?;
+    let mut command = Command::new(&tests.path);
+    command.args(filter).current_dir(&tests.package);
+    match python::environment() {
+        Ok(python) => {
+            command.env("TRACER_PYTHON", python);
+            run_tests(&mut command, HANGS, summary).context("the tests with receivers")
+        }
+        Err(error) => skip(&tests, "tests with receivers", filter, &format!("{error:#}"), summary),
+    }
+}
+
+/// Builds one executable of tests that a feature guards.
+fn build(feature: &str, name: &str) -> Result<Executable> {
+    let mut cargo = command::cargo()?;
+    cargo.args(["test", "--locked", "-p", "tracer-user", "--features", feature]);
+    cargo.args(["--test", name, "--no-run"]);
+    command::build(&mut cargo, "test", name)
+}
+
 /// The tests that load programs into the kernel.
 fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let mut cargo = command::cargo()?;
-    cargo.args(["test", "--locked", "-p", "tracer-user", "--features", "kernel-tests"]);
-    cargo.args(["--test", "kernel", "--no-run"]);
-    let tests = command::build(&mut cargo, "test", "kernel").context("the kernel tests")?;
+    let tests = build("kernel-tests", "kernel").context("the kernel tests")?;
     let mut command = match privilege::bpf()? {
         Bpf::Directly => Command::new(&tests.path),
         Bpf::Sudo => {
@@ -58,7 +78,7 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
             sudo.args(["-n", "--"]).arg(&tests.path);
             sudo
         }
-        Bpf::Impossible(reason) => return skip(&tests, filter, &reason, summary),
+        Bpf::Impossible(reason) => return skip(&tests, "kernel tests", filter, &reason, summary),
     };
     // One at a time: each sees the whole system.
     command.arg("--test-threads=1").args(filter).current_dir(&tests.package);
@@ -68,6 +88,7 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
 /// Counts and reports the tests that cannot run here.
 fn skip(
     tests: &Executable,
+    what: &str,
     filter: Option<&str>,
     reason: &str,
     summary: &mut Summary,
@@ -77,7 +98,7 @@ fn skip(
     )?;
     let count = summary::count_listed(&list);
     eprintln!("test: ****************************************************************");
-    eprintln!("test: {count} kernel tests SKIPPED: {reason}");
+    eprintln!("test: {count} {what} SKIPPED: {reason}");
     eprintln!("test: ****************************************************************");
     summary.skipped += count;
     Ok(())

@@ -35,7 +35,7 @@ use tokio::{
 
 use self::{
     body::Pool,
-    encode::Encoder,
+    encode::{Encoder, PREFIX},
     send::{Line, Parcel, Phase},
     transport::Transport,
 };
@@ -126,6 +126,28 @@ impl Exporter for OtlpExporter {
         self.sender.send(&mut self.encoder, Some(deadline));
         self.sender.finish(deadline);
         Ok(())
+    }
+}
+
+/// The encoder alone: for benchmarks, and for programs that send requests themselves.
+#[derive(Debug)]
+pub struct Encoding {
+    encoder: Encoder,
+    last: Vec<u8>,
+}
+
+impl Encoding {
+    /// With these resource attributes of all processes.
+    pub fn new(resource: Vec<(String, String)>, error_status: ErrorStatus) -> Self {
+        Self { encoder: Encoder::new(resource, error_status), last: Vec::new() }
+    }
+
+    /// The bytes of an `ExportTraceServiceRequest`; spans too long for receivers are left out.
+    pub fn encode(&mut self, batch: &[SpanRecord]) -> &[u8] {
+        self.encoder.push(batch, |_| {});
+        let (request, _) = self.encoder.take(std::mem::take(&mut self.last));
+        self.last = request;
+        self.last.get(PREFIX..).unwrap_or_default()
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::{
 use super::{
     health::Health,
     options::{OtlpOptions, Retry},
-    transport::Transport,
+    transport::{Departure, Transport},
     verdict::{Failure, Then, Verdict},
 };
 use crate::export::{Delivery, DropReason};
@@ -104,6 +104,10 @@ impl Line {
                 let text = format!("not sent by the end: {reason}");
                 return self.give_up(DropReason::ShutdownDeadline, parcel.spans, &text);
             }
+            if self.quiet_until() > Instant::now() {
+                // Asked for meanwhile, by the answer to another request.
+                continue;
+            }
             let asked = match self.attempt(parcel).await {
                 Next::Settled => return,
                 Next::Again(asked, why) => {
@@ -125,8 +129,10 @@ impl Line {
             return Next::Settled;
         }
         let mut phase = self.phase.subscribe();
-        let sending = timeout(self.timeout, self.transport.send(body.clone()));
-        let verdict = tokio::select! {
+        let departure = Departure::default();
+        let sending = self.transport.send(body.clone(), departure.clone());
+        let sending = timeout(self.timeout, sending);
+        let mut verdict = tokio::select! {
             biased;
             verdict = sending => verdict.unwrap_or_else(|_| {
                 self.transport.reconnect();
@@ -137,6 +143,9 @@ impl Line {
                 Verdict::Failed(Failure::unanswered("no answer by the end"))
             }
         };
+        if let Verdict::Failed(failure) = &mut verdict {
+            failure.maybe_arrived &= departure.has_happened();
+        }
         self.settle(*spans, verdict)
     }
 

@@ -2,16 +2,22 @@
 //! header of five bytes. So a request is encoded and compressed once, however often it is sent.
 
 use std::{
+    convert::Infallible,
     error::Error,
-    sync::{Mutex, PoisonError},
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::{
     Method, Request, Response, Uri,
-    body::Incoming,
+    body::{Body, Frame, Incoming, SizeHint},
     header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, TE, USER_AGENT},
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -31,7 +37,44 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// A connection that nobody used for so long is closed, before the other side does so.
 const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
-type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type Connections = Client<HttpsConnector<HttpConnector>, Posted>;
+
+/// Whether a body has left this program, as far as it can tell: without that nothing arrived.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Departure(Arc<AtomicBool>);
+
+impl Departure {
+    pub(super) fn has_happened(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A body that notes its departure.
+struct Posted {
+    bytes: Option<Bytes>,
+    departure: Departure,
+}
+
+impl Body for Posted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.departure.0.store(true, Ordering::Release);
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.bytes.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+    }
+}
 
 /// The way to one receiver.
 #[derive(Debug)]
@@ -72,8 +115,8 @@ impl Transport {
     }
 
     /// Sends a body, framed and compressed, and judges the answer. Must be called in the runtime.
-    pub(super) async fn send(&self, body: Bytes) -> Verdict {
-        match self.exchange(body).await {
+    pub(super) async fn send(&self, body: Bytes, departure: Departure) -> Verdict {
+        match self.exchange(Posted { bytes: Some(body), departure }).await {
             Ok(answer) => verdict::judge(self.protocol, &answer),
             Err(failure) => Verdict::Failed(failure),
         }
@@ -85,20 +128,14 @@ impl Transport {
             connections(self.protocol, &self.connector);
     }
 
-    async fn exchange(&self, body: Bytes) -> Result<Answer, Failure> {
-        let mut request = Request::new(Full::new(body));
+    async fn exchange(&self, body: Posted) -> Result<Answer, Failure> {
+        let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.clone();
         *request.headers_mut() = self.headers.clone();
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let response = connections.request(request).await.map_err(|error| {
-            let reason = reason(&error);
-            if error.is_connect() {
-                Failure::unreachable(&reason)
-            } else {
-                Failure::unanswered(&reason)
-            }
-        })?;
+        let unanswered = |error| Failure::unanswered(&reason(&error));
+        let response = connections.request(request).await.map_err(unanswered)?;
         read(response).await
     }
 }

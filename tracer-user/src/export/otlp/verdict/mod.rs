@@ -63,12 +63,7 @@ pub(super) enum Then {
 }
 
 impl Failure {
-    /// The connection could not be made.
-    pub(super) fn unreachable(reason: &str) -> Self {
-        Self { then: Then::Retry(None), maybe_arrived: false, reason: visible(reason) }
-    }
-
-    /// The connection ended, or the time, before there was an answer.
+    /// There is no connection, or it ended, or the time did, before there was an answer.
     pub(super) fn unanswered(reason: &str) -> Self {
         Self { then: Then::Retry(None), maybe_arrived: true, reason: visible(reason) }
     }

@@ -95,6 +95,14 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "WHICH", default_value = "unexpected", help_heading = "Output")]
     pub(super) otlp_error_status: ErrorStatusChoice,
 
+    /// Export this share of all traces, whole: 0.1 or 10%; otlp=10% for one destination alone
+    #[arg(long, value_name = "[NAME=]SHARE", help_heading = "Output")]
+    pub(super) sample: Vec<String>,
+
+    /// Export at most so many spans a second, by whole traces; otlp=5000 for one destination alone
+    #[arg(long, value_name = "[NAME=]SPANS", help_heading = "Output")]
+    pub(super) max_rate: Vec<String>,
+
     /// How long destinations may take at the end
     #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Output")]
     pub(super) shutdown_timeout: String,

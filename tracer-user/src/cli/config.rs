@@ -11,7 +11,10 @@ use nix::unistd::User;
 use parse_size::Config as SizeParser;
 use tracer_common::{errno, event::COMM_LEN};
 
-use super::args::{ColorChoice, ErrorStatusChoice, TraceArgs};
+use super::{
+    args::{ColorChoice, ErrorStatusChoice, TraceArgs},
+    limits::{self, LimitError, Share},
+};
 use crate::{
     export::otlp::{ErrorStatus, OtlpOptionError, OtlpOptions},
     filter::{FilterError, SyscallFilter, nearest},
@@ -56,6 +59,8 @@ pub(super) enum UsageError {
     #[error("--export: the URL of otlp is not UTF-8")]
     UrlNotText,
     #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error(transparent)]
     Otlp(#[from] OtlpOptionError),
 }
 
@@ -64,6 +69,8 @@ pub(super) enum UsageError {
 pub(super) struct TraceConfig {
     pub(super) options: TraceOptions,
     pub(super) exports: Vec<ExportConfig>,
+    /// How much each of them gets, in the same order.
+    pub(super) shares: Vec<Share>,
     pub(super) command: Vec<OsString>,
     pub(super) ledger: Option<PathBuf>,
     pub(super) duration: Option<Duration>,
@@ -142,9 +149,11 @@ impl TraceConfig {
         };
         let shutdown_timeout =
             parse_time("shutdown-timeout", Some(&args.shutdown_timeout))?.unwrap_or_default();
+        let exports = exports(&args, shutdown_timeout)?;
         Ok(Self {
             options,
-            exports: exports(&args, shutdown_timeout)?,
+            shares: limits::shares(&exports, &args.sample, &args.max_rate)?,
+            exports,
             shutdown_timeout,
             duration: parse_time("duration", args.duration.as_deref())?,
             command: args.command,

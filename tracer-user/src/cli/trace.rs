@@ -12,11 +12,14 @@ use super::{
     Failure, LOSS, RUN_TIME,
     args::{ColorChoice, TraceArgs},
     config::{ExportConfig, ExportKind, Target, TraceConfig},
+    limits::Share,
     say,
     signals::{self, Event},
 };
 use crate::{
-    export::{JsonExporter, NullExporter, Output, TextExporter, TextStyle, otlp::OtlpExporter},
+    export::{
+        JsonExporter, Limits, NullExporter, Output, TextExporter, TextStyle, otlp::OtlpExporter,
+    },
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
     ledger::Ledger,
@@ -191,20 +194,13 @@ fn open_destinations(
     config: &TraceConfig,
     invoker: Option<Invoker>,
 ) -> Result<Vec<Destination>, Failure> {
-    let mut names: Vec<&str> = Vec::new();
-    config
-        .exports
-        .iter()
-        .map(|export| {
-            let kind = export.kind.name();
-            names.push(kind);
-            let name = match names.iter().filter(|name| **name == kind).count() {
-                1 => kind.to_owned(),
-                nth => format!("{kind}-{nth}"),
-            };
-            open_destination(name, export, config.color, invoker)
-        })
-        .collect()
+    let all = config.exports.iter().zip(&config.shares);
+    all.map(|(export, Share { name, limits })| {
+        let destination = open_destination(name.clone(), export, config.color, invoker)?;
+        let is_limited = *limits != Limits::default();
+        Ok(if is_limited { destination.limited(*limits) } else { destination })
+    })
+    .collect()
 }
 
 fn open_destination(

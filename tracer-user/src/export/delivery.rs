@@ -47,6 +47,17 @@ drop_reasons! {
     ProtocolError = "protocol_error",
     /// A span too long for any receiver.
     TooLong = "too_long",
+    /// Of a trace that was not chosen.
+    NotSampled = "not_sampled",
+    /// More than were wanted in a second.
+    RateLimited = "rate_limited",
+}
+
+impl DropReason {
+    /// Whether it was asked for, so that it is no loss.
+    pub const fn is_wanted(self) -> bool {
+        matches!(self, Self::NotSampled | Self::RateLimited)
+    }
 }
 
 /// What became of the spans of one destination. Each span is in exactly one of: queued (waits for

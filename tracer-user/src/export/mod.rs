@@ -4,6 +4,7 @@ mod argument;
 mod delivery;
 mod escape;
 mod json;
+mod limit;
 mod memory;
 mod null;
 pub mod otlp;
@@ -12,6 +13,8 @@ mod text;
 
 pub use delivery::{Delivery, DropReason};
 pub use json::JsonExporter;
+pub(crate) use limit::Limited;
+pub use limit::Limits;
 pub use memory::MemoryExporter;
 pub use null::NullExporter;
 pub use output::{Output, OutputError};
@@ -111,6 +114,16 @@ impl ExportError {
             | Self::PipeClosed { delivered }
             | Self::Rejected { delivered, .. } => *delivered,
         }
+    }
+
+    /// The same error with another number of spans delivered before.
+    pub(crate) fn with_delivered(mut self, spans: usize) -> Self {
+        match &mut self {
+            Self::Io { delivered, .. }
+            | Self::PipeClosed { delivered }
+            | Self::Rejected { delivered, .. } => *delivered = spans,
+        }
+        self
     }
 
     /// Tells a closed pipe from other failures.

@@ -48,7 +48,7 @@ fn unprivileged(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
 
 /// The tests that send spans to receivers in Python.
 fn receivers(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let tests = build("receiver-tests", "otlp").context("the tests with receivers")?;
+    let tests = build("otlp").context("the tests with receivers")?;
     let mut command = Command::new(&tests.path);
     command.args(filter).current_dir(&tests.package);
     match python::environment() {
@@ -60,17 +60,18 @@ fn receivers(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     }
 }
 
-/// Builds one executable of tests that a feature guards.
-fn build(feature: &str, name: &str) -> Result<Executable> {
+/// Builds one executable of tests that a feature guards; with all such features, so that what
+/// they have in common is built once.
+fn build(name: &str) -> Result<Executable> {
     let mut cargo = command::cargo()?;
-    cargo.args(["test", "--locked", "-p", "tracer-user", "--features", feature]);
+    cargo.args(["test", "--locked", "-p", "tracer-user", "--all-features"]);
     cargo.args(["--test", name, "--no-run"]);
     command::build(&mut cargo, "test", name)
 }
 
 /// The tests that load programs into the kernel.
 fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let tests = build("kernel-tests", "kernel").context("the kernel tests")?;
+    let tests = build("kernel").context("the kernel tests")?;
     let mut command = match privilege::bpf()? {
         Bpf::Directly => Command::new(&tests.path),
         Bpf::Sudo => {

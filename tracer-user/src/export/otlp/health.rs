@@ -1,7 +1,10 @@
 //! One line when a receiver's state changes, and few of them when it changes all the time.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -29,6 +32,7 @@ pub(super) struct Health {
     /// The receiver, for a person.
     receiver: String,
     said: Mutex<Said>,
+    has_warned: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -41,13 +45,20 @@ struct Said {
 impl Health {
     pub(super) fn new(receiver: String) -> Self {
         let said = Said { state: State::Fine, lines: BURST, refilled: Instant::now() };
-        Self { receiver, said: Mutex::new(said) }
+        Self { receiver, said: Mutex::new(said), has_warned: AtomicBool::new(false) }
     }
 
     /// It has taken spans.
     pub(super) fn fine(&self, delivery: &Delivery) {
         if self.changes_to(State::Fine) {
             log::warn!("{}: {} takes spans again", delivery.name(), self.receiver);
+        }
+    }
+
+    /// It has taken spans and has something to say about them, which is passed on once.
+    pub(super) fn warned(&self, delivery: &Delivery, message: &str) {
+        if !self.has_warned.swap(true, Ordering::Relaxed) {
+            log::warn!("{}: {} says: {message}", delivery.name(), self.receiver);
         }
     }
 

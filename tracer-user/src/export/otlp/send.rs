@@ -188,6 +188,9 @@ impl Line {
                 delivery.settle_delivered(spans);
                 delivery.end_attempt(spans, true);
                 self.health.fine(delivery);
+                if !message.is_empty() {
+                    self.health.warned(delivery, message);
+                }
             }
             Ok(rejected) if rejected <= spans => {
                 delivery.settle_delivered(spans - rejected);

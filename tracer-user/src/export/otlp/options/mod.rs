@@ -108,7 +108,7 @@ pub struct OtlpOptions {
 impl fmt::Debug for OtlpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OtlpOptions")
-            .field("endpoint", &self.endpoint)
+            .field("receiver", &self.endpoint.authority())
             .field("protocol", &self.protocol)
             .field("compression", &self.compression)
             .finish_non_exhaustive()

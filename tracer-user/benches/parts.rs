@@ -16,7 +16,10 @@ use tracer_common::event::{CaptureState, SyscallEvent};
 use tracer_user::{
     clock::WallClock,
     decode::{Decoder, encode},
-    export::{Exporter, JsonExporter, Output, TextExporter, TextStyle},
+    export::{
+        Exporter, JsonExporter, Output, TextExporter, TextStyle,
+        otlp::{Encoding, ErrorStatus},
+    },
     ids::IdSource,
     ring_buffer::SpanRingBuffer,
     span_record::SpanRecord,
@@ -82,6 +85,21 @@ fn push(c: &mut Criterion) {
     group.finish();
 }
 
+/// Protobuf for OTLP, by what spans carry.
+fn otlp(c: &mut Criterion) {
+    let mut group = c.benchmark_group("otlp");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    let mut decoder = decoder();
+    let calls = [("getppid", record(110, b"")), ("openat", record(257, b"/etc/hostname"))];
+    for (name, bytes) in calls {
+        let batch = (0..BATCH).map(|_| decoder.decode(&bytes));
+        let batch: Vec<_> = batch.collect::<Result<_, _>>().unwrap_or_default();
+        let mut encoding = Encoding::new(Vec::new(), ErrorStatus::default());
+        group.bench_function(name, |b| b.iter(|| encoding.encode(black_box(&batch)).len()));
+    }
+    group.finish();
+}
+
 fn export(c: &mut Criterion) {
     let mut group = c.benchmark_group("export");
     group.throughput(Throughput::Elements(BATCH as u64));
@@ -99,5 +117,5 @@ fn export(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, push, export);
+criterion_group!(benches, decode, push, export, otlp);
 criterion_main!(benches);

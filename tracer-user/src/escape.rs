@@ -52,6 +52,29 @@ pub(crate) fn push_json(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     escaped
 }
 
+/// Appends bytes that are not UTF-8 as text: a byte that is no part of a character as `\xNN`, a
+/// backslash twice.
+pub(super) fn push_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        for byte in chunk.valid().bytes() {
+            if byte == b'\\' {
+                out.push(b'\\');
+            }
+            out.push(byte);
+        }
+        chunk.invalid().iter().for_each(|byte| push_byte_escape(out, *byte));
+    }
+}
+
+/// Bytes that [`push_utf8`] appends.
+pub(super) fn utf8_len(bytes: &[u8]) -> usize {
+    let len = |chunk: std::str::Utf8Chunk<'_>| {
+        let backslashes = chunk.valid().bytes().filter(|byte| *byte == b'\\').count();
+        chunk.valid().len() + backslashes + 4 * chunk.invalid().len()
+    };
+    bytes.utf8_chunks().map(len).sum()
+}
+
 fn push_json_char(out: &mut Vec<u8>, c: char, double_backslash: bool) {
     match c {
         '"' => out.extend(b"\\\""),
@@ -136,6 +159,14 @@ mod tests {
             let parsed: String = serde_json::from_str(&text).unwrap();
             let back = if escaped { unescape(&parsed) } else { parsed.into_bytes() };
             prop_assert_eq!(back, bytes);
+        }
+
+        #[test]
+        fn text_comes_back_whole(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut out = Vec::new();
+            push_utf8(&mut out, &bytes);
+            prop_assert_eq!(utf8_len(&bytes), out.len());
+            prop_assert_eq!(unescape(std::str::from_utf8(&out).unwrap()), bytes);
         }
 
         #[test]

@@ -60,6 +60,8 @@ pub struct DestinationAccount {
     pub dropped: Vec<(&'static str, u64)>,
     /// Spans in its queue: 0 after the end.
     pub queued: u64,
+    /// Spans that a receiver may have beyond those delivered.
+    pub possible_duplicates: u64,
     /// What first went wrong.
     pub first_error: Option<String>,
 }
@@ -77,6 +79,7 @@ impl DestinationAccount {
             delivered: delivery.delivered(),
             dropped,
             queued: delivery.queued(),
+            possible_duplicates: delivery.possible_duplicates(),
             first_error: delivery.first_error(),
         }
     }
@@ -179,14 +182,19 @@ impl Ledger {
         self.imbalances().is_empty()
     }
 
-    /// What was lost, by name; empty when nothing was.
+    /// What was lost, by name; empty when nothing was. What was left out on request is not lost.
     pub fn losses(&self) -> Vec<(String, u64)> {
         let kernel = [Counter::ReserveFailed, Counter::StoreFailed]
             .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
         let misses = ("recursion_misses".to_owned(), self.kernel.recursion_misses);
         let errors = ("decode_error".to_owned(), self.spans.decode_errors);
+        let wanted =
+            |reason: &str| DropReason::ALL.iter().any(|it| it.is_wanted() && it.name() == reason);
         let destinations = self.destinations.iter().flat_map(|it| {
-            it.dropped.iter().map(|(reason, count)| (format!("{}: {reason}", it.name), *count))
+            it.dropped
+                .iter()
+                .filter(|(reason, _)| !wanted(reason))
+                .map(|(reason, count)| (format!("{}: {reason}", it.name), *count))
         });
         kernel
             .into_iter()
@@ -213,6 +221,7 @@ impl Ledger {
                     "delivered": it.delivered,
                     "dropped": dropped,
                     "queued": it.queued,
+                    "possible_duplicates": it.possible_duplicates,
                     "first_error": it.first_error,
                 });
                 (it.name.clone(), account)
@@ -265,8 +274,9 @@ mod tests {
             destinations: vec![DestinationAccount {
                 name: "json".into(),
                 delivered: 88,
-                dropped: vec![("io", 2)],
+                dropped: vec![("io", 2), ("not_sampled", 0)],
                 queued: 0,
+                possible_duplicates: 0,
                 first_error: None,
             }],
         }
@@ -279,6 +289,10 @@ mod tests {
         let losses = [("reserve_failed".to_owned(), 10), ("json: io".to_owned(), 2)];
         assert_eq!(ledger.losses(), losses);
         assert_eq!(ledger.to_json()["balanced"], true);
+        let mut sampled = ledger;
+        sampled.destinations[0].dropped = vec![("not_sampled", 2)];
+        assert_eq!(sampled.imbalances(), Vec::<String>::new());
+        assert_eq!(sampled.losses(), [("reserve_failed".to_owned(), 10)]);
     }
 
     #[test]

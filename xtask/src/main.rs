@@ -3,6 +3,7 @@
 
 mod command;
 mod privilege;
+mod python;
 
 mod bench;
 mod codegen;
@@ -52,8 +53,9 @@ No cargo runs as root: what needs root is the built program, started through sud
 enum Verb {
     /// Install what building the eBPF object needs, and the programs that tests use
     ///
-    /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace and sudo,
-    /// and bpf-linker with `cargo install`. Does nothing when all of it is there.
+    /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace, sudo and
+    /// python3-venv, bpf-linker with `cargo install`, and a Python environment in target/python with
+    /// the receivers that tests send to. Does nothing when all of it is there.
     Setup,
     /// Build the eBPF objects into `tracer-ebpf/prebuilt`, one for each architecture
     ///

@@ -5,15 +5,16 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, privilege};
+use crate::{command, privilege, python};
 
 /// Debian packages: a rustc with the BPF target, its core library, LLVM's library, and what tests
 /// use.
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "rustc-web",
     "libstd-rust-web-dev-bpf",
     "llvm-22-dev",
     "linux-perf",
+    "python3-venv",
     "strace",
     "stress-ng",
     "sudo",
@@ -27,7 +28,7 @@ const ELSEWHERE: &str = "\
 This system has no apt-get, and `setup` knows Debian's packages only. To change kernel code, install
   - a rustup nightly with its library's sources: rustup toolchain install nightly-2026-05-20 --component rust-src
   - bpf-linker 0.13.0, of the same LLVM: cargo install bpf-linker --version 0.13.0 --locked
-  - strace, perf and stress-ng, for the tests
+  - strace, perf, stress-ng and Python with its module venv, for the tests
 and build with `cargo +nightly-2026-05-20 build --release --target bpfel-unknown-none -Z build-std=core -p tracer-ebpf`
 and the flags in xtask/src/ebpf/mod.rs. The committed objects are made, and checked, on Debian.
 Everything else (building, testing, user code) needs stable Rust alone.";
@@ -41,6 +42,7 @@ pub(crate) fn run() -> Result<()> {
     if bpf_linker_version().as_deref() != Some(BPF_LINKER) {
         install_bpf_linker()?;
     }
+    python::environment()?;
     println!("setup: {} and bpf-linker {BPF_LINKER} are installed", PACKAGES.join(", "));
     Ok(())
 }

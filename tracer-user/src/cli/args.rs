@@ -25,9 +25,14 @@ Examples:
   sudo tracer trace -e %file -Z                     failed calls on files, system-wide
   sudo tracer trace --cgroup system.slice/nginx.service --min-duration 10ms
   sudo tracer trace -u www-data --export json=calls.jsonl --duration 10s
+  sudo tracer trace --cgroup app.slice --export otlp=http://localhost:4317
   sudo tracer trace --comm redis-server -e '!epoll_wait,!read' --export null --ledger books.json
 
 Kinds of scope combine: a call must be in each kind that is given. Within a kind any value does.
+
+Without a URL, otlp goes where the OTEL_EXPORTER_OTLP_* variables say (sudo -E keeps them), or to
+http://localhost:4318. Port 4317 means gRPC, any other HTTP, unless OTEL_EXPORTER_OTLP_PROTOCOL
+says so.
 
 Exit status: that of COMMAND (128+n if signal n ended it); 1 for an error at run time, 2 for a
 mistake on the command line, 3 with --fail-on-loss when anything was lost, 126 or 127 when COMMAND
@@ -86,13 +91,30 @@ pub(super) struct TraceArgs {
     #[arg(long, help_heading = "Output")]
     pub(super) data: bool,
 
-    /// Where spans go: text[=FILE], json[=FILE], null; FILE - is standard output
-    #[arg(long, value_name = "KIND[=FILE]", help_heading = "Output")]
+    /// Where spans go: text[=FILE], json[=FILE], otlp[=URL], null; FILE - is standard output
+    #[arg(long, value_name = "KIND[=TARGET]", help_heading = "Output")]
     pub(super) export: Vec<OsString>,
 
     /// The same as --export text=FILE
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub(super) output: Vec<PathBuf>,
+
+    /// Failed calls whose OTLP span has the status ERROR; `unexpected` leaves out ENOENT, EAGAIN
+    /// and the like
+    #[arg(long, value_name = "WHICH", default_value = "unexpected", help_heading = "Output")]
+    pub(super) otlp_error_status: ErrorStatusChoice,
+
+    /// Export this share of all traces, whole: 0.1 or 10%; otlp=10% for one destination alone
+    #[arg(long, value_name = "[NAME=]SHARE", help_heading = "Output")]
+    pub(super) sample: Vec<String>,
+
+    /// Export at most so many spans a second, by whole traces; otlp=5000 for one destination alone
+    #[arg(long, value_name = "[NAME=]SPANS", help_heading = "Output")]
+    pub(super) max_rate: Vec<String>,
+
+    /// How long destinations may take at the end
+    #[arg(long, value_name = "TIME", default_value = "5s", help_heading = "Output")]
+    pub(super) shutdown_timeout: String,
 
     /// Write the accounting of all calls, seen and lost, as JSON at the end and on SIGUSR1
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -134,6 +156,16 @@ pub(super) enum ColorChoice {
     /// Always
     Always,
     /// Never
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ErrorStatusChoice {
+    /// All that failed
+    All,
+    /// All but those with an error of a program's normal course
+    Unexpected,
+    /// None
     Never,
 }
 

@@ -15,8 +15,12 @@ use tracer_common::{
     memory::{DataLimit, MAX_DATA},
 };
 
-use super::args::{ColorChoice, TraceArgs};
+use super::{
+    args::{ColorChoice, ErrorStatusChoice, TraceArgs},
+    limits::{self, LimitError, Share},
+};
 use crate::{
+    export::otlp::{ErrorStatus, OtlpOptionError, OtlpOptions},
     filter::{FilterError, SyscallFilter, nearest},
     kernel::{
         ResultFilter,
@@ -52,10 +56,18 @@ pub(super) enum UsageError {
     RingSize { value: u64, page: u64, below: String, above: String },
     #[error("--string-limit: {value} is more than {MAX_DATA} bytes")]
     StringLimit { value: u16 },
-    #[error("--export: unknown kind `{0}`; known are text[=FILE], json[=FILE] and null")]
+    #[error(
+        "--export: unknown kind `{0}`; known are text[=FILE], json[=FILE], otlp[=URL] and null"
+    )]
     Export(String),
     #[error("--export: null takes no file")]
     NullTarget,
+    #[error("--export: the URL of otlp is not UTF-8")]
+    UrlNotText,
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error(transparent)]
+    Otlp(#[from] OtlpOptionError),
 }
 
 /// All that `tracer trace` was asked to do.
@@ -63,9 +75,12 @@ pub(super) enum UsageError {
 pub(super) struct TraceConfig {
     pub(super) options: TraceOptions,
     pub(super) exports: Vec<ExportConfig>,
+    /// How much each of them gets, in the same order.
+    pub(super) shares: Vec<Share>,
     pub(super) command: Vec<OsString>,
     pub(super) ledger: Option<PathBuf>,
     pub(super) duration: Option<Duration>,
+    pub(super) shutdown_timeout: Duration,
     pub(super) fail_on_loss: bool,
     pub(super) color: ColorChoice,
     pub(super) verbose: u8,
@@ -81,6 +96,7 @@ pub(super) struct ExportConfig {
 pub(super) enum ExportKind {
     Text,
     Json,
+    Otlp,
     Null,
 }
 
@@ -89,6 +105,7 @@ impl ExportKind {
         match self {
             Self::Text => "text",
             Self::Json => "json",
+            Self::Otlp => "otlp",
             Self::Null => "null",
         }
     }
@@ -99,6 +116,8 @@ pub(super) enum Target {
     Stdout,
     Stderr,
     File(PathBuf),
+    Otlp(Box<OtlpOptions>),
+    None,
 }
 
 impl TraceConfig {
@@ -135,9 +154,14 @@ impl TraceConfig {
             kernel_log: args.kernel_log,
             ..TraceOptions::default()
         };
+        let shutdown_timeout =
+            parse_time("shutdown-timeout", Some(&args.shutdown_timeout))?.unwrap_or_default();
+        let exports = exports(&args, shutdown_timeout)?;
         Ok(Self {
             options,
-            exports: exports(&args)?,
+            shares: limits::shares(&exports, &args.sample, &args.max_rate)?,
+            exports,
+            shutdown_timeout,
             duration: parse_time("duration", args.duration.as_deref())?,
             command: args.command,
             ledger: args.ledger,
@@ -159,9 +183,20 @@ fn data_limit(args: &TraceArgs) -> Result<DataLimit, UsageError> {
     Ok(DataLimit { bytes: value, data: true })
 }
 
-fn exports(args: &TraceArgs) -> Result<Vec<ExportConfig>, UsageError> {
+fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportConfig>, UsageError> {
     let mut all: Vec<_> =
         args.export.iter().map(|it| parse_export(it)).collect::<Result<_, _>>()?;
+    for export in &mut all {
+        if let Target::Otlp(options) = &mut export.target {
+            options.error_status = match args.otlp_error_status {
+                ErrorStatusChoice::All => ErrorStatus::All,
+                ErrorStatusChoice::Unexpected => ErrorStatus::Unexpected,
+                ErrorStatusChoice::Never => ErrorStatus::Never,
+            };
+            // A little less than there is, so that what is left is counted by who knows more.
+            options.drain = shutdown_timeout.mul_f64(0.9);
+        }
+    }
     all.extend(args.output.iter().map(|path| ExportConfig {
         kind: ExportKind::Text,
         target: target(Some(path.as_os_str()), Target::Stderr),
@@ -185,10 +220,19 @@ fn parse_export(text: &OsStr) -> Result<ExportConfig, UsageError> {
         b"json" => {
             Ok(ExportConfig { kind: ExportKind::Json, target: target(file, Target::Stdout) })
         }
+        b"otlp" => Ok(ExportConfig { kind: ExportKind::Otlp, target: otlp_target(file)? }),
         b"null" if file.is_some() => Err(UsageError::NullTarget),
-        b"null" => Ok(ExportConfig { kind: ExportKind::Null, target: Target::Stdout }),
+        b"null" => Ok(ExportConfig { kind: ExportKind::Null, target: Target::None }),
         _ => Err(UsageError::Export(String::from_utf8_lossy(kind).into_owned())),
     }
+}
+
+/// What the variables say, and the URL.
+fn otlp_target(url: Option<&OsStr>) -> Result<Target, UsageError> {
+    let url = url.map(|url| url.to_str().ok_or(UsageError::UrlNotText)).transpose()?;
+    let options =
+        OtlpOptions::new(url.filter(|url| !url.is_empty()), |name| std::env::var_os(name))?;
+    Ok(Target::Otlp(Box::new(options)))
 }
 
 /// The standard streams by their usual names; `/dev/stdout` is a symbolic link.
@@ -288,6 +332,9 @@ mod tests {
         assert_eq!(parse("json").unwrap().target, Target::Stdout);
         assert_eq!(parse("text").unwrap().target, Target::Stderr);
         assert_eq!(parse("text=-").unwrap().target, Target::Stdout);
+        let Target::Otlp(otlp) = parse("otlp=http://h:4317").unwrap().target else { panic!() };
+        assert_eq!(otlp.endpoint.host(), Some("h"));
+        assert!(parse("otlp=h/x").unwrap_err().to_string().contains("http://"));
         assert!(parse("xml=f").unwrap_err().to_string().contains("text[=FILE]"));
         assert!(parse("null=f").is_err());
     }

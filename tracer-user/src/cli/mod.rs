@@ -2,6 +2,7 @@
 
 mod args;
 mod config;
+mod limits;
 mod signals;
 mod trace;
 

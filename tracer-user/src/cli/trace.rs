@@ -12,13 +12,16 @@ use super::{
     Failure, LOSS, RUN_TIME,
     args::{ColorChoice, TraceArgs},
     config::{ExportConfig, ExportKind, Target, TraceConfig},
+    limits::Share,
     say,
     signals::{self, Event},
 };
 use tracer_common::counter::Counter;
 
 use crate::{
-    export::{JsonExporter, NullExporter, Output, TextExporter, TextStyle},
+    export::{
+        JsonExporter, Limits, NullExporter, Output, TextExporter, TextStyle, otlp::OtlpExporter,
+    },
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
     ledger::Ledger,
@@ -26,8 +29,6 @@ use crate::{
     ring_buffer::Destination,
 };
 
-/// How long destinations may take at the end.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the number of live processes is asked for.
 const LIVE_CHECK: Duration = Duration::from_millis(20);
 
@@ -146,7 +147,7 @@ impl Session {
     ) -> Result<u8, Failure> {
         // Before stopping: a command that has ended by then is done, and its status known.
         self.reap()?;
-        let ledger = self.trace.stop(Some(PATIENCE)).map_err(Failure::run_time)?;
+        let ledger = self.trace.stop(Some(config.shutdown_timeout)).map_err(Failure::run_time)?;
         if let Some(file) = &mut self.ledger_file {
             write_ledger(file, &ledger)?;
         }
@@ -199,20 +200,13 @@ fn open_destinations(
     config: &TraceConfig,
     invoker: Option<Invoker>,
 ) -> Result<Vec<Destination>, Failure> {
-    let mut names: Vec<&str> = Vec::new();
-    config
-        .exports
-        .iter()
-        .map(|export| {
-            let kind = export.kind.name();
-            names.push(kind);
-            let name = match names.iter().filter(|name| **name == kind).count() {
-                1 => kind.to_owned(),
-                nth => format!("{kind}-{nth}"),
-            };
-            open_destination(name, export, config.color, invoker)
-        })
-        .collect()
+    let all = config.exports.iter().zip(&config.shares);
+    all.map(|(export, Share { name, limits })| {
+        let destination = open_destination(name.clone(), export, config.color, invoker)?;
+        let is_limited = *limits != Limits::default();
+        Ok(if is_limited { destination.limited(*limits) } else { destination })
+    })
+    .collect()
 }
 
 fn open_destination(
@@ -221,20 +215,21 @@ fn open_destination(
     color: ColorChoice,
     invoker: Option<Invoker>,
 ) -> Result<Destination, Failure> {
-    if export.kind == ExportKind::Null {
-        return Ok(Destination::new(name, NullExporter));
-    }
     let output = match &export.target {
         Target::Stdout => Output::stdout().map_err(Failure::run_time)?,
         Target::Stderr => Output::stderr().map_err(Failure::run_time)?,
         Target::File(path) => open_file(path, invoker)?,
-    };
-    Ok(match export.kind {
-        ExportKind::Json => Destination::new(name, JsonExporter::new(output)),
-        ExportKind::Text | ExportKind::Null => {
-            let style = TextStyle { color: wants_color(color, output.is_terminal()) };
-            Destination::new(name, TextExporter::new(output, style))
+        Target::Otlp(options) => {
+            let open = |delivery| OtlpExporter::open(options, delivery);
+            return Destination::with_account(name, open).map_err(Failure::run_time);
         }
+        Target::None => return Ok(Destination::new(name, NullExporter)),
+    };
+    Ok(if export.kind == ExportKind::Json {
+        Destination::new(name, JsonExporter::new(output))
+    } else {
+        let style = TextStyle { color: wants_color(color, output.is_terminal()) };
+        Destination::new(name, TextExporter::new(output, style))
     })
 }
 

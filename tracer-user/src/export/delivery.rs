@@ -37,6 +37,27 @@ drop_reasons! {
     ShutdownDeadline = "shutdown_deadline",
     /// The exporter ended without saying what became of them.
     Unsettled = "unsettled",
+    /// A receiver took the request they were in, but not them.
+    RejectedPartial = "rejected_partial",
+    /// A receiver answered with an error that forbids sending them again.
+    Nonretryable = "nonretryable",
+    /// A receiver was away or busy for too long.
+    RetryExhausted = "retry_exhausted",
+    /// What answered was no receiver of this protocol.
+    ProtocolError = "protocol_error",
+    /// A span too long for any receiver.
+    TooLong = "too_long",
+    /// Of a trace that was not chosen.
+    NotSampled = "not_sampled",
+    /// More than were wanted in a second.
+    RateLimited = "rate_limited",
+}
+
+impl DropReason {
+    /// Whether it was asked for, so that it is no loss.
+    pub const fn is_wanted(self) -> bool {
+        matches!(self, Self::NotSampled | Self::RateLimited)
+    }
 }
 
 /// What became of the spans of one destination. Each span is in exactly one of: queued (waits for
@@ -56,6 +77,9 @@ struct Account {
     held: u64,
     delivered: u64,
     dropped: [u64; DropReason::ALL.len()],
+    /// Sent, and not answered yet.
+    in_doubt: u64,
+    possible_duplicates: u64,
     first_error: Option<String>,
     /// Why the exporter takes no more spans.
     gone: Option<DropReason>,
@@ -74,6 +98,8 @@ impl Account {
         self.queued = 0;
         self.held = 0;
         self.gone = Some(reason);
+        self.possible_duplicates += self.in_doubt;
+        self.in_doubt = 0;
     }
 
     /// Past the deadline everything is counted already, whatever the exporter may still do.
@@ -103,6 +129,12 @@ impl Delivery {
     /// Spans that did not, for any reason.
     pub fn dropped_total(&self) -> u64 {
         self.account().dropped.iter().sum()
+    }
+    /// Spans that a receiver may have beyond those delivered, each as often as it may have it: they
+    /// were sent, and the answer was lost or said nothing certain. The receiver has between
+    /// `delivered` and `delivered + possible_duplicates` spans.
+    pub fn possible_duplicates(&self) -> u64 {
+        self.account().possible_duplicates
     }
     /// Spans on their way: waiting for the exporter, or taken by it and not settled.
     pub fn queued(&self) -> u64 {
@@ -134,6 +166,28 @@ impl Delivery {
         if !account.is_closed() {
             account.held -= spans;
             account.drop_spans(reason, spans);
+        }
+    }
+
+    /// Spans are sent to a receiver whose answer will tell what became of them; false when it is
+    /// too late for that. To be followed by [`Self::end_attempt`], after they were settled.
+    #[must_use]
+    pub fn begin_attempt(&self, spans: u64) -> bool {
+        let mut account = self.account();
+        if !account.is_closed() {
+            account.in_doubt += spans;
+        }
+        !account.is_closed()
+    }
+
+    /// The answer has come, or none will. `certain`: it is known what became of the spans.
+    pub fn end_attempt(&self, spans: u64, certain: bool) {
+        let mut account = self.account();
+        if !account.is_closed() {
+            account.in_doubt -= spans;
+            if !certain {
+                account.possible_duplicates += spans;
+            }
         }
     }
 
@@ -230,6 +284,23 @@ mod tests {
         delivery.end();
         assert_eq!((delivery.queued(), delivery.dropped(DropReason::Unsettled)), (0, 3));
         assert_eq!(delivery.delivered() + delivery.dropped_total(), 20);
+    }
+
+    #[test]
+    fn what_is_in_doubt_may_have_arrived() {
+        let delivery = Delivery::new("test");
+        delivery.enqueue(7, 15, || true);
+        delivery.take(7).unwrap();
+        assert!(delivery.begin_attempt(2) && delivery.begin_attempt(5));
+        delivery.end_attempt(2, false);
+        assert!(delivery.begin_attempt(2));
+        delivery.settle_delivered(2);
+        delivery.end_attempt(2, true);
+        assert_eq!(delivery.possible_duplicates(), 2);
+        delivery.wait_for_end(Some(Instant::now()));
+        delivery.end_attempt(5, false);
+        assert!(!delivery.begin_attempt(5));
+        assert_eq!((delivery.delivered(), delivery.possible_duplicates()), (2, 7));
     }
 
     #[test]

@@ -3,15 +3,19 @@
 mod argument;
 mod delivery;
 mod json;
+mod limit;
 mod memory;
 mod message;
 mod null;
+pub mod otlp;
 mod output;
 mod pointee;
 mod text;
 
 pub use delivery::{Delivery, DropReason};
 pub use json::JsonExporter;
+pub(crate) use limit::Limited;
+pub use limit::Limits;
 pub use memory::MemoryExporter;
 pub use null::NullExporter;
 pub use output::{Output, OutputError};
@@ -111,6 +115,16 @@ impl ExportError {
             | Self::PipeClosed { delivered }
             | Self::Rejected { delivered, .. } => *delivered,
         }
+    }
+
+    /// The same error with another number of spans delivered before.
+    pub(crate) fn with_delivered(mut self, spans: usize) -> Self {
+        match &mut self {
+            Self::Io { delivered, .. }
+            | Self::PipeClosed { delivered }
+            | Self::Rejected { delivered, .. } => *delivered = spans,
+        }
+        self
     }
 
     /// Tells a closed pipe from other failures.

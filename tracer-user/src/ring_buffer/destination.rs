@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    export::{Delivery, DropReason, ExportError, Exporter},
+    export::{Delivery, DropReason, ExportError, Exporter, Limited, Limits},
     span_record::SpanRecord,
 };
 
@@ -55,6 +55,13 @@ impl Destination {
     ) -> Result<Self, E> {
         let delivery = Arc::new(Delivery::new(name));
         Ok(Self { exporter: Box::new(open(Arc::clone(&delivery))?), delivery })
+    }
+
+    /// The same with fewer spans; those left out are counted with reasons of their own.
+    #[must_use]
+    pub fn limited(self, limits: Limits) -> Self {
+        let delivery = Arc::clone(&self.delivery);
+        Self { exporter: Box::new(Limited::new(self.exporter, delivery, limits)), ..self }
     }
 
     /// Its counters, which stay readable when it is gone.

@@ -8,6 +8,8 @@ mod payload;
 mod syscall;
 
 pub use payload::Payload;
+#[cfg(test)]
+pub(crate) use syscall::tests::call as test_call;
 pub use syscall::{Captured, SyscallSpan};
 
 use std::{borrow::Cow, collections::HashMap, sync::LazyLock};

@@ -26,8 +26,14 @@ mod model;
 #[cfg(target_arch = "x86_64")]
 mod more;
 mod oracle;
+#[cfg(feature = "receiver-tests")]
+mod otlp;
 mod perturbation;
 mod property;
+#[cfg(feature = "receiver-tests")]
+#[expect(dead_code, reason = "the tests of the destination use more of it")]
+#[path = "../otlp/receiver.rs"]
+mod receiver;
 mod recording;
 mod scope;
 mod strings;

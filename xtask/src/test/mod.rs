@@ -11,6 +11,7 @@ pub(crate) use self::summary::Summary;
 use crate::command::{self, Executable};
 use crate::edge_cases;
 use crate::privilege::{self, Bpf};
+use crate::python;
 
 /// A kernel test that runs for longer than this hangs; the longest takes a fifth of it on a busy
 /// host.
@@ -29,7 +30,7 @@ pub(crate) fn run(filter: Option<&str>) -> ExitCode {
 pub(crate) fn run_all(filter: Option<&str>) -> Summary {
     let mut summary = Summary::default();
     let mut problems = Vec::new();
-    for stage in [unprivileged, strace, kernel] {
+    for stage in [unprivileged, strace, receivers, kernel] {
         let failed = summary.failed;
         if let Err(error) = stage(filter, &mut summary) {
             problems.push(error);
@@ -60,12 +61,33 @@ fn strace(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     run_tests(&mut cargo, CARGO_HANGS, None, summary)
 }
 
+/// The tests that send spans to receivers in Python.
+fn receivers(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let tests = build("otlp").context("the tests with receivers")?;
+    let mut command = Command::new(&tests.path);
+    command.args(filter).current_dir(&tests.package);
+    match python::environment() {
+        Ok(python) => {
+            command.env("TRACER_PYTHON", python);
+            run_tests(&mut command, HANGS, None, summary).context("the tests with receivers")
+        }
+        Err(error) => skip(&tests, "tests with receivers", filter, &format!("{error:#}"), summary),
+    }
+}
+
+/// Builds one executable of tests that a feature guards; with all features of tests for this
+/// machine, so that what they have in common is built once.
+fn build(name: &str) -> Result<Executable> {
+    let mut cargo = command::cargo()?;
+    cargo.args(["test", "--locked", "-p", "tracer-user", "--features"]);
+    cargo.arg("kernel-tests,receiver-tests");
+    cargo.args(["--test", name, "--no-run"]);
+    command::build(&mut cargo, "test", name)
+}
+
 /// The tests that load programs into the kernel.
 fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let mut cargo = command::cargo()?;
-    cargo.args(["test", "--locked", "-p", "tracer-user", "--features", "kernel-tests"]);
-    cargo.args(["--test", "kernel", "--no-run"]);
-    let tests = command::build(&mut cargo, "test", "kernel").context("the kernel tests")?;
+    let tests = build("kernel").context("the kernel tests")?;
     let mut command = match privilege::bpf()? {
         Bpf::Directly => Command::new(&tests.path),
         Bpf::Sudo => {
@@ -73,7 +95,7 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
             sudo.args(["-n", "--"]).arg(&tests.path);
             sudo
         }
-        Bpf::Impossible(reason) => return skip(&tests, filter, &reason, summary),
+        Bpf::Impossible(reason) => return skip(&tests, "kernel tests", filter, &reason, summary),
     };
     // One at a time: each sees the whole system.
     command.arg("--test-threads=1").args(filter).current_dir(&tests.package);
@@ -86,6 +108,7 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
 /// Counts and reports the tests that cannot run here.
 fn skip(
     tests: &Executable,
+    what: &str,
     filter: Option<&str>,
     reason: &str,
     summary: &mut Summary,
@@ -95,7 +118,7 @@ fn skip(
     )?;
     let count = summary::count_listed(&list);
     eprintln!("test: ****************************************************************");
-    eprintln!("test: {count} kernel tests SKIPPED: {reason}");
+    eprintln!("test: {count} {what} SKIPPED: {reason}");
     eprintln!("test: ****************************************************************");
     summary.skipped += count;
     Ok(())

@@ -1,0 +1,236 @@
+//! Attributes: `KeyValue` messages. What each one is called stands in `docs/otlp.md`.
+
+use tracer_common::{
+    errno,
+    event::Record,
+    syscalls::{Arg, ArgKind},
+};
+
+use super::{
+    super::argument::{self, arguments},
+    wire::{Field, push_choice, push_len, varint_len},
+};
+use crate::{
+    escape,
+    span_record::{SpanRecord, SyscallSpan},
+    values::Context,
+};
+
+/// The field of attributes in `Resource`.
+pub(super) const OF_RESOURCE: Field = Field::new(1);
+/// The field of attributes in `Span`.
+pub(super) const OF_SPAN: Field = Field::new(9);
+
+const KEY: Field = Field::new(1);
+const VALUE: Field = Field::new(2);
+const STRING: Field = Field::new(1);
+const BOOL: Field = Field::new(2);
+const INT: Field = Field::new(3);
+
+/// A key in two parts, of which the second may be empty.
+type Key<'a> = (&'a str, &'a str);
+
+/// Tag, length and key of a `KeyValue` whose value has `value` bytes, and tag and length of that.
+fn push_head(out: &mut Vec<u8>, field: Field, key: Key<'_>, value: usize) {
+    let key_len = key.0.len() + key.1.len();
+    let key_field = if key_len == 0 { 0 } else { 1 + varint_len(key_len as u64) + key_len };
+    push_len(out, field, key_field + 1 + varint_len(value as u64) + value);
+    if key_len > 0 {
+        push_len(out, KEY, key_len);
+        out.extend_from_slice(key.0.as_bytes());
+        out.extend_from_slice(key.1.as_bytes());
+    }
+    push_len(out, VALUE, value);
+}
+
+fn push_int(out: &mut Vec<u8>, key: Key<'_>, value: i64) {
+    push_int_of(out, OF_SPAN, key, value);
+}
+
+pub(super) fn push_int_of(out: &mut Vec<u8>, field: Field, key: Key<'_>, value: i64) {
+    let value = value.cast_unsigned();
+    push_head(out, field, key, 1 + varint_len(value));
+    push_choice(out, INT, value);
+}
+
+fn push_true(out: &mut Vec<u8>, key: Key<'_>) {
+    push_head(out, OF_SPAN, key, 2);
+    push_choice(out, BOOL, 1);
+}
+
+pub(super) fn push_text(out: &mut Vec<u8>, field: Field, key: Key<'_>, value: &str) {
+    push_head(out, field, key, 1 + varint_len(value.len() as u64) + value.len());
+    push_len(out, STRING, value.len());
+    out.extend_from_slice(value.as_bytes());
+}
+
+/// Bytes of a traced program. One byte that is not UTF-8 would make the whole request unreadable,
+/// so then all are escaped; returns whether they were.
+fn push_foreign(out: &mut Vec<u8>, key: Key<'_>, bytes: &[u8]) -> bool {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        push_text(out, OF_SPAN, key, text);
+        return false;
+    }
+    let len = escape::utf8_len(bytes);
+    push_head(out, OF_SPAN, key, 1 + varint_len(len as u64) + len);
+    push_len(out, STRING, len);
+    escape::push_utf8(out, bytes);
+    true
+}
+
+/// The attributes of a span that is not a syscall's. Its own word goes before ours.
+pub(super) fn push_named(out: &mut Vec<u8>, span: &SpanRecord) {
+    for (key, value) in own_attributes(span) {
+        push_int(out, (key, ""), value);
+    }
+    for (key, value) in span.attributes() {
+        push_text(out, OF_SPAN, (key, ""), value);
+    }
+}
+
+/// What every span has, unless it has an attribute of that name already.
+pub(super) fn own_attributes(span: &SpanRecord) -> impl Iterator<Item = (&'static str, i64)> {
+    let all = [("thread.id", span.thread_id()), ("tracer.logical_clock", span.logical_clock())];
+    let wanted = all.into_iter().filter(|(key, _)| !span.attributes().contains_key(*key));
+    wanted.map(|(key, value)| (key, value.cast_signed()))
+}
+
+/// The attributes of a syscall's span.
+pub(super) fn push_syscall(
+    out: &mut Vec<u8>,
+    span: &SpanRecord,
+    call: &SyscallSpan,
+    text: &mut Vec<u8>,
+) {
+    push_int(out, ("thread.id", ""), span.thread_id().cast_signed());
+    push_int(out, ("tracer.logical_clock", ""), span.logical_clock().cast_signed());
+    push_comm(out, call.comm());
+    if let Some(errno) = call.errno() {
+        push_error(out, errno);
+    }
+    push_int(out, ("syscall.number", ""), i64::from(call.nr));
+    push_text(out, OF_SPAN, ("syscall.abi", ""), call.abi.name());
+    if call.has_result() {
+        push_int(out, ("syscall.return", ""), call.ret);
+    }
+    push_int(out, ("syscall.cgroup_id", ""), call.cgroup_id.cast_signed());
+    if call.record != Record::Complete {
+        push_text(out, OF_SPAN, ("syscall.record", ""), call.record.name());
+        push_text(out, OF_SPAN, ("syscall.reason", ""), call.reason.name());
+    }
+    let context = argument::context(call);
+    for (index, arg) in arguments(call, &context).iter().enumerate() {
+        push_argument(out, call, &context, (index, arg), text);
+    }
+}
+
+fn push_comm(out: &mut Vec<u8>, comm: &[u8]) {
+    if !comm.is_empty() && push_foreign(out, ("thread.name", ""), comm) {
+        push_true(out, ("syscall.thread_name_escaped", ""));
+    }
+}
+
+fn push_error(out: &mut Vec<u8>, errno: u32) {
+    const KEY: Key<'_> = ("error.type", "");
+    match errno::name(errno) {
+        Some(name) => push_text(out, OF_SPAN, KEY, name),
+        None => push_text(out, OF_SPAN, KEY, &format!("errno_{errno}")),
+    }
+}
+
+fn push_argument(
+    out: &mut Vec<u8>,
+    call: &SyscallSpan,
+    context: &Context,
+    (index, arg): (usize, &Arg),
+    text: &mut Vec<u8>,
+) {
+    const PREFIX: &str = "syscall.arg.";
+    let escaped = if let Some(string) = argument::text(call, index, arg.kind) {
+        push_foreign(out, (PREFIX, arg.name), string.bytes)
+    } else if let Some(value) = number(arg.name, arg.kind, call.args[index]) {
+        push_int(out, (PREFIX, arg.name), value);
+        false
+    } else {
+        text.clear();
+        argument::push_value(text, call, context, arg.kind, index);
+        push_foreign(out, (PREFIX, arg.name), text)
+    };
+    if escaped {
+        push_true(out, ("syscall.arg_escaped.", arg.name));
+    }
+    if let Some(state) = argument::state(call, index, arg.kind) {
+        push_text(out, OF_SPAN, ("syscall.arg_state.", arg.name), state.name());
+    }
+}
+
+/// The value of an argument that is a number. An attribute has one type everywhere, for many
+/// backends insist on it: a name that some calls use for a number and others for something else is
+/// text in all of them.
+pub(super) fn number(name: &str, kind: ArgKind, raw: u64) -> Option<i64> {
+    if is_ambiguous(name) {
+        return None;
+    }
+    let low = u32::try_from(raw & u64::from(u32::MAX)).unwrap_or_default();
+    match kind {
+        ArgKind::Int | ArgKind::Fd | ArgKind::DirFd | ArgKind::Pid | ArgKind::Signal => {
+            Some(i64::from(low.cast_signed()))
+        }
+        // -1 means "leave as it is", chown(2).
+        ArgKind::Uid | ArgKind::Gid if low == u32::MAX => Some(-1),
+        ArgKind::Uint | ArgKind::Uid | ArgKind::Gid => Some(i64::from(low)),
+        ArgKind::Long | ArgKind::Ulong | ArgKind::Size | ArgKind::Offset => Some(raw.cast_signed()),
+        _ => None,
+    }
+}
+
+fn is_ambiguous(name: &str) -> bool {
+    matches!(
+        name,
+        "addr_len"
+            | "attr"
+            | "cmd"
+            | "data"
+            | "fildes"
+            | "how"
+            | "mode"
+            | "offset"
+            | "option"
+            | "optlen"
+            | "pgoff"
+            | "policy"
+            | "sig"
+            | "size"
+            | "timeout"
+            | "type"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use tracer_common::{event::Abi, syscalls};
+
+    #[test]
+    fn an_attribute_has_one_type() {
+        let mut types: HashMap<&str, bool> = HashMap::new();
+        let all = Abi::ALL.iter().flat_map(|abi| syscalls::all(*abi));
+        for arg in all.flat_map(|(_, syscall)| syscall.args) {
+            let is_number = number(arg.name, arg.kind, 1).is_some();
+            assert_eq!(*types.entry(arg.name).or_insert(is_number), is_number, "{}", arg.name);
+        }
+        assert!(types.len() > 300, "{}", types.len());
+    }
+
+    #[test]
+    fn numbers_are_as_the_kernel_reads_them() {
+        assert_eq!(number("fd", ArgKind::Fd, u64::MAX), Some(-1));
+        assert_eq!(number("fd", ArgKind::DirFd, 0xffff_ff9c), Some(-100));
+        assert_eq!(number("uid", ArgKind::Uid, 0xffff_ffff), Some(-1));
+        assert_eq!(number("n", ArgKind::Uint, 0xffff_ffff), Some(0xffff_ffff));
+        assert_eq!(number("count", ArgKind::Size, 1 << 40), Some(1 << 40));
+        assert_eq!(number("size", ArgKind::Size, 1), None);
+        assert_eq!(number("buf", ArgKind::Ptr, 1), None);
+    }
+}

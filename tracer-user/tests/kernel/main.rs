@@ -14,5 +14,6 @@ mod edge;
 mod errors;
 mod filter;
 mod hosts;
+mod memory;
 mod scope;
 mod strings;

@@ -11,6 +11,7 @@
 )]
 
 mod edge;
+mod memory;
 
 use std::{
     env,
@@ -38,6 +39,7 @@ fn main() {
         [_, "fail", count] => fail(number(count)),
         [_, "nap", millis] => nap(number(millis)),
         [_, "edge", case] => edge::run(case),
+        [_, "memory", case] => memory::run(case),
         [_, "lives", count] => lives(number(count)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),

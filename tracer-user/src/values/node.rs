@@ -131,11 +131,6 @@ impl Fields {
         }
     }
 
-    /// Takes the value out of the only field.
-    pub(super) fn into_only(mut self) -> Option<Node> {
-        if self.list.len() == 1 { self.list.pop().map(|field| field.node) } else { None }
-    }
-
     fn push_text(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         let mut first = true;

@@ -48,7 +48,6 @@ pub(super) const RLIMIT: &[Entry] =
     &[field("rlim_cur", Kind::Custom(limit)), field("rlim_max", Kind::Custom(limit))];
 pub(super) const RLIMIT64: &[Entry] =
     &[field("rlim_cur", Kind::Custom(limit64)), field("rlim_max", Kind::Custom(limit64))];
-pub(super) const SCHED_PARAM: &[Entry] = &[field("sched_priority", Kind::I32)];
 const SCHED_ATTR: &[Entry] = &[
     field("size", Kind::U32),
     field("sched_policy", Kind::Enum32(Set::SchedPolicies)),

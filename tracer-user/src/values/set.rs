@@ -9,8 +9,6 @@ use super::tables;
 /// The names of a set in one ABI.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Bits that are combined, not values of which one is meant.
-    pub(super) is_flags: bool,
     /// What stands before `_???`; empty where strace says nothing.
     pub(super) unknown: &'static str,
     /// Names and values, in the order in which they are tried.

@@ -260,7 +260,6 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
 }
 
 static OPEN_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "O",
     entries: &[
         ("O_CREAT", 0x40),
@@ -284,7 +283,6 @@ static OPEN_FLAGS: Table = Table {
 };
 
 static OPEN_FLAGS_AARCH64: Table = Table {
-    is_flags: true,
     unknown: "O",
     entries: &[
         ("O_CREAT", 0x40),
@@ -308,13 +306,11 @@ static OPEN_FLAGS_AARCH64: Table = Table {
 };
 
 static OPEN_ACCESS: Table = Table {
-    is_flags: false,
     unknown: "O",
     entries: &[("O_RDONLY", 0x0), ("O_WRONLY", 0x1), ("O_RDWR", 0x2), ("O_ACCMODE", 0x3)],
 };
 
 static AT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "AT",
     entries: &[
         ("AT_SYMLINK_NOFOLLOW", 0x100),
@@ -327,13 +323,11 @@ static AT_FLAGS: Table = Table {
 };
 
 static FACCESSAT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "AT",
     entries: &[("AT_SYMLINK_NOFOLLOW", 0x100), ("AT_EACCESS", 0x200), ("AT_EMPTY_PATH", 0x1000)],
 };
 
 static STATX_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "AT",
     entries: &[
         ("AT_STATX_FORCE_SYNC", 0x2000),
@@ -349,7 +343,6 @@ static STATX_FLAGS: Table = Table {
 };
 
 static NAME_TO_HANDLE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "AT",
     entries: &[
         ("AT_HANDLE_FID", 0x200),
@@ -361,7 +354,6 @@ static NAME_TO_HANDLE_FLAGS: Table = Table {
 };
 
 static EXECVEAT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "AT",
     entries: &[
         ("AT_SYMLINK_NOFOLLOW", 0x100),
@@ -370,14 +362,10 @@ static EXECVEAT_FLAGS: Table = Table {
     ],
 };
 
-static ACCESS_MODES: Table = Table {
-    is_flags: true,
-    unknown: "",
-    entries: &[("R_OK", 0x4), ("W_OK", 0x2), ("X_OK", 0x1), ("F_OK", 0x0)],
-};
+static ACCESS_MODES: Table =
+    Table { unknown: "", entries: &[("R_OK", 0x4), ("W_OK", 0x2), ("X_OK", 0x1), ("F_OK", 0x0)] };
 
 static FILE_TYPES: Table = Table {
-    is_flags: false,
     unknown: "S_IF",
     entries: &[
         ("S_IFREG", 0x8000),
@@ -391,7 +379,6 @@ static FILE_TYPES: Table = Table {
 };
 
 static SEEK_WHENCE: Table = Table {
-    is_flags: false,
     unknown: "SEEK",
     entries: &[
         ("SEEK_SET", 0x0),
@@ -403,7 +390,6 @@ static SEEK_WHENCE: Table = Table {
 };
 
 static STATX_MASK: Table = Table {
-    is_flags: true,
     unknown: "STATX",
     entries: &[
         ("STATX_ALL", 0xfff),
@@ -430,7 +416,6 @@ static STATX_MASK: Table = Table {
 };
 
 static STATX_ATTRIBUTES: Table = Table {
-    is_flags: true,
     unknown: "STATX_ATTR",
     entries: &[
         ("STATX_ATTR_COMPRESSED", 0x4),
@@ -447,19 +432,14 @@ static STATX_ATTRIBUTES: Table = Table {
 };
 
 static RENAME_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "RENAME",
     entries: &[("RENAME_NOREPLACE", 0x1), ("RENAME_EXCHANGE", 0x2), ("RENAME_WHITEOUT", 0x4)],
 };
 
-static XATTR_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "XATTR",
-    entries: &[("XATTR_CREATE", 0x1), ("XATTR_REPLACE", 0x2)],
-};
+static XATTR_FLAGS: Table =
+    Table { unknown: "XATTR", entries: &[("XATTR_CREATE", 0x1), ("XATTR_REPLACE", 0x2)] };
 
 static RESOLVE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "RESOLVE",
     entries: &[
         ("RESOLVE_NO_XDEV", 0x1),
@@ -472,7 +452,6 @@ static RESOLVE_FLAGS: Table = Table {
 };
 
 static MEMFD_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MFD",
     entries: &[
         ("MFD_CLOEXEC", 0x1),
@@ -484,7 +463,6 @@ static MEMFD_FLAGS: Table = Table {
 };
 
 static SPLICE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SPLICE_F",
     entries: &[
         ("SPLICE_F_MOVE", 0x1),
@@ -495,7 +473,6 @@ static SPLICE_FLAGS: Table = Table {
 };
 
 static FALLOCATE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "FALLOC_FL",
     entries: &[
         ("FALLOC_FL_KEEP_SIZE", 0x1),
@@ -510,7 +487,6 @@ static FALLOCATE_FLAGS: Table = Table {
 };
 
 static SYNC_FILE_RANGE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SYNC_FILE_RANGE",
     entries: &[
         ("SYNC_FILE_RANGE_WAIT_BEFORE", 0x1),
@@ -520,7 +496,6 @@ static SYNC_FILE_RANGE_FLAGS: Table = Table {
 };
 
 static FADVISE_ADVICE: Table = Table {
-    is_flags: false,
     unknown: "POSIX_FADV",
     entries: &[
         ("POSIX_FADV_NORMAL", 0x0),
@@ -533,7 +508,6 @@ static FADVISE_ADVICE: Table = Table {
 };
 
 static RWF_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "RWF",
     entries: &[
         ("RWF_HIPRI", 0x1),
@@ -545,13 +519,11 @@ static RWF_FLAGS: Table = Table {
 };
 
 static CLOSE_RANGE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "CLOSE_RANGE",
     entries: &[("CLOSE_RANGE_UNSHARE", 0x2), ("CLOSE_RANGE_CLOEXEC", 0x4)],
 };
 
 static STATFS_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "ST",
     entries: &[
         ("ST_VALID", 0x20),
@@ -569,7 +541,6 @@ static STATFS_FLAGS: Table = Table {
 };
 
 static FS_MAGIC: Table = Table {
-    is_flags: false,
     unknown: "",
     entries: &[
         ("QNX4_SUPER_MAGIC", 0x2f),
@@ -653,13 +624,11 @@ static FS_MAGIC: Table = Table {
 };
 
 static SWAP_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SWAP_FLAG",
     entries: &[("SWAP_FLAG_PREFER", 0x8000), ("SWAP_FLAG_DISCARD", 0x10000)],
 };
 
 static FLOCK_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "LOCK",
     entries: &[
         ("LOCK_SH", 0x1),
@@ -674,7 +643,6 @@ static FLOCK_FLAGS: Table = Table {
 };
 
 static FCNTL_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "F",
     entries: &[
         ("F_DUPFD", 0x0),
@@ -714,7 +682,6 @@ static FCNTL_COMMANDS: Table = Table {
 };
 
 static FCNTL_COMMANDS_I386: Table = Table {
-    is_flags: false,
     unknown: "F",
     entries: &[
         ("F_DUPFD", 0x0),
@@ -756,10 +723,9 @@ static FCNTL_COMMANDS_I386: Table = Table {
     ],
 };
 
-static FD_FLAGS: Table = Table { is_flags: true, unknown: "FD", entries: &[("FD_CLOEXEC", 0x1)] };
+static FD_FLAGS: Table = Table { unknown: "FD", entries: &[("FD_CLOEXEC", 0x1)] };
 
 static LOCK_TYPES: Table = Table {
-    is_flags: false,
     unknown: "F",
     entries: &[
         ("F_RDLCK", 0x0),
@@ -771,13 +737,11 @@ static LOCK_TYPES: Table = Table {
 };
 
 static OWNER_TYPES: Table = Table {
-    is_flags: false,
     unknown: "F_OWNER",
     entries: &[("F_OWNER_TID", 0x0), ("F_OWNER_PID", 0x1), ("F_OWNER_PGRP", 0x2)],
 };
 
 static SEAL_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "F_SEAL",
     entries: &[
         ("F_SEAL_SEAL", 0x1),
@@ -790,7 +754,6 @@ static SEAL_FLAGS: Table = Table {
 };
 
 static DNOTIFY_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "DN",
     entries: &[
         ("DN_ACCESS", 0x1),
@@ -804,7 +767,6 @@ static DNOTIFY_FLAGS: Table = Table {
 };
 
 static RW_HINTS: Table = Table {
-    is_flags: false,
     unknown: "RWH_WRITE_LIFE",
     entries: &[
         ("RWH_WRITE_LIFE_NOT_SET", 0x0),
@@ -817,7 +779,6 @@ static RW_HINTS: Table = Table {
 };
 
 static POLL_EVENTS: Table = Table {
-    is_flags: true,
     unknown: "POLL",
     entries: &[
         ("POLLIN", 0x1),
@@ -837,7 +798,6 @@ static POLL_EVENTS: Table = Table {
 };
 
 static EPOLL_EVENTS: Table = Table {
-    is_flags: true,
     unknown: "EPOLL",
     entries: &[
         ("EPOLLIN", 0x1),
@@ -860,28 +820,21 @@ static EPOLL_EVENTS: Table = Table {
 };
 
 static EPOLL_OPERATIONS: Table = Table {
-    is_flags: false,
     unknown: "EPOLL_CTL",
     entries: &[("EPOLL_CTL_ADD", 0x1), ("EPOLL_CTL_DEL", 0x2), ("EPOLL_CTL_MOD", 0x3)],
 };
 
-static EPOLL_FLAGS: Table =
-    Table { is_flags: true, unknown: "EPOLL", entries: &[("EPOLL_CLOEXEC", 0x80000)] };
+static EPOLL_FLAGS: Table = Table { unknown: "EPOLL", entries: &[("EPOLL_CLOEXEC", 0x80000)] };
 
 static EVENTFD_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "EFD",
     entries: &[("EFD_SEMAPHORE", 0x1), ("EFD_CLOEXEC", 0x80000), ("EFD_NONBLOCK", 0x800)],
 };
 
-static SIGNALFD_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SFD",
-    entries: &[("SFD_CLOEXEC", 0x80000), ("SFD_NONBLOCK", 0x800)],
-};
+static SIGNALFD_FLAGS: Table =
+    Table { unknown: "SFD", entries: &[("SFD_CLOEXEC", 0x80000), ("SFD_NONBLOCK", 0x800)] };
 
 static TIMERFD_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "TFD",
     entries: &[
         ("TFD_TIMER_ABSTIME", 0x1),
@@ -892,7 +845,6 @@ static TIMERFD_FLAGS: Table = Table {
 };
 
 static TIMERFD_SETTIME_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "TFD",
     entries: &[
         ("TFD_TIMER_ABSTIME", 0x1),
@@ -903,7 +855,6 @@ static TIMERFD_SETTIME_FLAGS: Table = Table {
 };
 
 static INOTIFY_EVENTS: Table = Table {
-    is_flags: true,
     unknown: "IN",
     entries: &[
         ("IN_ACCESS", 0x1),
@@ -931,14 +882,10 @@ static INOTIFY_EVENTS: Table = Table {
     ],
 };
 
-static INOTIFY_INIT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "IN",
-    entries: &[("IN_NONBLOCK", 0x800), ("IN_CLOEXEC", 0x80000)],
-};
+static INOTIFY_INIT_FLAGS: Table =
+    Table { unknown: "IN", entries: &[("IN_NONBLOCK", 0x800), ("IN_CLOEXEC", 0x80000)] };
 
 static FANOTIFY_INIT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "FAN",
     entries: &[
         ("FAN_CLOEXEC", 0x1),
@@ -956,7 +903,6 @@ static FANOTIFY_INIT_FLAGS: Table = Table {
 };
 
 static FANOTIFY_CLASSES: Table = Table {
-    is_flags: false,
     unknown: "FAN_CLASS",
     entries: &[
         ("FAN_CLASS_NOTIF", 0x0),
@@ -966,7 +912,6 @@ static FANOTIFY_CLASSES: Table = Table {
 };
 
 static FANOTIFY_MARK_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "FAN_MARK",
     entries: &[
         ("FAN_MARK_ADD", 0x1),
@@ -983,7 +928,6 @@ static FANOTIFY_MARK_FLAGS: Table = Table {
 };
 
 static FANOTIFY_EVENTS: Table = Table {
-    is_flags: true,
     unknown: "FAN",
     entries: &[
         ("FAN_ACCESS", 0x1),
@@ -1011,13 +955,11 @@ static FANOTIFY_EVENTS: Table = Table {
 };
 
 static USERFAULTFD_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "UFFD",
     entries: &[("UFFD_USER_MODE_ONLY", 0x1), ("O_CLOEXEC", 0x80000), ("O_NONBLOCK", 0x800)],
 };
 
 static MMAP_PROT: Table = Table {
-    is_flags: true,
     unknown: "PROT",
     entries: &[
         ("PROT_NONE", 0x0),
@@ -1031,7 +973,6 @@ static MMAP_PROT: Table = Table {
 };
 
 static MAP_TYPES: Table = Table {
-    is_flags: false,
     unknown: "MAP",
     entries: &[
         ("MAP_SHARED", 0x1),
@@ -1042,7 +983,6 @@ static MAP_TYPES: Table = Table {
 };
 
 static MMAP_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MAP",
     entries: &[
         ("MAP_FIXED", 0x10),
@@ -1065,7 +1005,6 @@ static MMAP_FLAGS: Table = Table {
 };
 
 static MMAP_FLAGS_AARCH64: Table = Table {
-    is_flags: true,
     unknown: "MAP",
     entries: &[
         ("MAP_FIXED", 0x10),
@@ -1086,7 +1025,6 @@ static MMAP_FLAGS_AARCH64: Table = Table {
 };
 
 static MADVISE_ADVICE: Table = Table {
-    is_flags: false,
     unknown: "MADV",
     entries: &[
         ("MADV_NORMAL", 0x0),
@@ -1120,28 +1058,23 @@ static MADVISE_ADVICE: Table = Table {
 };
 
 static MSYNC_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MS",
     entries: &[("MS_SYNC", 0x4), ("MS_ASYNC", 0x1), ("MS_INVALIDATE", 0x2)],
 };
 
 static MREMAP_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MREMAP",
     entries: &[("MREMAP_MAYMOVE", 0x1), ("MREMAP_FIXED", 0x2), ("MREMAP_DONTUNMAP", 0x4)],
 };
 
-static MLOCK_FLAGS: Table =
-    Table { is_flags: true, unknown: "MLOCK", entries: &[("MLOCK_ONFAULT", 0x1)] };
+static MLOCK_FLAGS: Table = Table { unknown: "MLOCK", entries: &[("MLOCK_ONFAULT", 0x1)] };
 
 static MLOCKALL_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MCL",
     entries: &[("MCL_CURRENT", 0x1), ("MCL_FUTURE", 0x2), ("MCL_ONFAULT", 0x4)],
 };
 
 static MEMPOLICY_MODES: Table = Table {
-    is_flags: false,
     unknown: "MPOL",
     entries: &[
         ("MPOL_DEFAULT", 0x0),
@@ -1155,7 +1088,6 @@ static MEMPOLICY_MODES: Table = Table {
 };
 
 static MEMPOLICY_MODE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MPOL_F",
     entries: &[
         ("MPOL_F_STATIC_NODES", 0x8000),
@@ -1165,37 +1097,29 @@ static MEMPOLICY_MODE_FLAGS: Table = Table {
 };
 
 static MBIND_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MPOL",
     entries: &[("MPOL_MF_STRICT", 0x1), ("MPOL_MF_MOVE", 0x2), ("MPOL_MF_MOVE_ALL", 0x4)],
 };
 
 static GET_MEMPOLICY_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MPOL",
     entries: &[("MPOL_F_NODE", 0x1), ("MPOL_F_ADDR", 0x2), ("MPOL_F_MEMS_ALLOWED", 0x4)],
 };
 
-static MOVE_PAGES_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MPOL",
-    entries: &[("MPOL_MF_MOVE", 0x2), ("MPOL_MF_MOVE_ALL", 0x4)],
-};
+static MOVE_PAGES_FLAGS: Table =
+    Table { unknown: "MPOL", entries: &[("MPOL_MF_MOVE", 0x2), ("MPOL_MF_MOVE_ALL", 0x4)] };
 
 static MAP_SHADOW_STACK_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SHADOW_STACK",
     entries: &[("SHADOW_STACK_SET_TOKEN", 0x1), ("SHADOW_STACK_SET_MARKER", 0x2)],
 };
 
 static PKEY_RIGHTS: Table = Table {
-    is_flags: true,
     unknown: "PKEY",
     entries: &[("PKEY_DISABLE_ACCESS", 0x1), ("PKEY_DISABLE_WRITE", 0x2)],
 };
 
 static CLONE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "CLONE",
     entries: &[
         ("CLONE_VM", 0x100),
@@ -1225,7 +1149,6 @@ static CLONE_FLAGS: Table = Table {
 };
 
 static CLONE3_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "CLONE",
     entries: &[
         ("CLONE_VM", 0x100),
@@ -1258,7 +1181,6 @@ static CLONE3_FLAGS: Table = Table {
 };
 
 static UNSHARE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "CLONE",
     entries: &[
         ("CLONE_NEWTIME", 0x80),
@@ -1279,7 +1201,6 @@ static UNSHARE_FLAGS: Table = Table {
 };
 
 static SETNS_TYPES: Table = Table {
-    is_flags: true,
     unknown: "CLONE_NEW",
     entries: &[
         ("CLONE_NEWTIME", 0x80),
@@ -1294,7 +1215,6 @@ static SETNS_TYPES: Table = Table {
 };
 
 static WAIT_OPTIONS: Table = Table {
-    is_flags: true,
     unknown: "W",
     entries: &[
         ("WNOHANG", 0x1),
@@ -1309,7 +1229,6 @@ static WAIT_OPTIONS: Table = Table {
 };
 
 static WAITID_OPTIONS: Table = Table {
-    is_flags: true,
     unknown: "W",
     entries: &[
         ("WNOHANG", 0x1),
@@ -1324,13 +1243,11 @@ static WAITID_OPTIONS: Table = Table {
 };
 
 static WAITID_TYPES: Table = Table {
-    is_flags: false,
     unknown: "P",
     entries: &[("P_ALL", 0x0), ("P_PID", 0x1), ("P_PGID", 0x2), ("P_PIDFD", 0x3)],
 };
 
 static RLIMIT_RESOURCES: Table = Table {
-    is_flags: false,
     unknown: "RLIMIT",
     entries: &[
         ("RLIMIT_CPU", 0x0),
@@ -1353,7 +1270,6 @@ static RLIMIT_RESOURCES: Table = Table {
 };
 
 static RUSAGE_WHO: Table = Table {
-    is_flags: false,
     unknown: "RUSAGE",
     entries: &[
         ("RUSAGE_SELF", 0x0),
@@ -1364,19 +1280,16 @@ static RUSAGE_WHO: Table = Table {
 };
 
 static PRIORITY_WHICH: Table = Table {
-    is_flags: false,
     unknown: "PRIO",
     entries: &[("PRIO_PROCESS", 0x0), ("PRIO_PGRP", 0x1), ("PRIO_USER", 0x2)],
 };
 
 static IOPRIO_WHICH: Table = Table {
-    is_flags: false,
     unknown: "IOPRIO_WHO",
     entries: &[("IOPRIO_WHO_PROCESS", 0x1), ("IOPRIO_WHO_PGRP", 0x2), ("IOPRIO_WHO_USER", 0x3)],
 };
 
 static IOPRIO_CLASSES: Table = Table {
-    is_flags: false,
     unknown: "IOPRIO_CLASS",
     entries: &[
         ("IOPRIO_CLASS_NONE", 0x0),
@@ -1387,7 +1300,6 @@ static IOPRIO_CLASSES: Table = Table {
 };
 
 static SCHED_POLICIES: Table = Table {
-    is_flags: false,
     unknown: "SCHED",
     entries: &[
         ("SCHED_OTHER", 0x0),
@@ -1401,10 +1313,9 @@ static SCHED_POLICIES: Table = Table {
 };
 
 static SCHED_POLICY_FLAGS: Table =
-    Table { is_flags: true, unknown: "SCHED", entries: &[("SCHED_RESET_ON_FORK", 0x40000000)] };
+    Table { unknown: "SCHED", entries: &[("SCHED_RESET_ON_FORK", 0x40000000)] };
 
 static SCHED_ATTR_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SCHED_FLAG",
     entries: &[
         ("SCHED_FLAG_RESET_ON_FORK", 0x1),
@@ -1418,7 +1329,6 @@ static SCHED_ATTR_FLAGS: Table = Table {
 };
 
 static PRCTL_OPTIONS: Table = Table {
-    is_flags: false,
     unknown: "PR",
     entries: &[
         ("PR_SET_PDEATHSIG", 0x1),
@@ -1492,7 +1402,6 @@ static PRCTL_OPTIONS: Table = Table {
 };
 
 static PRCTL_SET_MM: Table = Table {
-    is_flags: false,
     unknown: "PR_SET_MM",
     entries: &[
         ("PR_SET_MM_START_CODE", 0x1),
@@ -1514,7 +1423,6 @@ static PRCTL_SET_MM: Table = Table {
 };
 
 static PRCTL_CAP_AMBIENT: Table = Table {
-    is_flags: false,
     unknown: "PR_CAP_AMBIENT",
     entries: &[
         ("PR_CAP_AMBIENT_IS_SET", 0x1),
@@ -1525,7 +1433,6 @@ static PRCTL_CAP_AMBIENT: Table = Table {
 };
 
 static CAPABILITIES: Table = Table {
-    is_flags: false,
     unknown: "CAP",
     entries: &[
         ("CAP_CHOWN", 0x0),
@@ -1573,7 +1480,6 @@ static CAPABILITIES: Table = Table {
 };
 
 static CAPABILITY_VERSIONS: Table = Table {
-    is_flags: false,
     unknown: "_LINUX_CAPABILITY_VERSION",
     entries: &[
         ("_LINUX_CAPABILITY_VERSION_1", 0x19980330),
@@ -1583,7 +1489,6 @@ static CAPABILITY_VERSIONS: Table = Table {
 };
 
 static PTRACE_REQUESTS: Table = Table {
-    is_flags: false,
     unknown: "PTRACE",
     entries: &[
         ("PTRACE_TRACEME", 0x0),
@@ -1635,7 +1540,6 @@ static PTRACE_REQUESTS: Table = Table {
 };
 
 static PTRACE_REQUESTS_I386: Table = Table {
-    is_flags: false,
     unknown: "PTRACE",
     entries: &[
         ("PTRACE_TRACEME", 0x0),
@@ -1686,7 +1590,6 @@ static PTRACE_REQUESTS_I386: Table = Table {
 };
 
 static PTRACE_REQUESTS_AARCH64: Table = Table {
-    is_flags: false,
     unknown: "PTRACE",
     entries: &[
         ("PTRACE_TRACEME", 0x0),
@@ -1729,7 +1632,6 @@ static PTRACE_REQUESTS_AARCH64: Table = Table {
 };
 
 static PTRACE_OPTIONS: Table = Table {
-    is_flags: true,
     unknown: "PTRACE_O",
     entries: &[
         ("PTRACE_O_TRACESYSGOOD", 0x1),
@@ -1746,7 +1648,6 @@ static PTRACE_OPTIONS: Table = Table {
 };
 
 static PTRACE_EVENTS: Table = Table {
-    is_flags: false,
     unknown: "PTRACE_EVENT",
     entries: &[
         ("PTRACE_EVENT_FORK", 0x1),
@@ -1761,7 +1662,6 @@ static PTRACE_EVENTS: Table = Table {
 };
 
 static PERSONALITY_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("UNAME26", 0x20000),
@@ -1779,7 +1679,6 @@ static PERSONALITY_FLAGS: Table = Table {
 };
 
 static PERSONALITY_TYPES: Table = Table {
-    is_flags: false,
     unknown: "PER",
     entries: &[
         ("PER_LINUX", 0x0),
@@ -1797,7 +1696,6 @@ static PERSONALITY_TYPES: Table = Table {
 };
 
 static ARCH_PRCTL_CODES: Table = Table {
-    is_flags: false,
     unknown: "ARCH",
     entries: &[
         ("ARCH_SET_GS", 0x1001),
@@ -1818,7 +1716,6 @@ static ARCH_PRCTL_CODES: Table = Table {
 };
 
 static ARCH_PRCTL_CODES_AARCH64: Table = Table {
-    is_flags: false,
     unknown: "ARCH",
     entries: &[
         ("ARCH_SET_GS", 0x1001),
@@ -1837,11 +1734,9 @@ static ARCH_PRCTL_CODES_AARCH64: Table = Table {
     ],
 };
 
-static PIDFD_FLAGS: Table =
-    Table { is_flags: true, unknown: "PIDFD", entries: &[("PIDFD_NONBLOCK", 0x800)] };
+static PIDFD_FLAGS: Table = Table { unknown: "PIDFD", entries: &[("PIDFD_NONBLOCK", 0x800)] };
 
 static PIDFD_SEND_SIGNAL_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "PIDFD_SIGNAL",
     entries: &[
         ("PIDFD_SIGNAL_THREAD", 0x1),
@@ -1851,7 +1746,6 @@ static PIDFD_SEND_SIGNAL_FLAGS: Table = Table {
 };
 
 static KCMP_TYPES: Table = Table {
-    is_flags: false,
     unknown: "KCMP",
     entries: &[
         ("KCMP_FILE", 0x0),
@@ -1866,7 +1760,6 @@ static KCMP_TYPES: Table = Table {
 };
 
 static MEMBARRIER_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "MEMBARRIER_CMD",
     entries: &[
         ("MEMBARRIER_CMD_QUERY", 0x0),
@@ -1883,17 +1776,13 @@ static MEMBARRIER_COMMANDS: Table = Table {
     ],
 };
 
-static MEMBARRIER_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MEMBARRIER_CMD_FLAG",
-    entries: &[("MEMBARRIER_CMD_FLAG_CPU", 0x1)],
-};
+static MEMBARRIER_FLAGS: Table =
+    Table { unknown: "MEMBARRIER_CMD_FLAG", entries: &[("MEMBARRIER_CMD_FLAG_CPU", 0x1)] };
 
 static RSEQ_FLAGS: Table =
-    Table { is_flags: true, unknown: "RSEQ_FLAG", entries: &[("RSEQ_FLAG_UNREGISTER", 0x1)] };
+    Table { unknown: "RSEQ_FLAG", entries: &[("RSEQ_FLAG_UNREGISTER", 0x1)] };
 
 static SIGNALS: Table = Table {
-    is_flags: false,
     unknown: "SIG",
     entries: &[
         ("SIGHUP", 0x1),
@@ -1931,13 +1820,11 @@ static SIGNALS: Table = Table {
 };
 
 static SIGPROCMASK_HOW: Table = Table {
-    is_flags: false,
     unknown: "SIG",
     entries: &[("SIG_BLOCK", 0x0), ("SIG_UNBLOCK", 0x1), ("SIG_SETMASK", 0x2)],
 };
 
 static SIGACTION_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SA",
     entries: &[
         ("SA_RESTORER", 0x4000000),
@@ -1952,13 +1839,11 @@ static SIGACTION_FLAGS: Table = Table {
 };
 
 static SIGALTSTACK_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SS",
     entries: &[("SS_ONSTACK", 0x1), ("SS_DISABLE", 0x2), ("SS_AUTODISARM", 0x80000000)],
 };
 
 static SIGEV_NOTIFY: Table = Table {
-    is_flags: false,
     unknown: "SIGEV",
     entries: &[
         ("SIGEV_SIGNAL", 0x0),
@@ -1969,7 +1854,6 @@ static SIGEV_NOTIFY: Table = Table {
 };
 
 static SI_CODES: Table = Table {
-    is_flags: false,
     unknown: "SI",
     entries: &[
         ("SI_USER", 0x0),
@@ -1986,7 +1870,6 @@ static SI_CODES: Table = Table {
 };
 
 static SIGCHLD_CODES: Table = Table {
-    is_flags: false,
     unknown: "CLD",
     entries: &[
         ("CLD_EXITED", 0x1),
@@ -1999,7 +1882,6 @@ static SIGCHLD_CODES: Table = Table {
 };
 
 static SIGSEGV_CODES: Table = Table {
-    is_flags: false,
     unknown: "SEGV",
     entries: &[
         ("SEGV_MAPERR", 0x1),
@@ -2016,7 +1898,6 @@ static SIGSEGV_CODES: Table = Table {
 };
 
 static SIGFPE_CODES: Table = Table {
-    is_flags: false,
     unknown: "FPE",
     entries: &[
         ("FPE_INTDIV", 0x1),
@@ -2033,7 +1914,6 @@ static SIGFPE_CODES: Table = Table {
 };
 
 static SIGILL_CODES: Table = Table {
-    is_flags: false,
     unknown: "ILL",
     entries: &[
         ("ILL_ILLOPC", 0x1),
@@ -2049,7 +1929,6 @@ static SIGILL_CODES: Table = Table {
 };
 
 static SIGBUS_CODES: Table = Table {
-    is_flags: false,
     unknown: "BUS",
     entries: &[
         ("BUS_ADRALN", 0x1),
@@ -2061,7 +1940,6 @@ static SIGBUS_CODES: Table = Table {
 };
 
 static SIGTRAP_CODES: Table = Table {
-    is_flags: false,
     unknown: "TRAP",
     entries: &[
         ("TRAP_BRKPT", 0x1),
@@ -2074,7 +1952,6 @@ static SIGTRAP_CODES: Table = Table {
 };
 
 static SIGPOLL_CODES: Table = Table {
-    is_flags: false,
     unknown: "POLL",
     entries: &[
         ("POLL_IN", 0x1),
@@ -2086,14 +1963,10 @@ static SIGPOLL_CODES: Table = Table {
     ],
 };
 
-static SIGSYS_CODES: Table = Table {
-    is_flags: false,
-    unknown: "SYS",
-    entries: &[("SYS_SECCOMP", 0x1), ("SYS_USER_DISPATCH", 0x2)],
-};
+static SIGSYS_CODES: Table =
+    Table { unknown: "SYS", entries: &[("SYS_SECCOMP", 0x1), ("SYS_USER_DISPATCH", 0x2)] };
 
 static CLOCKS: Table = Table {
-    is_flags: false,
     unknown: "CLOCK",
     entries: &[
         ("CLOCK_REALTIME", 0x0),
@@ -2111,17 +1984,14 @@ static CLOCKS: Table = Table {
     ],
 };
 
-static TIMER_FLAGS: Table =
-    Table { is_flags: true, unknown: "TIMER", entries: &[("TIMER_ABSTIME", 0x1)] };
+static TIMER_FLAGS: Table = Table { unknown: "TIMER", entries: &[("TIMER_ABSTIME", 0x1)] };
 
 static ITIMERS: Table = Table {
-    is_flags: false,
     unknown: "ITIMER",
     entries: &[("ITIMER_REAL", 0x0), ("ITIMER_VIRTUAL", 0x1), ("ITIMER_PROF", 0x2)],
 };
 
 static ADJTIMEX_MODES: Table = Table {
-    is_flags: true,
     unknown: "ADJ",
     entries: &[
         ("ADJ_OFFSET_SS_READ", 0xa001),
@@ -2141,7 +2011,6 @@ static ADJTIMEX_MODES: Table = Table {
 };
 
 static ADJTIMEX_STATUS: Table = Table {
-    is_flags: true,
     unknown: "STA",
     entries: &[
         ("STA_PLL", 0x1),
@@ -2164,7 +2033,6 @@ static ADJTIMEX_STATUS: Table = Table {
 };
 
 static ADJTIMEX_STATES: Table = Table {
-    is_flags: false,
     unknown: "TIME",
     entries: &[
         ("TIME_OK", 0x0),
@@ -2177,7 +2045,6 @@ static ADJTIMEX_STATES: Table = Table {
 };
 
 static ADDRESS_FAMILIES: Table = Table {
-    is_flags: false,
     unknown: "AF",
     entries: &[
         ("AF_UNSPEC", 0x0),
@@ -2228,7 +2095,6 @@ static ADDRESS_FAMILIES: Table = Table {
 };
 
 static SOCKET_TYPES: Table = Table {
-    is_flags: false,
     unknown: "SOCK",
     entries: &[
         ("SOCK_STREAM", 0x1),
@@ -2241,14 +2107,10 @@ static SOCKET_TYPES: Table = Table {
     ],
 };
 
-static SOCKET_TYPE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SOCK",
-    entries: &[("SOCK_CLOEXEC", 0x80000), ("SOCK_NONBLOCK", 0x800)],
-};
+static SOCKET_TYPE_FLAGS: Table =
+    Table { unknown: "SOCK", entries: &[("SOCK_CLOEXEC", 0x80000), ("SOCK_NONBLOCK", 0x800)] };
 
 static IP_PROTOCOLS: Table = Table {
-    is_flags: false,
     unknown: "IPPROTO",
     entries: &[
         ("IPPROTO_IP", 0x0),
@@ -2286,7 +2148,6 @@ static IP_PROTOCOLS: Table = Table {
 };
 
 static NETLINK_PROTOCOLS: Table = Table {
-    is_flags: false,
     unknown: "NETLINK",
     entries: &[
         ("NETLINK_ROUTE", 0x0),
@@ -2315,7 +2176,6 @@ static NETLINK_PROTOCOLS: Table = Table {
 };
 
 static ETHERNET_PROTOCOLS: Table = Table {
-    is_flags: false,
     unknown: "ETH_P",
     entries: &[
         ("ETH_P_IP", 0x800),
@@ -2422,7 +2282,6 @@ static ETHERNET_PROTOCOLS: Table = Table {
 };
 
 static PACKET_TYPES: Table = Table {
-    is_flags: false,
     unknown: "PACKET",
     entries: &[
         ("PACKET_HOST", 0x0),
@@ -2437,7 +2296,6 @@ static PACKET_TYPES: Table = Table {
 };
 
 static MSG_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MSG",
     entries: &[
         ("MSG_OOB", 0x1),
@@ -2464,14 +2322,10 @@ static MSG_FLAGS: Table = Table {
     ],
 };
 
-static SHUTDOWN_HOW: Table = Table {
-    is_flags: false,
-    unknown: "SHUT",
-    entries: &[("SHUT_RD", 0x0), ("SHUT_WR", 0x1), ("SHUT_RDWR", 0x2)],
-};
+static SHUTDOWN_HOW: Table =
+    Table { unknown: "SHUT", entries: &[("SHUT_RD", 0x0), ("SHUT_WR", 0x1), ("SHUT_RDWR", 0x2)] };
 
 static SOCKET_LEVELS: Table = Table {
-    is_flags: false,
     unknown: "SOL",
     entries: &[
         ("SOL_IP", 0x0),
@@ -2519,7 +2373,6 @@ static SOCKET_LEVELS: Table = Table {
 };
 
 static SOCKET_OPTIONS: Table = Table {
-    is_flags: false,
     unknown: "SO",
     entries: &[
         ("SO_DEBUG", 0x1),
@@ -2607,7 +2460,6 @@ static SOCKET_OPTIONS: Table = Table {
 };
 
 static TCP_OPTIONS: Table = Table {
-    is_flags: false,
     unknown: "TCP",
     entries: &[
         ("TCP_NODELAY", 0x1),
@@ -2650,7 +2502,6 @@ static TCP_OPTIONS: Table = Table {
 };
 
 static UDP_OPTIONS: Table = Table {
-    is_flags: false,
     unknown: "UDP",
     entries: &[
         ("UDP_CORK", 0x1),
@@ -2663,7 +2514,6 @@ static UDP_OPTIONS: Table = Table {
 };
 
 static IP_OPTIONS: Table = Table {
-    is_flags: false,
     unknown: "IP",
     entries: &[
         ("IP_TOS", 0x1),
@@ -2716,7 +2566,6 @@ static IP_OPTIONS: Table = Table {
 };
 
 static IPV6_OPTIONS: Table = Table {
-    is_flags: false,
     unknown: "IPV6",
     entries: &[
         ("IPV6_ADDRFORM", 0x1),
@@ -2775,7 +2624,6 @@ static IPV6_OPTIONS: Table = Table {
 };
 
 static NETLINK_OPTIONS: Table = Table {
-    is_flags: false,
     unknown: "NETLINK",
     entries: &[
         ("NETLINK_ADD_MEMBERSHIP", 0x1),
@@ -2794,7 +2642,6 @@ static NETLINK_OPTIONS: Table = Table {
 };
 
 static PACKET_OPTIONS: Table = Table {
-    is_flags: false,
     unknown: "PACKET",
     entries: &[
         ("PACKET_ADD_MEMBERSHIP", 0x1),
@@ -2824,7 +2671,6 @@ static PACKET_OPTIONS: Table = Table {
 };
 
 static SCM_TYPES: Table = Table {
-    is_flags: false,
     unknown: "SCM",
     entries: &[
         ("SCM_RIGHTS", 0x1),
@@ -2836,7 +2682,6 @@ static SCM_TYPES: Table = Table {
 };
 
 static ARP_HARDWARE: Table = Table {
-    is_flags: false,
     unknown: "ARPHRD",
     entries: &[
         ("ARPHRD_NETROM", 0x0),
@@ -2909,7 +2754,6 @@ static ARP_HARDWARE: Table = Table {
 };
 
 static SOCKETCALLS: Table = Table {
-    is_flags: false,
     unknown: "SYS",
     entries: &[
         ("SYS_SOCKET", 0x1),
@@ -2936,7 +2780,6 @@ static SOCKETCALLS: Table = Table {
 };
 
 static VSOCK_CIDS: Table = Table {
-    is_flags: false,
     unknown: "VMADDR_CID",
     entries: &[
         ("VMADDR_CID_ANY", 0xffffffffffffffff),
@@ -2947,7 +2790,6 @@ static VSOCK_CIDS: Table = Table {
 };
 
 static MOUNT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MS",
     entries: &[
         ("MS_RDONLY", 0x1),
@@ -2985,7 +2827,6 @@ static MOUNT_FLAGS: Table = Table {
 };
 
 static UMOUNT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MNT",
     entries: &[
         ("MNT_FORCE", 0x1),
@@ -2995,14 +2836,11 @@ static UMOUNT_FLAGS: Table = Table {
     ],
 };
 
-static FSOPEN_FLAGS: Table =
-    Table { is_flags: true, unknown: "FSOPEN", entries: &[("FSOPEN_CLOEXEC", 0x1)] };
+static FSOPEN_FLAGS: Table = Table { unknown: "FSOPEN", entries: &[("FSOPEN_CLOEXEC", 0x1)] };
 
-static FSMOUNT_FLAGS: Table =
-    Table { is_flags: true, unknown: "FSMOUNT", entries: &[("FSMOUNT_CLOEXEC", 0x1)] };
+static FSMOUNT_FLAGS: Table = Table { unknown: "FSMOUNT", entries: &[("FSMOUNT_CLOEXEC", 0x1)] };
 
 static FSPICK_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "FSPICK",
     entries: &[
         ("FSPICK_CLOEXEC", 0x1),
@@ -3013,7 +2851,6 @@ static FSPICK_FLAGS: Table = Table {
 };
 
 static FSCONFIG_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "FSCONFIG",
     entries: &[
         ("FSCONFIG_SET_FLAG", 0x0),
@@ -3029,7 +2866,6 @@ static FSCONFIG_COMMANDS: Table = Table {
 };
 
 static MOUNT_ATTRIBUTES: Table = Table {
-    is_flags: true,
     unknown: "MOUNT_ATTR",
     entries: &[
         ("MOUNT_ATTR_RDONLY", 0x1),
@@ -3046,7 +2882,6 @@ static MOUNT_ATTRIBUTES: Table = Table {
 };
 
 static MOUNT_PROPAGATION: Table = Table {
-    is_flags: true,
     unknown: "MS",
     entries: &[
         ("MS_UNBINDABLE", 0x20000),
@@ -3057,7 +2892,6 @@ static MOUNT_PROPAGATION: Table = Table {
 };
 
 static MOUNT_SETATTR_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "AT",
     entries: &[
         ("AT_SYMLINK_NOFOLLOW", 0x100),
@@ -3068,7 +2902,6 @@ static MOUNT_SETATTR_FLAGS: Table = Table {
 };
 
 static MOVE_MOUNT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MOVE_MOUNT",
     entries: &[
         ("MOVE_MOUNT_F_SYMLINKS", 0x1),
@@ -3083,7 +2916,6 @@ static MOVE_MOUNT_FLAGS: Table = Table {
 };
 
 static OPEN_TREE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "OPEN_TREE",
     entries: &[
         ("OPEN_TREE_CLONE", 0x1),
@@ -3096,7 +2928,6 @@ static OPEN_TREE_FLAGS: Table = Table {
 };
 
 static QUOTA_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "Q",
     entries: &[
         ("Q_SYNC", 0x800001),
@@ -3120,14 +2951,10 @@ static QUOTA_COMMANDS: Table = Table {
     ],
 };
 
-static QUOTA_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "",
-    entries: &[("USRQUOTA", 0x0), ("GRPQUOTA", 0x1), ("PRJQUOTA", 0x2)],
-};
+static QUOTA_TYPES: Table =
+    Table { unknown: "", entries: &[("USRQUOTA", 0x0), ("GRPQUOTA", 0x1), ("PRJQUOTA", 0x2)] };
 
 static FUTEX_OPERATIONS: Table = Table {
-    is_flags: false,
     unknown: "FUTEX",
     entries: &[
         ("FUTEX_WAIT", 0x0),
@@ -3160,20 +2987,15 @@ static FUTEX_OPERATIONS: Table = Table {
     ],
 };
 
-static FUTEX2_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "FUTEX2",
-    entries: &[("FUTEX2_PRIVATE", 0x80), ("FUTEX2_NUMA", 0x4)],
-};
+static FUTEX2_FLAGS: Table =
+    Table { unknown: "FUTEX2", entries: &[("FUTEX2_PRIVATE", 0x80), ("FUTEX2_NUMA", 0x4)] };
 
 static IPC_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "IPC",
     entries: &[("IPC_CREAT", 0x200), ("IPC_EXCL", 0x400), ("IPC_NOWAIT", 0x800)],
 };
 
 static SHMGET_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SHM",
     entries: &[
         ("IPC_CREAT", 0x200),
@@ -3184,7 +3006,6 @@ static SHMGET_FLAGS: Table = Table {
 };
 
 static SHMAT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SHM",
     entries: &[
         ("SHM_RDONLY", 0x1000),
@@ -3195,7 +3016,6 @@ static SHMAT_FLAGS: Table = Table {
 };
 
 static SHMCTL_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "SHM",
     entries: &[
         ("IPC_RMID", 0x0),
@@ -3211,7 +3031,6 @@ static SHMCTL_COMMANDS: Table = Table {
 };
 
 static SEMCTL_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "SEM",
     entries: &[
         ("IPC_RMID", 0x0),
@@ -3232,7 +3051,6 @@ static SEMCTL_COMMANDS: Table = Table {
 };
 
 static MSGCTL_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "MSG",
     entries: &[
         ("IPC_RMID", 0x0),
@@ -3245,14 +3063,10 @@ static MSGCTL_COMMANDS: Table = Table {
     ],
 };
 
-static SEMOP_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SEM",
-    entries: &[("SEM_UNDO", 0x1000), ("IPC_NOWAIT", 0x800)],
-};
+static SEMOP_FLAGS: Table =
+    Table { unknown: "SEM", entries: &[("SEM_UNDO", 0x1000), ("IPC_NOWAIT", 0x800)] };
 
 static IPC_MSG_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MSG",
     entries: &[
         ("MSG_NOERROR", 0x1000),
@@ -3263,7 +3077,6 @@ static IPC_MSG_FLAGS: Table = Table {
 };
 
 static IPC_CALLS: Table = Table {
-    is_flags: false,
     unknown: "SYS",
     entries: &[
         ("SEMOP", 0x1),
@@ -3282,13 +3095,11 @@ static IPC_CALLS: Table = Table {
 };
 
 static GETRANDOM_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "GRND",
     entries: &[("GRND_NONBLOCK", 0x1), ("GRND_RANDOM", 0x2), ("GRND_INSECURE", 0x4)],
 };
 
 static KEYCTL_OPERATIONS: Table = Table {
-    is_flags: false,
     unknown: "KEYCTL",
     entries: &[
         ("KEYCTL_GET_KEYRING_ID", 0x0),
@@ -3328,7 +3139,6 @@ static KEYCTL_OPERATIONS: Table = Table {
 };
 
 static KEY_SPECS: Table = Table {
-    is_flags: false,
     unknown: "KEY_SPEC",
     entries: &[
         ("KEY_SPEC_THREAD_KEYRING", 0xffffffffffffffff),
@@ -3343,7 +3153,6 @@ static KEY_SPECS: Table = Table {
 };
 
 static BPF_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "BPF",
     entries: &[
         ("BPF_MAP_CREATE", 0x0),
@@ -3386,7 +3195,6 @@ static BPF_COMMANDS: Table = Table {
 };
 
 static BPF_MAP_TYPES: Table = Table {
-    is_flags: false,
     unknown: "BPF_MAP_TYPE",
     entries: &[
         ("BPF_MAP_TYPE_HASH", 0x1),
@@ -3408,7 +3216,6 @@ static BPF_MAP_TYPES: Table = Table {
 };
 
 static BPF_PROG_TYPES: Table = Table {
-    is_flags: false,
     unknown: "BPF_PROG_TYPE",
     entries: &[
         ("BPF_PROG_TYPE_SOCKET_FILTER", 0x1),
@@ -3428,7 +3235,6 @@ static BPF_PROG_TYPES: Table = Table {
 };
 
 static IO_URING_SETUP_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "IORING_SETUP",
     entries: &[
         ("IORING_SETUP_IOPOLL", 0x1),
@@ -3453,7 +3259,6 @@ static IO_URING_SETUP_FLAGS: Table = Table {
 };
 
 static IO_URING_ENTER_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "IORING_ENTER",
     entries: &[
         ("IORING_ENTER_GETEVENTS", 0x1),
@@ -3468,7 +3273,6 @@ static IO_URING_ENTER_FLAGS: Table = Table {
 };
 
 static IO_URING_FEATURES: Table = Table {
-    is_flags: true,
     unknown: "IORING_FEAT",
     entries: &[
         ("IORING_FEAT_SINGLE_MMAP", 0x1),
@@ -3493,7 +3297,6 @@ static IO_URING_FEATURES: Table = Table {
 };
 
 static IO_URING_REGISTER_OPS: Table = Table {
-    is_flags: false,
     unknown: "IORING",
     entries: &[
         ("IORING_REGISTER_BUFFERS", 0x0),
@@ -3535,7 +3338,6 @@ static IO_URING_REGISTER_OPS: Table = Table {
 };
 
 static SECCOMP_OPERATIONS: Table = Table {
-    is_flags: false,
     unknown: "SECCOMP_SET_MODE",
     entries: &[
         ("SECCOMP_SET_MODE_STRICT", 0x0),
@@ -3546,7 +3348,6 @@ static SECCOMP_OPERATIONS: Table = Table {
 };
 
 static SECCOMP_MODES: Table = Table {
-    is_flags: false,
     unknown: "SECCOMP_MODE",
     entries: &[
         ("SECCOMP_MODE_DISABLED", 0x0),
@@ -3556,7 +3357,6 @@ static SECCOMP_MODES: Table = Table {
 };
 
 static SECCOMP_FILTER_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "SECCOMP_FILTER_FLAG",
     entries: &[
         ("SECCOMP_FILTER_FLAG_TSYNC", 0x1),
@@ -3569,7 +3369,6 @@ static SECCOMP_FILTER_FLAGS: Table = Table {
 };
 
 static SECCOMP_ACTIONS: Table = Table {
-    is_flags: false,
     unknown: "SECCOMP_RET",
     entries: &[
         ("SECCOMP_RET_KILL_PROCESS", 0x80000000),
@@ -3584,19 +3383,16 @@ static SECCOMP_ACTIONS: Table = Table {
 };
 
 static LANDLOCK_RULES: Table = Table {
-    is_flags: false,
     unknown: "LANDLOCK_RULE",
     entries: &[("LANDLOCK_RULE_PATH_BENEATH", 0x1), ("LANDLOCK_RULE_NET_PORT", 0x2)],
 };
 
 static LANDLOCK_CREATE_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "LANDLOCK_CREATE_RULESET",
     entries: &[("LANDLOCK_CREATE_RULESET_VERSION", 0x1), ("LANDLOCK_CREATE_RULESET_ERRATA", 0x2)],
 };
 
 static LANDLOCK_ACCESS_FS: Table = Table {
-    is_flags: true,
     unknown: "LANDLOCK_ACCESS_FS",
     entries: &[
         ("LANDLOCK_ACCESS_FS_EXECUTE", 0x1),
@@ -3619,19 +3415,16 @@ static LANDLOCK_ACCESS_FS: Table = Table {
 };
 
 static LANDLOCK_ACCESS_NET: Table = Table {
-    is_flags: true,
     unknown: "LANDLOCK_ACCESS_NET",
     entries: &[("LANDLOCK_ACCESS_NET_BIND_TCP", 0x1), ("LANDLOCK_ACCESS_NET_CONNECT_TCP", 0x2)],
 };
 
 static LANDLOCK_SCOPE: Table = Table {
-    is_flags: true,
     unknown: "LANDLOCK_SCOPE",
     entries: &[("LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET", 0x1), ("LANDLOCK_SCOPE_SIGNAL", 0x2)],
 };
 
 static REBOOT_MAGICS: Table = Table {
-    is_flags: false,
     unknown: "LINUX_REBOOT_MAGIC",
     entries: &[
         ("LINUX_REBOOT_MAGIC1", 0xfee1dead),
@@ -3643,13 +3436,11 @@ static REBOOT_MAGICS: Table = Table {
 };
 
 static KEXEC_LOAD_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "KEXEC",
     entries: &[("KEXEC_ON_CRASH", 0x1), ("KEXEC_PRESERVE_CONTEXT", 0x2)],
 };
 
 static KEXEC_FILE_LOAD_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "KEXEC_FILE",
     entries: &[
         ("KEXEC_FILE_UNLOAD", 0x1),
@@ -3659,7 +3450,6 @@ static KEXEC_FILE_LOAD_FLAGS: Table = Table {
 };
 
 static LANDLOCK_RESTRICT_SELF_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "LANDLOCK_RESTRICT_SELF",
     entries: &[
         ("LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF", 0x1),
@@ -3669,7 +3459,6 @@ static LANDLOCK_RESTRICT_SELF_FLAGS: Table = Table {
 };
 
 static SYSLOG_ACTIONS: Table = Table {
-    is_flags: false,
     unknown: "SYSLOG_ACTION",
     entries: &[
         ("SYSLOG_ACTION_CLOSE", 0x0),
@@ -3687,7 +3476,6 @@ static SYSLOG_ACTIONS: Table = Table {
 };
 
 static LSM_ATTR_IDS: Table = Table {
-    is_flags: false,
     unknown: "LSM_ATTR",
     entries: &[
         ("LSM_ATTR_UNDEF", 0x0),
@@ -3701,10 +3489,9 @@ static LSM_ATTR_IDS: Table = Table {
 };
 
 static LISTMOUNT_FLAGS: Table =
-    Table { is_flags: true, unknown: "LISTMOUNT", entries: &[("LISTMOUNT_REVERSE", 0x1)] };
+    Table { unknown: "LISTMOUNT", entries: &[("LISTMOUNT_REVERSE", 0x1)] };
 
 static REBOOT_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "LINUX_REBOOT_CMD",
     entries: &[
         ("LINUX_REBOOT_CMD_CAD_OFF", 0x0),
@@ -3719,10 +3506,9 @@ static REBOOT_COMMANDS: Table = Table {
 };
 
 static DELETE_MODULE_FLAGS: Table =
-    Table { is_flags: true, unknown: "O", entries: &[("O_NONBLOCK", 0x800), ("O_TRUNC", 0x200)] };
+    Table { unknown: "O", entries: &[("O_NONBLOCK", 0x800), ("O_TRUNC", 0x200)] };
 
 static MODULE_INIT_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "MODULE_INIT",
     entries: &[
         ("MODULE_INIT_IGNORE_MODVERSIONS", 0x1),
@@ -3732,7 +3518,6 @@ static MODULE_INIT_FLAGS: Table = Table {
 };
 
 static PERF_EVENT_OPEN_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "PERF_FLAG",
     entries: &[
         ("PERF_FLAG_FD_NO_GROUP", 0x1),
@@ -3743,7 +3528,6 @@ static PERF_EVENT_OPEN_FLAGS: Table = Table {
 };
 
 static PERF_TYPES: Table = Table {
-    is_flags: false,
     unknown: "PERF_TYPE",
     entries: &[
         ("PERF_TYPE_HARDWARE", 0x0),
@@ -3756,7 +3540,6 @@ static PERF_TYPES: Table = Table {
 };
 
 static IOCTL_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "",
     entries: &[
         ("TCGETS", 0x5401),
@@ -4114,7 +3897,6 @@ static IOCTL_COMMANDS: Table = Table {
 };
 
 static IOCTL_COMMANDS_I386: Table = Table {
-    is_flags: false,
     unknown: "",
     entries: &[
         ("TCGETS", 0x5401),
@@ -4472,7 +4254,6 @@ static IOCTL_COMMANDS_I386: Table = Table {
 };
 
 static TERMIOS_IFLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("IGNBRK", 0x1),
@@ -4494,7 +4275,6 @@ static TERMIOS_IFLAGS: Table = Table {
 };
 
 static TERMIOS_OFLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("OPOST", 0x1),
@@ -4509,7 +4289,6 @@ static TERMIOS_OFLAGS: Table = Table {
 };
 
 static TERMIOS_CFLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("CSTOPB", 0x40),
@@ -4524,7 +4303,6 @@ static TERMIOS_CFLAGS: Table = Table {
 };
 
 static TERMIOS_LFLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("ISIG", 0x1),
@@ -4546,14 +4324,10 @@ static TERMIOS_LFLAGS: Table = Table {
     ],
 };
 
-static TERMIOS_SIZES: Table = Table {
-    is_flags: false,
-    unknown: "CS",
-    entries: &[("CS5", 0x0), ("CS6", 0x10), ("CS7", 0x20), ("CS8", 0x30)],
-};
+static TERMIOS_SIZES: Table =
+    Table { unknown: "CS", entries: &[("CS5", 0x0), ("CS6", 0x10), ("CS7", 0x20), ("CS8", 0x30)] };
 
 static TERMIOS_SPEEDS: Table = Table {
-    is_flags: false,
     unknown: "B",
     entries: &[
         ("B0", 0x0),
@@ -4590,20 +4364,15 @@ static TERMIOS_SPEEDS: Table = Table {
     ],
 };
 
-static TCFLSH_QUEUES: Table = Table {
-    is_flags: false,
-    unknown: "TC",
-    entries: &[("TCIFLUSH", 0x0), ("TCOFLUSH", 0x1), ("TCIOFLUSH", 0x2)],
-};
+static TCFLSH_QUEUES: Table =
+    Table { unknown: "TC", entries: &[("TCIFLUSH", 0x0), ("TCOFLUSH", 0x1), ("TCIOFLUSH", 0x2)] };
 
 static TCXONC_ACTIONS: Table = Table {
-    is_flags: false,
     unknown: "TC",
     entries: &[("TCOOFF", 0x0), ("TCOON", 0x1), ("TCIOFF", 0x2), ("TCION", 0x3)],
 };
 
 static MODEM_LINES: Table = Table {
-    is_flags: true,
     unknown: "TIOCM",
     entries: &[
         ("TIOCM_LE", 0x1),
@@ -4619,9 +4388,8 @@ static MODEM_LINES: Table = Table {
 };
 
 static DUMPABLE: Table = Table {
-    is_flags: false,
     unknown: "SUID_DUMP",
     entries: &[("SUID_DUMP_DISABLE", 0x0), ("SUID_DUMP_USER", 0x1), ("SUID_DUMP_ROOT", 0x2)],
 };
 
-static IPC_KEYS: Table = Table { is_flags: false, unknown: "", entries: &[("IPC_PRIVATE", 0x0)] };
+static IPC_KEYS: Table = Table { unknown: "", entries: &[("IPC_PRIVATE", 0x0)] };

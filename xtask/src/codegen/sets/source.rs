@@ -8,8 +8,6 @@ use super::constants::Constants;
 #[derive(Debug)]
 pub(super) struct SetSource {
     pub(super) name: String,
-    /// Bits that are combined, not values of which one is meant.
-    pub(super) is_flags: bool,
     /// What stands before `_???`.
     pub(super) unknown: String,
     tokens: Vec<Token>,
@@ -46,17 +44,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<SetSource>> {
 fn head(line: &str) -> Result<SetSource> {
     let (head, list) = line.split_once(": ").context("no `: `")?;
     let mut words = head.split_whitespace();
-    let is_flags = match words.next() {
-        Some("flags") => true,
-        Some("enum") => false,
-        _ => bail!("neither `flags` nor `enum`"),
-    };
+    ensure!(matches!(words.next(), Some("flags" | "enum")), "neither `flags` nor `enum`");
     let (Some(name), Some(unknown), None) = (words.next(), words.next(), words.next()) else {
         bail!("a set has a name and a word for the unknown")
     };
     Ok(SetSource {
         name: name.to_owned(),
-        is_flags,
         unknown: unknown.trim_matches('?').to_owned(),
         tokens: tokens(list)?,
     })

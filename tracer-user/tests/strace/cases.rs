@@ -131,6 +131,9 @@ fn structures(call: &Syscall, random: &mut Random, make: &mut impl FnMut([u64; 6
                 _ => {}
             }
         }
+        if call.name.ends_with("statfs64") {
+            args[1] = Struct::Statfs64.size(Abi::I386).into();
+        }
         make(args, memory);
     }
 }

@@ -45,8 +45,11 @@ pub(crate) fn argument(
             values::push_device(&mut out, raw);
             true
         }
+        // With a result of 0 there is nothing in them.
+        ArgKind::Struct(_, When::Interrupted, _) => return None,
+        ArgKind::Struct(..) if matches!(call.name, "wait4" | "waitpid") => return None,
         ArgKind::Struct(kind, when, extent) if raw >= ARENA => {
-            context.at_exit = when == When::Exit;
+            context.at_exit = when == When::Exit || kind == Struct::IoUringParams;
             structure(&mut out, case, &context, kind, extent, raw)?
         }
         ArgKind::Sockaddr(When::Enter, Extent::Bytes(length)) if raw >= ARENA => {

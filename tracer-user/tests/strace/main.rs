@@ -38,7 +38,12 @@ fn compare(abi: Abi) {
         let call = syscalls::lookup(abi, case.nr).unwrap();
         let (_, theirs) = run::split(line);
         for difference in differing(case, call, &theirs, &mut compared) {
-            match known::reason(call.name, &difference.ours, &difference.theirs) {
+            match known::reason(
+                call.name,
+                difference.argument,
+                &difference.ours,
+                &difference.theirs,
+            ) {
                 Some(reason) => *excused.entry(reason).or_default() += 1,
                 None => differences.push(difference.text),
             }
@@ -49,13 +54,14 @@ fn compare(abi: Abi) {
         eprintln!("{}: {count} differ: {reason}", abi.name());
     }
     let count = differences.len();
-    differences.truncate(400);
+    differences.truncate(20_000);
     assert!(count == 0, "{count} differences:\n{}", differences.join("\n"));
     assert!(compared > 2000, "only {compared} arguments were compared");
 }
 
 /// A text that is not strace's.
 struct Difference {
+    argument: &'static str,
     ours: String,
     theirs: String,
     text: String,
@@ -74,7 +80,7 @@ fn differing(
         *compared += 1;
         if ours != *theirs {
             let text = format!("{}, {}:\n  ours   {ours}\n  strace {theirs}", call.name, arg.name);
-            found.push(Difference { ours, theirs: theirs.clone(), text });
+            found.push(Difference { argument: arg.name, ours, theirs: theirs.clone(), text });
         }
     }
     found

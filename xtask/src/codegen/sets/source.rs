@@ -8,7 +8,7 @@ use super::constants::Constants;
 #[derive(Debug)]
 pub(super) struct SetSource {
     pub(super) name: String,
-    /// What stands before `_???`.
+    /// The comment on a value without a name.
     pub(super) unknown: String,
     tokens: Vec<Token>,
 }
@@ -50,7 +50,11 @@ fn head(line: &str) -> Result<SetSource> {
     };
     Ok(SetSource {
         name: name.to_owned(),
-        unknown: unknown.trim_matches('?').to_owned(),
+        unknown: match unknown {
+            "-" => String::new(),
+            whole if whole.contains('?') => whole.to_owned(),
+            start => format!("{start}_???"),
+        },
         tokens: tokens(list)?,
     })
 }
@@ -71,11 +75,12 @@ fn token(word: &str) -> Result<Token> {
         None => (word, false),
     };
     let (shown, of) = word.split_once('=').unwrap_or((word, word));
+    let shown = shown.replace('+', " or ");
     if let Some(digits) = of.strip_prefix("0x") {
         let value = u64::from_str_radix(digits, 16).context("no number")?;
-        return Ok(Token::Number { shown: shown.to_owned(), value });
+        return Ok(Token::Number { shown, value });
     }
-    Ok(Token::Name { shown: shown.to_owned(), of: of.to_owned(), optional })
+    Ok(Token::Name { shown, of: of.to_owned(), optional })
 }
 
 impl SetSource {

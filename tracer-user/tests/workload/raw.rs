@@ -45,6 +45,9 @@ pub(crate) fn run() {
         }
         calls.push(parse(&line));
     }
+    // Where only parents may trace, anyone may trace this; elsewhere the call fails.
+    // SAFETY: takes numbers only.
+    unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY) };
     println!("ready");
     io::stdout().flush().expect("standard output");
     line.clear();

@@ -7,6 +7,7 @@ mod privilege;
 mod bench;
 mod codegen;
 mod ebpf;
+mod parity;
 mod run;
 mod setup;
 mod test;
@@ -112,6 +113,12 @@ enum Verb {
         #[arg(long)]
         write: bool,
     },
+    /// Run ten programs under strace and under tracer, and compare what both say
+    ///
+    /// Debian's packages of the programs are installed where they are missing. Needs root. The
+    /// table is the last of the output; it says how many calls are equal in name and result, how
+    /// many in all arguments too, and names what the rest differ in.
+    Parity(parity::Options),
     /// Run all that CI runs
     ///
     /// setup, lint, codegen --check, build-ebpf --check, test; stops at the first failure.
@@ -130,6 +137,7 @@ fn main() -> ExitCode {
         }
         Verb::Lint => succeed(lint::run()),
         Verb::Bench { write } => succeed(bench::run(write)),
+        Verb::Parity(options) => succeed(parity::run(&options)),
         Verb::Ci => ci::run(),
     };
     result.unwrap_or_else(|error| {

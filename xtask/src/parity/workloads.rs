@@ -38,9 +38,9 @@ pub(super) struct Workload {
 const TREE: &str = "for d in a b c; do mkdir -p t/$d/sub; for f in 1 2 3 4 5 6 7 8; do \
     seq 1 $((f * 40)) > t/$d/$f; ln -s ../$f t/$d/sub/$f; done; done; chmod 600 t/a/1";
 const REPOSITORY: &str = "for d in a b; do mkdir $d; for f in 1 2 3 4; do seq 1 $((f * 30)) > $d/$f; \
-    done; done; git init -q .; git config user.name n; git config user.email n@e; \
+    done; done; find . -type f -exec touch -d 2001-01-01 {} +; git init -q .; git config user.name n; git config user.email n@e; \
     git config gc.auto 0; git add .; git commit -qm one; echo more >> a/1; git commit -qam two; \
-    echo changed >> b/2";
+    echo changed >> b/2; find . -type f -exec touch -d 2001-01-02 {} +; git status --short";
 
 /// Where the server listens.
 const PORT: u16 = 34_180;
@@ -72,7 +72,7 @@ pub(super) const WORKLOADS: [Workload; 10] = [
     ),
     workload("ssh-keygen", "", "exec ssh-keygen -q -t ed25519 -N '' -C c -f key"),
     workload("find", TREE, "exec find t -type f -size +0 -name '[1-4]' -newermt 2001-01-01"),
-    workload("pipeline", TREE, "cat t/a/* t/b/* | sort | uniq -c | sort -rn | head -n 5 | wc -l"),
+    workload("pipeline", TREE, "cat t/a/8 | sort | uniq -c | sort -rn | head -n 5 | wc -l"),
 ];
 
 const fn workload(name: &'static str, prepare: &'static str, command: &'static str) -> Workload {
@@ -114,8 +114,8 @@ fn answer(mut stream: TcpStream, page: &[u8]) -> Result<()> {
         request.extend(chunk.get(..len).unwrap_or_default());
     }
     let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", page.len());
-    stream.write_all(head.as_bytes())?;
-    stream.write_all(page)?;
+    // In one piece, so that it is read in one.
+    stream.write_all(&[head.as_bytes(), page].concat())?;
     Ok(())
 }
 

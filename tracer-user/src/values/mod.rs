@@ -40,6 +40,8 @@ mod signal;
 mod socket;
 mod structs;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use tracer_common::{

@@ -134,7 +134,10 @@ fn every_structure_of_the_table_has_a_decoder() {
             let decoded = push_struct(&mut out, *kind, &context, &bytes);
             assert!(decoded || BY_COMMAND.contains(kind), "{}", kind.name());
             let text = String::from_utf8(out).unwrap();
-            assert!(!text.contains("cut after"), "{} {}: {text}", kind.name(), abi.name());
+            // Two are arguments in memory, which only i386 has.
+            let is_other = matches!(kind, Struct::MmapArg | Struct::SelectArg) && abi != Abi::I386;
+            let is_cut = text.contains("cut after") && !is_other;
+            assert!(!is_cut, "{} {}: {text}", kind.name(), abi.name());
         }
     }
 }

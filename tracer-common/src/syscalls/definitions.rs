@@ -453,7 +453,7 @@ pub(super) static DUP3: Syscall = Syscall {
     args: &[
         Arg::new("oldfd", ArgKind::Fd),
         Arg::new("newfd", ArgKind::Fd),
-        Arg::new("flags", ArgKind::Flags(Set::OpenFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::PipeFlags)),
     ],
     ret: Ret::Fd,
 };
@@ -2069,7 +2069,7 @@ pub(super) static MEMFD_CREATE: Syscall = Syscall {
 pub(super) static MEMFD_SECRET: Syscall = Syscall {
     name: "memfd_secret",
     class: Class::DESC,
-    args: &[Arg::new("flags", ArgKind::Flags(Set::OpenFlags))],
+    args: &[Arg::new("flags", ArgKind::Flags(Set::PipeFlags))],
     ret: Ret::Fd,
 };
 
@@ -2694,7 +2694,7 @@ pub(super) static PIPE2: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fildes", ArgKind::Struct(Struct::FdPair, When::Exit, Extent::One)),
-        Arg::new("flags", ArgKind::Flags(Set::OpenFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::PipeFlags)),
     ],
     ret: Ret::Int,
 };

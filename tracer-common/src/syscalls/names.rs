@@ -109,6 +109,8 @@ pub enum Set {
     IoUringRegisterOps,
     /// `io_uring_setup_flags`.
     IoUringSetupFlags,
+    /// `iocb_commands`.
+    IocbCommands,
     /// `ioctl_commands`.
     IoctlCommands,
     /// `ioprio_classes`.
@@ -133,6 +135,8 @@ pub enum Set {
     Itimers,
     /// `kcmp_types`.
     KcmpTypes,
+    /// `kexec_architectures`.
+    KexecArchitectures,
     /// `kexec_file_load_flags`.
     KexecFileLoadFlags,
     /// `kexec_load_flags`.
@@ -201,6 +205,8 @@ pub enum Set {
     MoveMountFlags,
     /// `move_pages_flags`.
     MovePagesFlags,
+    /// `mq_flags`.
+    MqFlags,
     /// `mremap_flags`.
     MremapFlags,
     /// `msg_flags`.
@@ -239,6 +245,8 @@ pub enum Set {
     PidfdFlags,
     /// `pidfd_send_signal_flags`.
     PidfdSendSignalFlags,
+    /// `pipe_flags`.
+    PipeFlags,
     /// `pkey_rights`.
     PkeyRights,
     /// `poll_events`.
@@ -297,6 +305,8 @@ pub enum Set {
     SeccompModes,
     /// `seccomp_operations`.
     SeccompOperations,
+    /// `secure_bits`.
+    SecureBits,
     /// `seek_whence`.
     SeekWhence,
     /// `semctl_commands`.
@@ -468,6 +478,7 @@ impl Set {
         Self::IoUringFeatures,
         Self::IoUringRegisterOps,
         Self::IoUringSetupFlags,
+        Self::IocbCommands,
         Self::IoctlCommands,
         Self::IoprioClasses,
         Self::IoprioWhich,
@@ -480,6 +491,7 @@ impl Set {
         Self::Ipv6Options,
         Self::Itimers,
         Self::KcmpTypes,
+        Self::KexecArchitectures,
         Self::KexecFileLoadFlags,
         Self::KexecLoadFlags,
         Self::KeySpecs,
@@ -514,6 +526,7 @@ impl Set {
         Self::MountSetattrFlags,
         Self::MoveMountFlags,
         Self::MovePagesFlags,
+        Self::MqFlags,
         Self::MremapFlags,
         Self::MsgFlags,
         Self::MsgctlCommands,
@@ -533,6 +546,7 @@ impl Set {
         Self::PersonalityTypes,
         Self::PidfdFlags,
         Self::PidfdSendSignalFlags,
+        Self::PipeFlags,
         Self::PkeyRights,
         Self::PollEvents,
         Self::PrctlCapAmbient,
@@ -562,6 +576,7 @@ impl Set {
         Self::SeccompFilterFlags,
         Self::SeccompModes,
         Self::SeccompOperations,
+        Self::SecureBits,
         Self::SeekWhence,
         Self::SemctlCommands,
         Self::SemopFlags,
@@ -621,7 +636,7 @@ impl Set {
         Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 203] = [
+    const NAMES: [&'static str; 208] = [
         "access_modes",
         "address_families",
         "adjtimex_modes",
@@ -674,6 +689,7 @@ impl Set {
         "io_uring_features",
         "io_uring_register_ops",
         "io_uring_setup_flags",
+        "iocb_commands",
         "ioctl_commands",
         "ioprio_classes",
         "ioprio_which",
@@ -686,6 +702,7 @@ impl Set {
         "ipv6_options",
         "itimers",
         "kcmp_types",
+        "kexec_architectures",
         "kexec_file_load_flags",
         "kexec_load_flags",
         "key_specs",
@@ -720,6 +737,7 @@ impl Set {
         "mount_setattr_flags",
         "move_mount_flags",
         "move_pages_flags",
+        "mq_flags",
         "mremap_flags",
         "msg_flags",
         "msgctl_commands",
@@ -739,6 +757,7 @@ impl Set {
         "personality_types",
         "pidfd_flags",
         "pidfd_send_signal_flags",
+        "pipe_flags",
         "pkey_rights",
         "poll_events",
         "prctl_cap_ambient",
@@ -768,6 +787,7 @@ impl Set {
         "seccomp_filter_flags",
         "seccomp_modes",
         "seccomp_operations",
+        "secure_bits",
         "seek_whence",
         "semctl_commands",
         "semop_flags",

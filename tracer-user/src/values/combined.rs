@@ -9,6 +9,10 @@ pub(super) fn flags(set: Set, context: &Context, value: u64) -> String {
     let abi = context.abi;
     let value = narrowed(set, value);
     match set {
+        // What they make is always open for both.
+        Set::OpenFlags if matches!(context.name, "dup3" | "pipe2") => {
+            set::flags_text(set, abi, value)
+        }
         Set::OpenFlags => files::open_flags(abi, value),
         Set::MmapFlags => mmap_flags(abi, value),
         Set::CloneFlags => clone_flags(abi, value),
@@ -16,6 +20,15 @@ pub(super) fn flags(set: Set, context: &Context, value: u64) -> String {
         Set::IpcFlags | Set::ShmgetFlags => with_mode(set, abi, value),
         Set::FanotifyInitFlags => parts(abi, Set::FanotifyClasses, value & 0xc, set, value & !0xc),
         Set::MountFlags => mount_flags(abi, value),
+        Set::MempolicyModes => mempolicy(abi, value),
+        Set::SwapFlags => {
+            format!("{}|{}", set::flags_text(set, abi, value & !0x7fff), value & 0x7fff)
+                .trim_start_matches("0|")
+                .to_owned()
+        }
+        Set::KexecLoadFlags => {
+            parts(abi, Set::KexecArchitectures, value & 0xffff_0000, set, value & 0xffff)
+        }
         _ => set::flags_text(set, abi, value),
     }
 }
@@ -25,7 +38,7 @@ pub(super) fn value(set: Set, context: &Context, value: u64) -> String {
     let abi = context.abi;
     let value = narrowed(set, value);
     match set {
-        Set::SocketTypes => parts(abi, set, value & 0xf, Set::SocketTypeFlags, value & !0xf),
+        Set::SocketTypes => socket_type(abi, value),
         Set::IpProtocols => protocol(context, value),
         Set::SocketOptions => option(context, value),
         Set::FutexOperations => futex_operation(abi, value),
@@ -39,9 +52,9 @@ pub(super) fn value(set: Set, context: &Context, value: u64) -> String {
         Set::ShmctlCommands | Set::SemctlCommands | Set::MsgctlCommands => {
             ipc_command(set, abi, value)
         }
-        Set::MempolicyModes => {
-            const FLAGS: u64 = 0xe000;
-            parts(abi, set, value & !FLAGS, Set::MempolicyModeFlags, value & FLAGS)
+        Set::MempolicyModes => mempolicy(abi, value),
+        Set::SyslogActions => {
+            format!("{value} /* {} */", set::name(set, abi, value).unwrap_or("SYSLOG_ACTION_???"))
         }
         Set::Clocks => clock(abi, value),
         Set::IoctlCommands => ioctl_command(abi, value),
@@ -64,6 +77,20 @@ fn parts(abi: Abi, values: Set, value: u64, flags: Set, rest: u64) -> String {
     match set::push_names(&mut text, flags, abi, rest) {
         0 => text,
         rest => format!("{text}|{rest:#x}"),
+    }
+}
+
+/// A policy, and how its nodes are meant.
+fn mempolicy(abi: Abi, value: u64) -> String {
+    const FLAGS: u64 = 0xe000;
+    let mode = value & !FLAGS;
+    let mut text = String::new();
+    let rest = set::push_names(&mut text, Set::MempolicyModeFlags, abi, value & FLAGS) | mode;
+    match set::name(Set::MempolicyModes, abi, mode) {
+        Some(name) if text.is_empty() => name.to_owned(),
+        Some(name) => format!("{name}|{text}"),
+        None if text.is_empty() => set::value_text(Set::MempolicyModes, abi, rest),
+        None => format!("{text}|{rest:#x}"),
     }
 }
 
@@ -102,7 +129,7 @@ fn statx_flags(abi: Abi, value: u64) -> String {
         0 => "AT_STATX_SYNC_AS_STAT",
         0x2000 => "AT_STATX_FORCE_SYNC",
         0x4000 => "AT_STATX_DONT_SYNC",
-        _ => "AT_STATX_SYNC_TYPE",
+        _ => "AT_STATX_FORCE_SYNC|AT_STATX_DONT_SYNC",
     };
     let mut text = sync.to_owned();
     match set::push_names(&mut text, Set::AtFlags, abi, value & !SYNC) {
@@ -114,11 +141,19 @@ fn statx_flags(abi: Abi, value: u64) -> String {
 /// `IPC_CREAT|0600`
 fn with_mode(set: Set, abi: Abi, value: u64) -> String {
     const MODE: u64 = 0o777;
-    let mode = files::octal(u32::try_from(value & MODE).unwrap_or_default());
-    match value & !MODE {
-        0 => mode,
-        flags => format!("{}|{mode}", set::flags_text(set, abi, flags)),
+    // `SHM_HUGE_MASK` at `SHM_HUGE_SHIFT`
+    const HUGE: u64 = 0x3f << 26;
+    let huge = if set == Set::ShmgetFlags { value & HUGE } else { 0 };
+    let mut parts = Vec::new();
+    let flags = value & !MODE & !huge;
+    if flags != 0 {
+        parts.push(set::flags_text(set, abi, flags));
     }
+    if huge != 0 {
+        parts.push(format!("{}<<SHM_HUGE_SHIFT", huge >> 26));
+    }
+    parts.push(files::octal(value & MODE));
+    parts.join("|")
 }
 
 /// Old programs set a magic number in the upper half.
@@ -133,12 +168,30 @@ fn mount_flags(abi: Abi, value: u64) -> String {
     }
 }
 
+/// A type, and flags of the descriptor.
+fn socket_type(abi: Abi, value: u64) -> String {
+    const TYPE: u64 = 0xf;
+    let Some(name) = set::name(Set::SocketTypes, abi, value & TYPE) else {
+        return if value == 0 {
+            "0".to_owned()
+        } else {
+            set::value_text(Set::SocketTypes, abi, value)
+        };
+    };
+    match value & !TYPE {
+        0 => name.to_owned(),
+        flags => format!("{name}|{}", set::flags_text(Set::SocketTypeFlags, abi, flags)),
+    }
+}
+
 /// What a protocol's number means depends on the family.
 fn protocol(context: &Context, value: u64) -> String {
     let abi = context.abi;
     let family = set::name(Set::AddressFamilies, abi, context.args[0] & 0xffff_ffff);
     match family {
-        Some("AF_INET" | "AF_INET6") => set::value_text(Set::IpProtocols, abi, value),
+        Some("AF_INET" | "AF_INET6") if context.name != "socketpair" => {
+            set::value_text(Set::IpProtocols, abi, value)
+        }
         Some("AF_NETLINK") => set::value_text(Set::NetlinkProtocols, abi, value),
         Some("AF_PACKET") => {
             let protocol =

@@ -53,7 +53,13 @@ pub(super) fn ioctl(reader: &mut Reader<'_>, context: &Context) -> Option<Node> 
     let number =
         |reader: &mut Reader<'_>| Some(Node::List(vec![Node::Signed(reader.i32()?.into())]));
     match command {
-        "TCGETS" | "TCSETS" | "TCSETSW" | "TCSETSF" | "TCGETS2" | "TCSETS2" | "TCSETSW2"
+        "TCGETS"
+        | "SNDCTL_TMR_START or TCSETS"
+        | "SNDCTL_TMR_STOP or TCSETSW"
+        | "SNDCTL_TMR_CONTINUE or TCSETSF"
+        | "TCGETS2"
+        | "TCSETS2"
+        | "TCSETSW2"
         | "TCSETSF2" => Some(layout::read(TERMIOS, reader).into()),
         "TIOCGWINSZ" | "TIOCSWINSZ" => Some(layout::read(WINSIZE, reader).into()),
         "TIOCMGET" | "TIOCMBIS" | "TIOCMBIC" | "TIOCMSET" => {
@@ -83,7 +89,7 @@ pub(super) fn ioctl_number(context: &Context, value: u64) -> Option<String> {
         "TCXONC" => Set::TcxoncActions,
         "TCFLSH" => Set::TcflshQueues,
         "TCSBRK" | "TCSBRKP" | "TIOCSCTTY" => return Some(int(value).to_string()),
-        "FICLONE" => return Some(int(value).to_string()),
+        "BTRFS_IOC_CLONE or FICLONE" => return Some(int(value).to_string()),
         _ => return None,
     };
     Some(set::value_text(set, context.abi, value))
@@ -168,6 +174,12 @@ pub(super) fn fcntl_number(context: &Context, value: u64) -> Option<String> {
         "F_SETLEASE" => set::value_text(Set::LockTypes, abi, low),
         "F_ADD_SEALS" => set::flags_text(Set::SealFlags, abi, low),
         "F_SETSIG" => signal::name(int(value)),
+        "F_SETLK" | "F_SETLKW" | "F_GETLK" | "F_OFD_SETLK" | "F_OFD_SETLKW" | "F_OFD_GETLK"
+        | "F_SETLK64" | "F_SETLKW64" | "F_GETLK64" | "F_SETOWN_EX" | "F_GETOWN_EX"
+            if value == 0 =>
+        {
+            "NULL".to_owned()
+        }
         _ => return None,
     })
 }
@@ -215,10 +227,14 @@ pub(super) fn prctl(reader: &mut Reader<'_>, context: &Context) -> Option<Node> 
 pub(super) fn prctl_number(context: &Context, value: u64) -> Option<String> {
     let abi = context.abi;
     Some(match command(Set::PrctlOptions, context, 0) {
+        "PR_SET_NAME" | "PR_GET_NAME" | "PR_GET_PDEATHSIG" | "PR_GET_TID_ADDRESS" if value == 0 => {
+            "NULL".to_owned()
+        }
         "PR_SET_PDEATHSIG" => signal::name(int(value)),
         "PR_CAPBSET_READ" | "PR_CAPBSET_DROP" => set::value_text(Set::Capabilities, abi, value),
         "PR_CAP_AMBIENT" => set::value_text(Set::PrctlCapAmbient, abi, value),
         "PR_SET_MM" => set::value_text(Set::PrctlSetMm, abi, value),
+        "PR_SET_SECUREBITS" => set::flags_text(Set::SecureBits, abi, value),
         "PR_SET_SECCOMP" => set::value_text(Set::SeccompModes, abi, value),
         "PR_SET_DUMPABLE" => set::value_text(Set::Dumpable, abi, value),
         "PR_SET_NO_NEW_PRIVS"

@@ -5,7 +5,7 @@ use tracer_common::{event::Abi, syscalls::Set};
 use super::{
     Context,
     layout::{self, Entry, Kind, abridged, field, silent, skip},
-    node::{Fields, Node, Shown},
+    node::{Fields, Node, Shown, hex_text},
     reader::Reader,
     set, time,
 };
@@ -27,7 +27,7 @@ const STAT_X86_64: &[Entry] = &[
     abridged("st_gid", Kind::U32),
     skip(4),
     abridged("st_rdev", DEVICE),
-    field("st_size", Kind::Long),
+    field("st_size", Kind::Ulong),
     abridged("st_blksize", Kind::Long),
     abridged("st_blocks", Kind::Long),
     abridged("st_atime", Kind::Long),
@@ -47,7 +47,7 @@ const STAT_GENERIC: &[Entry] = &[
     abridged("st_gid", Kind::U32),
     abridged("st_rdev", DEVICE),
     skip(8),
-    field("st_size", Kind::Long),
+    field("st_size", Kind::Ulong),
     abridged("st_blksize", Kind::I32),
     skip(4),
     abridged("st_blocks", Kind::Long),
@@ -87,7 +87,7 @@ const STAT64_I386: &[Entry] = &[
     abridged("st_gid", Kind::U32),
     abridged("st_rdev", DEVICE64),
     skip(4),
-    field("st_size", Kind::I64),
+    field("st_size", Kind::U64),
     abridged("st_blksize", Kind::U32),
     abridged("st_blocks", Kind::U64),
     abridged("st_atime", Kind::U32),
@@ -171,7 +171,7 @@ pub(super) const USTAT: &[Entry] = &[
 pub(super) const MOUNT_ATTR: &[Entry] = &[
     field("attr_set", Kind::Flags64(Set::MountAttributes)),
     field("attr_clr", Kind::Flags64(Set::MountAttributes)),
-    field("propagation", Kind::Flags64(Set::MountPropagation)),
+    field("propagation", Kind::Custom(propagation)),
     field("userns_fd", Kind::I64),
 ];
 pub(super) const FILE_ATTR: &[Entry] = &[
@@ -194,6 +194,12 @@ pub(super) const CACHESTAT: &[Entry] = &[
     field("nr_evicted", Kind::U64),
     field("nr_recently_evicted", Kind::U64),
 ];
+
+/// One of the kinds of propagation.
+fn propagation(reader: &mut Reader<'_>) -> Option<Node> {
+    let value = reader.u64()?;
+    Some(Node::Symbol(set::value_text(Set::MountPropagation, reader.abi(), value)))
+}
 
 /// `struct stat`, of the ABI; `oldstat` and `stat64` are others.
 pub(super) fn stat(reader: &mut Reader<'_>) -> Fields {
@@ -226,7 +232,16 @@ fn stat_of(layout: &[Entry], reader: &mut Reader<'_>) -> Fields {
 
 /// `struct statx`
 pub(super) fn statx(reader: &mut Reader<'_>) -> Fields {
-    layout::read(STATX, reader)
+    // Bits of the mask that say that there is a type, a mode, a size.
+    const MODE: [&str; 4] = ["STATX_TYPE", "STATX_MODE", "STATX_BASIC_STATS", "STATX_ALL"];
+    const SIZE: [&str; 3] = ["STATX_SIZE", "STATX_BASIC_STATS", "STATX_ALL"];
+    let mut fields = layout::read(STATX, reader);
+    let mask = fields.symbol("stx_mask").unwrap_or_default().to_owned();
+    let has = |names: &[&str]| mask.split('|').any(|name| names.contains(&name));
+    for (field, shown) in [("stx_mode", has(&MODE)), ("stx_size", has(&SIZE))] {
+        fields.show(field, if shown { Shown::Always } else { Shown::Abridged });
+    }
+    fields
 }
 
 fn is_device(fields: &Fields, name: &str) -> bool {
@@ -236,12 +251,21 @@ fn is_device(fields: &Fields, name: &str) -> bool {
 
 /// `struct statfs`
 pub(super) fn statfs(reader: &mut Reader<'_>) -> Fields {
-    layout::read(STATFS, reader)
+    statfs_of(STATFS, reader)
 }
 
 /// `struct statfs64`: an own structure where `long` has 32 bits.
 pub(super) fn statfs64(reader: &mut Reader<'_>) -> Fields {
-    layout::read(if reader.is_narrow() { STATFS64_I386 } else { STATFS }, reader)
+    statfs_of(if reader.is_narrow() { STATFS64_I386 } else { STATFS }, reader)
+}
+
+/// The flags say themselves whether they are filled in.
+fn statfs_of(layout: &[Entry], reader: &mut Reader<'_>) -> Fields {
+    let mut fields = layout::read(layout, reader);
+    if !fields.symbol("f_flags").is_some_and(|flags| flags.starts_with("ST_VALID")) {
+        fields.show("f_flags", Shown::Silent);
+    }
+    fields
 }
 
 /// `struct open_how`: the mode where a file may be made.
@@ -281,18 +305,14 @@ pub(super) fn file_handle(reader: &mut Reader<'_>, context: &Context) -> Fields 
         fields.cut_after(reader.len());
         return fields;
     };
-    fields.push("handle_type", Node::Hex(u64::from(kind.cast_unsigned())));
+    fields.push("handle_type", Node::Signed(kind.into()));
     let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(128);
     let handle = reader.take_up_to(wanted);
-    fields.push("f_handle", Node::Symbol(format!("0x{}", hex(handle))));
+    fields.push("f_handle", hex_text(handle));
     if handle.len() < wanted {
         fields.cut_after(reader.len());
     }
     fields
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Flags of `open`: how the file is accessed is a number of two bits, the rest are bits.
@@ -316,10 +336,14 @@ pub(super) fn file_mode_text(mode: u32) -> String {
         [(0o4000, "S_ISUID"), (0o2000, "S_ISGID"), (0o1000, "S_ISVTX")];
     let mut text = String::new();
     let mut rest = mode;
-    if let Some(kind) = set::name(Set::FileTypes, Abi::X86_64, (mode & TYPE).into()) {
-        text.push_str(kind);
-        text.push('|');
-        rest &= !TYPE;
+    match set::name(Set::FileTypes, Abi::X86_64, (mode & TYPE).into()) {
+        Some(kind) => {
+            text.push_str(kind);
+            text.push('|');
+            rest &= !TYPE;
+        }
+        None if mode & TYPE != 0 => return octal(mode),
+        None => {}
     }
     for (bit, name) in SPECIAL {
         if rest & bit != 0 {
@@ -332,7 +356,8 @@ pub(super) fn file_mode_text(mode: u32) -> String {
 }
 
 /// `0644`; at least three digits.
-pub(super) fn octal(mode: u32) -> String {
+pub(super) fn octal(mode: impl Into<u64>) -> String {
+    let mode = mode.into();
     format!("{:0>3}", if mode == 0 { String::new() } else { format!("0{mode:o}") })
 }
 

@@ -31,7 +31,6 @@ pub(super) enum Kind {
     /// `unsigned long`
     Ulong,
     /// Hexadecimal.
-    X16,
     X32,
     X64,
     Xlong,
@@ -44,7 +43,6 @@ pub(super) enum Kind {
     FlagsLong(Set),
     Enum16(Set),
     Enum32(Set),
-    Enum64(Set),
     EnumLong(Set),
     /// Text of so many bytes, up to its zero.
     Text(usize),
@@ -109,7 +107,6 @@ impl Kind {
             Self::I64 => reader.u64().map(|value| Node::Signed(value.cast_signed())),
             Self::Long => reader.long().map(Node::Signed),
             Self::Ulong => reader.ulong().map(Node::Unsigned),
-            Self::X16 => reader.u16().map(|value| Node::Hex(value.into())),
             Self::X32 => reader.u32().map(|value| Node::Hex(value.into())),
             Self::X64 => reader.u64().map(Node::Hex),
             Self::Xlong => reader.ulong().map(Node::Hex),
@@ -121,7 +118,6 @@ impl Kind {
             Self::FlagsLong(set) => symbol(set::flags_text(set, abi, reader.ulong()?)),
             Self::Enum16(set) => symbol(set::value_text(set, abi, reader.u16()?.into())),
             Self::Enum32(set) => symbol(set::value_text(set, abi, reader.u32()?.into())),
-            Self::Enum64(set) => symbol(set::value_text(set, abi, reader.u64()?)),
             Self::EnumLong(set) => symbol(set::value_text(set, abi, reader.ulong()?)),
             Self::Text(len) => reader.take(len).map(Node::text),
             Self::Skip(len) => reader.take(len).map(|_| Node::More),

@@ -130,6 +130,11 @@ pub fn push_result_note(out: &mut Vec<u8>, context: &Context) -> bool {
     note.map(|note| out.extend(format!(" ({note})").bytes())).is_some()
 }
 
+/// The names and values of a set, in the order in which they are tried.
+pub fn constants(set: Set, abi: Abi) -> impl Iterator<Item = (&'static str, u64)> {
+    set::table(set, abi).entries.iter().copied()
+}
+
 /// How many of the table's arguments the call has: `open` without `O_CREAT` has no mode.
 pub fn argument_count(context: &Context, in_table: usize) -> usize {
     call::argument_count(context).unwrap_or(in_table).min(in_table)

@@ -14,7 +14,7 @@ pub(super) enum Node {
     Unsigned(u64),
     /// A number in hexadecimal, 0 as `0`.
     Hex(u64),
-    /// A number in hexadecimal with at least so many digits, 0 too.
+    /// A number in hexadecimal, at least so wide with its `0x`; 0 is that many zeroes.
     Padded(u64, usize),
     /// A number in octal, 0 as `000`.
     Octal(u64),
@@ -131,11 +131,6 @@ impl Fields {
         }
     }
 
-    /// Takes the value out of the only field.
-    pub(super) fn into_only(mut self) -> Option<Node> {
-        if self.list.len() == 1 { self.list.pop().map(|field| field.node) } else { None }
-    }
-
     fn push_text(&self, out: &mut Vec<u8>) {
         out.push(b'{');
         let mut first = true;
@@ -223,9 +218,10 @@ impl Node {
             Self::Signed(value) => out.extend(number.format(*value).bytes()),
             Self::Unsigned(value) => out.extend(number.format(*value).bytes()),
             Self::Hex(value) => super::push_number(out, *value),
-            Self::Padded(value, digits) => out.extend(format!("0x{value:0digits$x}").bytes()),
+            Self::Padded(0, width) => out.extend("0".repeat(*width).bytes()),
+            Self::Padded(value, width) => out.extend(format!("{value:#0width$x}").bytes()),
             Self::Octal(value) => {
-                out.extend(super::files::octal(u32::try_from(*value).unwrap_or(u32::MAX)).bytes());
+                out.extend(super::files::octal(*value).bytes());
             }
             Self::Times1024(value) => {
                 out.extend(number.format(*value).bytes());

@@ -31,7 +31,7 @@ const fn utsname(len: usize) -> [Entry; 6] {
 }
 
 pub(super) const SYSINFO: &[Entry] = &[
-    field("uptime", Kind::Long),
+    field("uptime", Kind::Ulong),
     field("loads", Kind::Array(&Kind::Ulong, 3)),
     field("totalram", Kind::Ulong),
     field("freeram", Kind::Ulong),
@@ -48,7 +48,6 @@ pub(super) const RLIMIT: &[Entry] =
     &[field("rlim_cur", Kind::Custom(limit)), field("rlim_max", Kind::Custom(limit))];
 pub(super) const RLIMIT64: &[Entry] =
     &[field("rlim_cur", Kind::Custom(limit64)), field("rlim_max", Kind::Custom(limit64))];
-pub(super) const SCHED_PARAM: &[Entry] = &[field("sched_priority", Kind::I32)];
 const SCHED_ATTR: &[Entry] = &[
     field("size", Kind::U32),
     field("sched_policy", Kind::Enum32(Set::SchedPolicies)),
@@ -76,15 +75,6 @@ const CLONE_ARGS: &[Entry] = &[
 ];
 pub(super) const CAP_HEADER: &[Entry] =
     &[field("version", Kind::Enum32(Set::CapabilityVersions)), field("pid", Kind::I32)];
-pub(super) const USER_DESC: &[Entry] = &[
-    field("entry_number", Kind::Custom(entry_number)),
-    field(
-        "base_addr",
-        Kind::Custom(|reader| reader.u32().map(|base| Node::Padded(base.into(), 10))),
-    ),
-    field("limit", Kind::Custom(|reader| reader.u32().map(|limit| Node::Padded(limit.into(), 8)))),
-    field("bits", Kind::X32),
-];
 pub(super) const FUTEX_WAITV: &[Entry] = &[
     field("val", Kind::X64),
     field("uaddr", Kind::Pointer64),
@@ -97,15 +87,35 @@ pub(super) const SEMBUF: &[Entry] = &[
     field("sem_flg", Kind::Flags16(Set::SemopFlags)),
 ];
 pub(super) const MQ_ATTR: &[Entry] = &[
-    field("mq_flags", Kind::FlagsLong(Set::OpenFlags)),
+    field("mq_flags", Kind::FlagsLong(Set::MqFlags)),
     field("mq_maxmsg", Kind::Long),
     field("mq_msgsize", Kind::Long),
     field("mq_curmsgs", Kind::Long),
 ];
 
-fn entry_number(reader: &mut Reader<'_>) -> Option<Node> {
+/// `struct user_desc`: bits with names of their own.
+pub(super) fn user_desc(reader: &mut Reader<'_>) -> Option<Fields> {
+    const BITS: [(&str, u32, u32); 7] = [
+        ("seg_32bit", 0, 1),
+        ("contents", 1, 3),
+        ("read_exec_only", 3, 1),
+        ("limit_in_pages", 4, 1),
+        ("seg_not_present", 5, 1),
+        ("useable", 6, 1),
+        ("lm", 7, 1),
+    ];
+    let mut fields = Fields::default();
     // -1 asks for a free one.
-    reader.i32().map(|number| Node::Signed(number.into()))
+    fields.push("entry_number", Node::Signed(reader.i32()?.into()));
+    fields.push("base_addr", Node::Padded(reader.u32()?.into(), 8));
+    fields.push("limit", Node::Padded(reader.u32()?.into(), 8));
+    let bits = reader.u32()?;
+    for (name, shift, mask) in BITS {
+        if name != "lm" || !reader.is_narrow() {
+            fields.push(name, Node::Unsigned((bits >> shift & mask).into()));
+        }
+    }
+    Some(fields)
 }
 
 /// A limit of the ABI's `long`.
@@ -134,23 +144,37 @@ pub(super) fn sched_attr(reader: &mut Reader<'_>, context: &Context) -> Fields {
     // Sizes of the first and the second version, sched_setattr(2).
     const FIRST: u64 = 48;
     const SECOND: u64 = 56;
+    const PARAMETERS: [&str; 5] =
+        ["sched_nice", "sched_priority", "sched_runtime", "sched_deadline", "sched_period"];
     let mut fields = layout::read(SCHED_ATTR, reader);
+    let is_set = context.name == "sched_setattr";
     let size = match fields.number("size") {
-        Some(0) | None => FIRST,
-        Some(size) => size,
+        Some(0) | None if is_set => FIRST,
+        size => size.unwrap_or_default(),
     };
+    if size < FIRST {
+        let mut head = Fields::default();
+        head.push("size", Node::Unsigned(fields.number("size").unwrap_or_default()));
+        return head;
+    }
     if size < SECOND {
         fields.show("sched_util_min", Shown::Silent);
         fields.show("sched_util_max", Shown::Silent);
     }
-    if context.name == "sched_setattr" && fields.symbol("sched_flags").is_some_and(keeps) {
+    let flags = fields.symbol("sched_flags").unwrap_or_default().to_owned();
+    let keeps = |flag: &str| is_set && flags.split('|').any(|name| name == flag);
+    if keeps("SCHED_FLAG_KEEP_POLICY") || keeps("SCHED_FLAG_KEEP_PARAMS") {
         fields.show("sched_policy", Shown::Silent);
     }
+    if keeps("SCHED_FLAG_KEEP_PARAMS") {
+        for name in PARAMETERS {
+            fields.show(name, Shown::Silent);
+        }
+    }
+    if is_set && size > SECOND {
+        fields.push_as("rest", Node::More, Shown::Abridged);
+    }
     fields
-}
-
-fn keeps(flags: &str) -> bool {
-    flags.split('|').any(|flag| matches!(flag, "SCHED_FLAG_KEEP_POLICY" | "SCHED_FLAG_KEEP_PARAMS"))
 }
 
 /// `struct clone_args`: what its flags make use of.

@@ -9,9 +9,7 @@ use super::tables;
 /// The names of a set in one ABI.
 #[derive(Debug)]
 pub(super) struct Table {
-    /// Bits that are combined, not values of which one is meant.
-    pub(super) is_flags: bool,
-    /// What stands before `_???`; empty where strace says nothing.
+    /// The comment on a value without a name; empty where strace has none.
     pub(super) unknown: &'static str,
     /// Names and values, in the order in which they are tried.
     pub(super) entries: &'static [(&'static str, u64)],
@@ -76,7 +74,7 @@ pub(super) fn unknown_text(unknown: &str, value: u64) -> String {
     let mut text = if value == 0 { "0".to_owned() } else { format!("{value:#x}") };
     if !unknown.is_empty() {
         // Writing to a `String` does not fail.
-        let written = write!(text, " /* {unknown}_??? */");
+        let written = write!(text, " /* {unknown} */");
         debug_assert!(written.is_ok(), "writing to a String");
     }
     text

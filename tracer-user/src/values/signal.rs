@@ -62,17 +62,15 @@ pub(super) fn old_sigaction(reader: &mut Reader<'_>) -> Option<Fields> {
 }
 
 fn action(abi: Abi, handler: u64, mask: &[u8], flags: u64, restorer: u64) -> Fields {
-    let text = set::flags_text(Set::SigactionFlags, abi, flags & 0xffff_ffff);
+    let text = set::flags_text(Set::SigactionFlags, abi, flags);
     let has = |name: &str| text.split('|').any(|flag| flag == name);
     let shown = if has("SA_RESTORER") { Shown::Always } else { Shown::Silent };
     let mut fields = Fields::default();
     match handler {
         0 => fields.push("sa_handler", Node::Symbol("SIG_DFL".to_owned())),
         1 => fields.push("sa_handler", Node::Symbol("SIG_IGN".to_owned())),
-        _ => fields.push(
-            if has("SA_SIGINFO") { "sa_sigaction" } else { "sa_handler" },
-            Node::Pointer(handler),
-        ),
+        u64::MAX => fields.push("sa_handler", Node::Symbol("SIG_ERR".to_owned())),
+        _ => fields.push("sa_handler", Node::Pointer(handler)),
     }
     fields.push("sa_mask", set_node(mask));
     fields.push("sa_flags", Node::Symbol(text));
@@ -91,13 +89,13 @@ pub(super) fn sigevent(reader: &mut Reader<'_>) -> Option<Fields> {
     let value = reader.ulong()?;
     let signal = reader.i32()?;
     let notify = reader.i32()?;
-    let way = set::value_text(Set::SigevNotify, reader.abi(), i64::from(notify).cast_unsigned());
+    let way = set::value_text(Set::SigevNotify, reader.abi(), notify.cast_unsigned().into());
     let mut fields = Fields::default();
     if value != 0 {
         fields.push("sigev_value", sigval(value).into());
     }
     if way == "SIGEV_NONE" || way.starts_with("0x") {
-        fields.push("sigev_signo", Node::Signed(signal.into()));
+        fields.push("sigev_signo", Node::Unsigned(signal.cast_unsigned().into()));
     } else {
         fields.push("sigev_signo", Node::Symbol(name(signal)));
     }
@@ -191,6 +189,7 @@ fn from_kernel(
         }
         "SIGILL" | "SIGFPE" | "SIGSEGV" | "SIGBUS" | "SIGTRAP" => {
             fields.push("si_addr", Node::Pointer(reader.ulong()?));
+            at_address(fields, reader, code)?;
         }
         "SIGIO" => band(fields, reader)?,
         "SIGSYS" => {
@@ -198,14 +197,48 @@ fn from_kernel(
             fields.push("si_syscall", Node::Signed(reader.i32()?.into()));
             fields.push("si_arch", Node::Hex(reader.u32()?.into()));
         }
-        _ => sender(fields, reader)?,
+        _ => other(fields, reader)?,
+    }
+    Some(())
+}
+
+/// A signal without fields of its own: sender and value, each where there is one.
+fn other(fields: &mut Fields, reader: &mut Reader<'_>) -> Option<()> {
+    let mut ahead = reader.clone();
+    let (pid, uid) = (ahead.u32()?, ahead.u32()?);
+    if (pid, uid) != (0, 0) {
+        sender(fields, &mut reader.clone())?;
+    }
+    let mut value_ahead = ahead.clone();
+    if value_ahead.ulong()? == 0 { Some(()) } else { value(fields, &mut ahead) }
+}
+
+/// What more is said of an address.
+fn at_address(fields: &mut Fields, reader: &mut Reader<'_>, code: &str) -> Option<()> {
+    match code {
+        "SEGV_BNDERR" => {
+            // Behind `si_addr_lsb`, with its padding.
+            reader.ulong()?;
+            fields.push("si_lower", Node::Pointer(reader.ulong()?));
+            fields.push("si_upper", Node::Pointer(reader.ulong()?));
+        }
+        "SEGV_PKUERR" => {
+            reader.ulong()?;
+            fields.push("si_pkey", Node::Unsigned(reader.u32()?.into()));
+        }
+        "BUS_MCEERR_AR" | "BUS_MCEERR_AO" => {
+            fields.push("si_addr_lsb", Node::Hex(reader.u16()?.into()));
+        }
+        _ => {}
     }
     Some(())
 }
 
 fn sender(fields: &mut Fields, reader: &mut Reader<'_>) -> Option<()> {
     fields.push("si_pid", Node::Signed(reader.i32()?.into()));
-    fields.push("si_uid", Node::Unsigned(reader.u32()?.into()));
+    let uid = reader.u32()?;
+    let is_none = uid == u32::MAX;
+    fields.push("si_uid", if is_none { Node::Signed(-1) } else { Node::Unsigned(uid.into()) });
     Some(())
 }
 

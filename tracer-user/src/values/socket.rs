@@ -133,8 +133,7 @@ fn packet(fields: &mut Fields, reader: &mut Reader<'_>) -> Option<()> {
     fields.push("sll_halen", Node::Unsigned(len.into()));
     if len != 0 {
         let bytes = reader.take_up_to(len.into());
-        let mut items: Vec<Node> =
-            bytes.iter().map(|byte| Node::Padded((*byte).into(), 4)).collect();
+        let mut items: Vec<Node> = bytes.iter().map(|byte| Node::Hex((*byte).into())).collect();
         if bytes.len() < usize::from(len) {
             items.push(Node::More);
         }
@@ -155,6 +154,27 @@ fn vsock(fields: &mut Fields, reader: &mut Reader<'_>) -> Option<()> {
     Some(())
 }
 
+/// Options of sockets that are more than an `int`, by the beginnings of their names.
+const NOT_NUMBERS: [&str; 17] = [
+    "SO_ATTACH_",
+    "SO_GET_FILTER",
+    "SO_BINDTO",
+    "SO_PEER",
+    "SO_RCVTIMEO",
+    "SO_SNDTIMEO",
+    "SO_COOKIE",
+    "SO_MEMINFO",
+    "SO_TXTIME",
+    "SO_NETNS",
+    "SO_MAX_PACING",
+    "SO_BPF",
+    "SO_DOMAIN",
+    "SO_PROTOCOL",
+    "SO_TYPE",
+    "SO_SECURITY",
+    "SO_ERROR",
+];
+
 /// The value of an option of `setsockopt` and `getsockopt`: level and name are arguments.
 pub(super) fn option(bytes: &[u8], context: &Context) -> Option<Node> {
     let [_, level, name, ..] = context.args;
@@ -169,12 +189,22 @@ pub(super) fn option(bytes: &[u8], context: &Context) -> Option<Node> {
                 fields.push("l_linger", Node::Signed(reader.i32()?.into()));
                 return Some(fields.into());
             }
-            (Some("SO_PEERCRED"), 12..) => return credentials(&mut reader).map(Node::Fields),
-            (Some("SO_ERROR"), 4..) => return Some(Node::List(vec![error(reader.i32()?)])),
+            (Some("SO_LINGER" | "SO_ATTACH_FILTER" | "SO_ATTACH_REUSEPORT_CBPF"), _) => {
+                return None;
+            }
+            (Some("SO_PEERCRED"), 12..) if context.at_exit => {
+                return credentials(&mut reader).map(Node::Fields);
+            }
+            (Some(name), 5..) if !NOT_NUMBERS.iter().any(|start| name.starts_with(start)) => {
+                return Some(Node::List(vec![Node::Signed(reader.i32()?.into())]));
+            }
+            (Some("SO_ERROR"), 4..) if context.at_exit => {
+                return Some(Node::List(vec![error(reader.i32()?)]));
+            }
             _ => {}
         }
     }
-    if bytes.len() == 4 {
+    if bytes.len() == 4 || (level == "SOL_NETLINK" && bytes.len() > 4) {
         return Some(Node::List(vec![Node::Signed(reader.i32()?.into())]));
     }
     Some(Node::bytes(bytes))

@@ -74,7 +74,7 @@ const IOCB: &[Entry] = &[
     field("aio_data", Kind::X64),
     silent("aio_key", Kind::U32),
     silent("aio_rw_flags", Kind::Flags32(Set::RwfFlags)),
-    field("aio_lio_opcode", Kind::U16),
+    field("aio_lio_opcode", Kind::Enum16(Set::IocbCommands)),
     silent("aio_reqprio", Kind::I16),
     field("aio_fildes", Kind::I32),
     field("aio_buf", Kind::X64),
@@ -117,7 +117,7 @@ pub(super) fn decode(kind: Struct, context: &Context, bytes: &[u8]) -> Option<No
     if let Some(layout) = described(kind) {
         return Some(layout::read(layout, &mut reader).into());
     }
-    if let Some(number) = number(kind, &mut reader) {
+    if let Some(number) = number(kind, context, &mut reader) {
         return number;
     }
     special(kind, context, &mut reader, bytes)
@@ -133,7 +133,6 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
         Struct::FileAttr => files::FILE_ATTR,
         Struct::FutexWaitv => process::FUTEX_WAITV,
         Struct::IoEvent => IO_EVENT,
-        Struct::Iocb => IOCB,
         Struct::Iovec => IOVEC,
         Struct::Itimerspec => time::ITIMERSPEC,
         Struct::Itimerspec64 => time::ITIMERSPEC64,
@@ -164,7 +163,6 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
         Struct::Timex64 => time::TIMEX64,
         Struct::Timezone => time::TIMEZONE,
         Struct::Tms => time::TMS,
-        Struct::UserDesc => process::USER_DESC,
         Struct::Ustat => files::USTAT,
         Struct::Utimbuf => time::UTIMBUF,
         Struct::Utsname => process::UTSNAME,
@@ -174,10 +172,10 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
 }
 
 /// Plain numbers; `Some(None)` for one of which not all bytes are there.
-fn number(kind: Struct, reader: &mut Reader<'_>) -> Option<Option<Node>> {
+fn number(kind: Struct, context: &Context, reader: &mut Reader<'_>) -> Option<Option<Node>> {
     Some(match kind {
-        Struct::Int | Struct::MempolicyMode => reader.i32().map(|value| Node::Signed(value.into())),
-        Struct::Uint | Struct::Socklen => reader.u32().map(|value| Node::Unsigned(value.into())),
+        Struct::Int | Struct::Socklen => reader.i32().map(|value| Node::Signed(value.into())),
+        Struct::Uint => reader.u32().map(|value| Node::Unsigned(value.into())),
         Struct::Uid32 | Struct::Gid32 => reader.u32().map(id),
         Struct::Uid | Struct::Gid if reader.is_narrow() => reader
             .u16()
@@ -185,6 +183,12 @@ fn number(kind: Struct, reader: &mut Reader<'_>) -> Option<Option<Node>> {
         Struct::Uid | Struct::Gid => reader.u32().map(id),
         Struct::Ulong => reader.ulong().map(Node::Unsigned),
         Struct::U64 => reader.u64().map(Node::Unsigned),
+        Struct::Off if context.name.starts_with("sendfile") => reader.ulong().map(Node::Unsigned),
+        Struct::Loff if context.name.starts_with("sendfile") => reader.u64().map(Node::Unsigned),
+        Struct::MempolicyMode => reader.u32().map(|mode| {
+            let text = super::combined::flags(Set::MempolicyModes, context, mode.into());
+            Node::Symbol(text)
+        }),
         Struct::Off => reader.long().map(Node::Signed),
         Struct::Loff => reader.u64().map(|value| Node::Signed(value.cast_signed())),
         Struct::Pointer | Struct::AioContext => reader.ulong().map(Node::Pointer),
@@ -225,8 +229,18 @@ fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8
         Struct::LandlockRuleAttr => landlock_rule(reader, context),
         Struct::Sigaction => signal::or_cut(reader, signal::sigaction),
         Struct::OldSigaction => signal::or_cut(reader, signal::old_sigaction),
+        Struct::UserDesc => signal::or_cut(reader, process::user_desc),
         Struct::Sigevent => signal::or_cut(reader, signal::sigevent),
         Struct::Siginfo => signal::or_cut(reader, signal::siginfo),
+        Struct::Iocb => {
+            let mut fields = layout::read(IOCB, reader);
+            if context.name == "io_cancel" {
+                for name in ["aio_buf", "aio_nbytes", "aio_offset"] {
+                    fields.show(name, super::node::Shown::Silent);
+                }
+            }
+            fields
+        }
         Struct::BpfAttr => commands::bpf(reader, context),
         Struct::Pollfd => pollfd(reader, context),
         Struct::TimespecPair => return Some(time::timespec_pair(reader, false)),
@@ -325,5 +339,8 @@ fn landlock_rule(reader: &mut Reader<'_>, context: &Context) -> Fields {
 fn epoll_data(reader: &mut Reader<'_>) -> Option<Node> {
     let packed = !matches!(reader.abi(), tracer_common::event::Abi::Aarch64);
     let data = if packed { reader.unaligned_u64() } else { reader.u64() }?;
-    Some(Node::Hex(data))
+    let mut fields = Fields::default();
+    fields.push("u32", Node::Unsigned(data & 0xffff_ffff));
+    fields.push("u64", Node::Unsigned(data));
+    Some(fields.into())
 }

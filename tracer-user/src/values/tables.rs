@@ -38,6 +38,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
         Set::SwapFlags => [&SWAP_FLAGS, &SWAP_FLAGS, &SWAP_FLAGS],
         Set::FlockFlags => [&FLOCK_FLAGS, &FLOCK_FLAGS, &FLOCK_FLAGS],
         Set::FcntlCommands => [&FCNTL_COMMANDS, &FCNTL_COMMANDS_I386, &FCNTL_COMMANDS],
+        Set::PipeFlags => [&PIPE_FLAGS, &PIPE_FLAGS, &PIPE_FLAGS_AARCH64],
         Set::FdFlags => [&FD_FLAGS, &FD_FLAGS, &FD_FLAGS],
         Set::LockTypes => [&LOCK_TYPES, &LOCK_TYPES, &LOCK_TYPES],
         Set::OwnerTypes => [&OWNER_TYPES, &OWNER_TYPES, &OWNER_TYPES],
@@ -189,6 +190,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
         Set::SemctlCommands => [&SEMCTL_COMMANDS, &SEMCTL_COMMANDS, &SEMCTL_COMMANDS],
         Set::MsgctlCommands => [&MSGCTL_COMMANDS, &MSGCTL_COMMANDS, &MSGCTL_COMMANDS],
         Set::SemopFlags => [&SEMOP_FLAGS, &SEMOP_FLAGS, &SEMOP_FLAGS],
+        Set::MqFlags => [&MQ_FLAGS, &MQ_FLAGS, &MQ_FLAGS],
         Set::IpcMsgFlags => [&IPC_MSG_FLAGS, &IPC_MSG_FLAGS, &IPC_MSG_FLAGS],
         Set::IpcCalls => [&IPC_CALLS, &IPC_CALLS, &IPC_CALLS],
         Set::GetrandomFlags => [&GETRANDOM_FLAGS, &GETRANDOM_FLAGS, &GETRANDOM_FLAGS],
@@ -223,6 +225,9 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
         }
         Set::LandlockScope => [&LANDLOCK_SCOPE, &LANDLOCK_SCOPE, &LANDLOCK_SCOPE],
         Set::RebootMagics => [&REBOOT_MAGICS, &REBOOT_MAGICS, &REBOOT_MAGICS],
+        Set::KexecArchitectures => {
+            [&KEXEC_ARCHITECTURES, &KEXEC_ARCHITECTURES, &KEXEC_ARCHITECTURES]
+        }
         Set::KexecLoadFlags => [&KEXEC_LOAD_FLAGS, &KEXEC_LOAD_FLAGS, &KEXEC_LOAD_FLAGS],
         Set::KexecFileLoadFlags => {
             [&KEXEC_FILE_LOAD_FLAGS, &KEXEC_FILE_LOAD_FLAGS, &KEXEC_FILE_LOAD_FLAGS]
@@ -256,12 +261,13 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
         Set::ModemLines => [&MODEM_LINES, &MODEM_LINES, &MODEM_LINES],
         Set::Dumpable => [&DUMPABLE, &DUMPABLE, &DUMPABLE],
         Set::IpcKeys => [&IPC_KEYS, &IPC_KEYS, &IPC_KEYS],
+        Set::IocbCommands => [&IOCB_COMMANDS, &IOCB_COMMANDS, &IOCB_COMMANDS],
+        Set::SecureBits => [&SECURE_BITS, &SECURE_BITS, &SECURE_BITS],
     }
 }
 
 static OPEN_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "O",
+    unknown: "O_???",
     entries: &[
         ("O_CREAT", 0x40),
         ("O_EXCL", 0x80),
@@ -284,8 +290,7 @@ static OPEN_FLAGS: Table = Table {
 };
 
 static OPEN_FLAGS_AARCH64: Table = Table {
-    is_flags: true,
-    unknown: "O",
+    unknown: "O_???",
     entries: &[
         ("O_CREAT", 0x40),
         ("O_EXCL", 0x80),
@@ -308,14 +313,12 @@ static OPEN_FLAGS_AARCH64: Table = Table {
 };
 
 static OPEN_ACCESS: Table = Table {
-    is_flags: false,
-    unknown: "O",
+    unknown: "O_???",
     entries: &[("O_RDONLY", 0x0), ("O_WRONLY", 0x1), ("O_RDWR", 0x2), ("O_ACCMODE", 0x3)],
 };
 
 static AT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "AT",
+    unknown: "AT_???",
     entries: &[
         ("AT_SYMLINK_NOFOLLOW", 0x100),
         ("AT_REMOVEDIR", 0x200),
@@ -327,14 +330,12 @@ static AT_FLAGS: Table = Table {
 };
 
 static FACCESSAT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "AT",
+    unknown: "AT_???",
     entries: &[("AT_SYMLINK_NOFOLLOW", 0x100), ("AT_EACCESS", 0x200), ("AT_EMPTY_PATH", 0x1000)],
 };
 
 static STATX_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "AT",
+    unknown: "AT_???",
     entries: &[
         ("AT_STATX_FORCE_SYNC", 0x2000),
         ("AT_STATX_DONT_SYNC", 0x4000),
@@ -349,8 +350,7 @@ static STATX_FLAGS: Table = Table {
 };
 
 static NAME_TO_HANDLE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "AT",
+    unknown: "AT_???",
     entries: &[
         ("AT_HANDLE_FID", 0x200),
         ("AT_SYMLINK_FOLLOW", 0x400),
@@ -361,8 +361,7 @@ static NAME_TO_HANDLE_FLAGS: Table = Table {
 };
 
 static EXECVEAT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "AT",
+    unknown: "AT_???",
     entries: &[
         ("AT_SYMLINK_NOFOLLOW", 0x100),
         ("AT_EMPTY_PATH", 0x1000),
@@ -371,14 +370,12 @@ static EXECVEAT_FLAGS: Table = Table {
 };
 
 static ACCESS_MODES: Table = Table {
-    is_flags: true,
-    unknown: "",
+    unknown: "?_OK",
     entries: &[("R_OK", 0x4), ("W_OK", 0x2), ("X_OK", 0x1), ("F_OK", 0x0)],
 };
 
 static FILE_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "S_IF",
+    unknown: "S_IF_???",
     entries: &[
         ("S_IFREG", 0x8000),
         ("S_IFSOCK", 0xc000),
@@ -391,8 +388,7 @@ static FILE_TYPES: Table = Table {
 };
 
 static SEEK_WHENCE: Table = Table {
-    is_flags: false,
-    unknown: "SEEK",
+    unknown: "SEEK_???",
     entries: &[
         ("SEEK_SET", 0x0),
         ("SEEK_CUR", 0x1),
@@ -403,8 +399,7 @@ static SEEK_WHENCE: Table = Table {
 };
 
 static STATX_MASK: Table = Table {
-    is_flags: true,
-    unknown: "STATX",
+    unknown: "STATX_???",
     entries: &[
         ("STATX_ALL", 0xfff),
         ("STATX_BASIC_STATS", 0x7ff),
@@ -430,8 +425,7 @@ static STATX_MASK: Table = Table {
 };
 
 static STATX_ATTRIBUTES: Table = Table {
-    is_flags: true,
-    unknown: "STATX_ATTR",
+    unknown: "STATX_ATTR_???",
     entries: &[
         ("STATX_ATTR_COMPRESSED", 0x4),
         ("STATX_ATTR_IMMUTABLE", 0x10),
@@ -447,20 +441,15 @@ static STATX_ATTRIBUTES: Table = Table {
 };
 
 static RENAME_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "RENAME",
+    unknown: "RENAME_??",
     entries: &[("RENAME_NOREPLACE", 0x1), ("RENAME_EXCHANGE", 0x2), ("RENAME_WHITEOUT", 0x4)],
 };
 
-static XATTR_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "XATTR",
-    entries: &[("XATTR_CREATE", 0x1), ("XATTR_REPLACE", 0x2)],
-};
+static XATTR_FLAGS: Table =
+    Table { unknown: "XATTR_???", entries: &[("XATTR_CREATE", 0x1), ("XATTR_REPLACE", 0x2)] };
 
 static RESOLVE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "RESOLVE",
+    unknown: "RESOLVE_???",
     entries: &[
         ("RESOLVE_NO_XDEV", 0x1),
         ("RESOLVE_NO_MAGICLINKS", 0x2),
@@ -472,8 +461,7 @@ static RESOLVE_FLAGS: Table = Table {
 };
 
 static MEMFD_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MFD",
+    unknown: "MFD_???",
     entries: &[
         ("MFD_CLOEXEC", 0x1),
         ("MFD_ALLOW_SEALING", 0x2),
@@ -484,8 +472,7 @@ static MEMFD_FLAGS: Table = Table {
 };
 
 static SPLICE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SPLICE_F",
+    unknown: "SPLICE_F_???",
     entries: &[
         ("SPLICE_F_MOVE", 0x1),
         ("SPLICE_F_NONBLOCK", 0x2),
@@ -495,8 +482,7 @@ static SPLICE_FLAGS: Table = Table {
 };
 
 static FALLOCATE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "FALLOC_FL",
+    unknown: "FALLOC_FL_???",
     entries: &[
         ("FALLOC_FL_KEEP_SIZE", 0x1),
         ("FALLOC_FL_PUNCH_HOLE", 0x2),
@@ -510,8 +496,7 @@ static FALLOCATE_FLAGS: Table = Table {
 };
 
 static SYNC_FILE_RANGE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SYNC_FILE_RANGE",
+    unknown: "SYNC_FILE_RANGE_???",
     entries: &[
         ("SYNC_FILE_RANGE_WAIT_BEFORE", 0x1),
         ("SYNC_FILE_RANGE_WRITE", 0x2),
@@ -520,8 +505,7 @@ static SYNC_FILE_RANGE_FLAGS: Table = Table {
 };
 
 static FADVISE_ADVICE: Table = Table {
-    is_flags: false,
-    unknown: "POSIX_FADV",
+    unknown: "POSIX_FADV_???",
     entries: &[
         ("POSIX_FADV_NORMAL", 0x0),
         ("POSIX_FADV_RANDOM", 0x1),
@@ -533,8 +517,7 @@ static FADVISE_ADVICE: Table = Table {
 };
 
 static RWF_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "RWF",
+    unknown: "RWF_???",
     entries: &[
         ("RWF_HIPRI", 0x1),
         ("RWF_DSYNC", 0x2),
@@ -545,14 +528,12 @@ static RWF_FLAGS: Table = Table {
 };
 
 static CLOSE_RANGE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "CLOSE_RANGE",
+    unknown: "CLOSE_RANGE_???",
     entries: &[("CLOSE_RANGE_UNSHARE", 0x2), ("CLOSE_RANGE_CLOEXEC", 0x4)],
 };
 
 static STATFS_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "ST",
+    unknown: "ST_???",
     entries: &[
         ("ST_VALID", 0x20),
         ("ST_RDONLY", 0x1),
@@ -569,7 +550,6 @@ static STATFS_FLAGS: Table = Table {
 };
 
 static FS_MAGIC: Table = Table {
-    is_flags: false,
     unknown: "",
     entries: &[
         ("QNX4_SUPER_MAGIC", 0x2f),
@@ -653,19 +633,17 @@ static FS_MAGIC: Table = Table {
 };
 
 static SWAP_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SWAP_FLAG",
+    unknown: "SWAP_FLAG_???",
     entries: &[("SWAP_FLAG_PREFER", 0x8000), ("SWAP_FLAG_DISCARD", 0x10000)],
 };
 
 static FLOCK_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "LOCK",
+    unknown: "LOCK_???",
     entries: &[
         ("LOCK_SH", 0x1),
         ("LOCK_EX", 0x2),
-        ("LOCK_UN", 0x8),
         ("LOCK_NB", 0x4),
+        ("LOCK_UN", 0x8),
         ("LOCK_MAND", 0x20),
         ("LOCK_RW", 0xc0),
         ("LOCK_READ", 0x40),
@@ -674,8 +652,7 @@ static FLOCK_FLAGS: Table = Table {
 };
 
 static FCNTL_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "F",
+    unknown: "F_???",
     entries: &[
         ("F_DUPFD", 0x0),
         ("F_GETFD", 0x1),
@@ -714,8 +691,7 @@ static FCNTL_COMMANDS: Table = Table {
 };
 
 static FCNTL_COMMANDS_I386: Table = Table {
-    is_flags: false,
-    unknown: "F",
+    unknown: "F_???",
     entries: &[
         ("F_DUPFD", 0x0),
         ("F_GETFD", 0x1),
@@ -756,11 +732,30 @@ static FCNTL_COMMANDS_I386: Table = Table {
     ],
 };
 
-static FD_FLAGS: Table = Table { is_flags: true, unknown: "FD", entries: &[("FD_CLOEXEC", 0x1)] };
+static PIPE_FLAGS: Table = Table {
+    unknown: "O_???",
+    entries: &[
+        ("O_NONBLOCK", 0x800),
+        ("O_DIRECT", 0x4000),
+        ("O_CLOEXEC", 0x80000),
+        ("O_EXCL", 0x80),
+    ],
+};
+
+static PIPE_FLAGS_AARCH64: Table = Table {
+    unknown: "O_???",
+    entries: &[
+        ("O_NONBLOCK", 0x800),
+        ("O_DIRECT", 0x10000),
+        ("O_CLOEXEC", 0x80000),
+        ("O_EXCL", 0x80),
+    ],
+};
+
+static FD_FLAGS: Table = Table { unknown: "FD_???", entries: &[("FD_CLOEXEC", 0x1)] };
 
 static LOCK_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "F",
+    unknown: "F_???",
     entries: &[
         ("F_RDLCK", 0x0),
         ("F_WRLCK", 0x1),
@@ -771,14 +766,12 @@ static LOCK_TYPES: Table = Table {
 };
 
 static OWNER_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "F_OWNER",
+    unknown: "F_OWNER_???",
     entries: &[("F_OWNER_TID", 0x0), ("F_OWNER_PID", 0x1), ("F_OWNER_PGRP", 0x2)],
 };
 
 static SEAL_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "F_SEAL",
+    unknown: "F_SEAL_???",
     entries: &[
         ("F_SEAL_SEAL", 0x1),
         ("F_SEAL_SHRINK", 0x2),
@@ -790,8 +783,7 @@ static SEAL_FLAGS: Table = Table {
 };
 
 static DNOTIFY_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "DN",
+    unknown: "DN_???",
     entries: &[
         ("DN_ACCESS", 0x1),
         ("DN_MODIFY", 0x2),
@@ -804,8 +796,7 @@ static DNOTIFY_FLAGS: Table = Table {
 };
 
 static RW_HINTS: Table = Table {
-    is_flags: false,
-    unknown: "RWH_WRITE_LIFE",
+    unknown: "RWH_WRITE_LIFE_???",
     entries: &[
         ("RWH_WRITE_LIFE_NOT_SET", 0x0),
         ("RWH_WRITE_LIFE_NONE", 0x1),
@@ -817,8 +808,7 @@ static RW_HINTS: Table = Table {
 };
 
 static POLL_EVENTS: Table = Table {
-    is_flags: true,
-    unknown: "POLL",
+    unknown: "POLL???",
     entries: &[
         ("POLLIN", 0x1),
         ("POLLPRI", 0x2),
@@ -833,12 +823,12 @@ static POLL_EVENTS: Table = Table {
         ("POLLMSG", 0x400),
         ("POLLREMOVE", 0x1000),
         ("POLLRDHUP", 0x2000),
+        ("POLL_BUSY_LOOP", 0x8000),
     ],
 };
 
 static EPOLL_EVENTS: Table = Table {
-    is_flags: true,
-    unknown: "EPOLL",
+    unknown: "EPOLL???",
     entries: &[
         ("EPOLLIN", 0x1),
         ("EPOLLPRI", 0x2),
@@ -860,29 +850,22 @@ static EPOLL_EVENTS: Table = Table {
 };
 
 static EPOLL_OPERATIONS: Table = Table {
-    is_flags: false,
-    unknown: "EPOLL_CTL",
+    unknown: "EPOLL_CTL_???",
     entries: &[("EPOLL_CTL_ADD", 0x1), ("EPOLL_CTL_DEL", 0x2), ("EPOLL_CTL_MOD", 0x3)],
 };
 
-static EPOLL_FLAGS: Table =
-    Table { is_flags: true, unknown: "EPOLL", entries: &[("EPOLL_CLOEXEC", 0x80000)] };
+static EPOLL_FLAGS: Table = Table { unknown: "EPOLL_???", entries: &[("EPOLL_CLOEXEC", 0x80000)] };
 
 static EVENTFD_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "EFD",
+    unknown: "EFD_???",
     entries: &[("EFD_SEMAPHORE", 0x1), ("EFD_CLOEXEC", 0x80000), ("EFD_NONBLOCK", 0x800)],
 };
 
-static SIGNALFD_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SFD",
-    entries: &[("SFD_CLOEXEC", 0x80000), ("SFD_NONBLOCK", 0x800)],
-};
+static SIGNALFD_FLAGS: Table =
+    Table { unknown: "SFD_???", entries: &[("SFD_CLOEXEC", 0x80000), ("SFD_NONBLOCK", 0x800)] };
 
 static TIMERFD_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "TFD",
+    unknown: "TFD_???",
     entries: &[
         ("TFD_TIMER_ABSTIME", 0x1),
         ("TFD_TIMER_CANCEL_ON_SET", 0x2),
@@ -892,8 +875,7 @@ static TIMERFD_FLAGS: Table = Table {
 };
 
 static TIMERFD_SETTIME_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "TFD",
+    unknown: "TFD_???",
     entries: &[
         ("TFD_TIMER_ABSTIME", 0x1),
         ("TFD_TIMER_CANCEL_ON_SET", 0x2),
@@ -903,8 +885,7 @@ static TIMERFD_SETTIME_FLAGS: Table = Table {
 };
 
 static INOTIFY_EVENTS: Table = Table {
-    is_flags: true,
-    unknown: "IN",
+    unknown: "IN_???",
     entries: &[
         ("IN_ACCESS", 0x1),
         ("IN_MODIFY", 0x2),
@@ -931,15 +912,11 @@ static INOTIFY_EVENTS: Table = Table {
     ],
 };
 
-static INOTIFY_INIT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "IN",
-    entries: &[("IN_NONBLOCK", 0x800), ("IN_CLOEXEC", 0x80000)],
-};
+static INOTIFY_INIT_FLAGS: Table =
+    Table { unknown: "IN_???", entries: &[("IN_NONBLOCK", 0x800), ("IN_CLOEXEC", 0x80000)] };
 
 static FANOTIFY_INIT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "FAN",
+    unknown: "FAN_???",
     entries: &[
         ("FAN_CLOEXEC", 0x1),
         ("FAN_NONBLOCK", 0x2),
@@ -956,8 +933,7 @@ static FANOTIFY_INIT_FLAGS: Table = Table {
 };
 
 static FANOTIFY_CLASSES: Table = Table {
-    is_flags: false,
-    unknown: "FAN_CLASS",
+    unknown: "FAN_CLASS_???",
     entries: &[
         ("FAN_CLASS_NOTIF", 0x0),
         ("FAN_CLASS_CONTENT", 0x4),
@@ -966,8 +942,7 @@ static FANOTIFY_CLASSES: Table = Table {
 };
 
 static FANOTIFY_MARK_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "FAN_MARK",
+    unknown: "FAN_MARK_???",
     entries: &[
         ("FAN_MARK_ADD", 0x1),
         ("FAN_MARK_REMOVE", 0x2),
@@ -979,46 +954,44 @@ static FANOTIFY_MARK_FLAGS: Table = Table {
         ("FAN_MARK_FLUSH", 0x80),
         ("FAN_MARK_FILESYSTEM", 0x100),
         ("FAN_MARK_EVICTABLE", 0x200),
+        ("FAN_MARK_IGNORE", 0x400),
     ],
 };
 
 static FANOTIFY_EVENTS: Table = Table {
-    is_flags: true,
-    unknown: "FAN",
+    unknown: "FAN_???",
     entries: &[
         ("FAN_ACCESS", 0x1),
         ("FAN_MODIFY", 0x2),
+        ("FAN_ATTRIB", 0x4),
         ("FAN_CLOSE_WRITE", 0x8),
         ("FAN_CLOSE_NOWRITE", 0x10),
         ("FAN_OPEN", 0x20),
-        ("FAN_OPEN_EXEC", 0x1000),
-        ("FAN_ATTRIB", 0x4),
         ("FAN_MOVED_FROM", 0x40),
         ("FAN_MOVED_TO", 0x80),
         ("FAN_CREATE", 0x100),
         ("FAN_DELETE", 0x200),
         ("FAN_DELETE_SELF", 0x400),
         ("FAN_MOVE_SELF", 0x800),
+        ("FAN_OPEN_EXEC", 0x1000),
         ("FAN_Q_OVERFLOW", 0x4000),
         ("FAN_FS_ERROR", 0x8000),
         ("FAN_OPEN_PERM", 0x10000),
         ("FAN_ACCESS_PERM", 0x20000),
         ("FAN_OPEN_EXEC_PERM", 0x40000),
-        ("FAN_RENAME", 0x10000000),
         ("FAN_ONDIR", 0x40000000),
         ("FAN_EVENT_ON_CHILD", 0x8000000),
+        ("FAN_RENAME", 0x10000000),
     ],
 };
 
 static USERFAULTFD_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "UFFD",
-    entries: &[("UFFD_USER_MODE_ONLY", 0x1), ("O_CLOEXEC", 0x80000), ("O_NONBLOCK", 0x800)],
+    unknown: "UFFD_???",
+    entries: &[("UFFD_USER_MODE_ONLY", 0x1), ("O_NONBLOCK", 0x800), ("O_CLOEXEC", 0x80000)],
 };
 
 static MMAP_PROT: Table = Table {
-    is_flags: true,
-    unknown: "PROT",
+    unknown: "PROT_???",
     entries: &[
         ("PROT_NONE", 0x0),
         ("PROT_READ", 0x1),
@@ -1031,9 +1004,9 @@ static MMAP_PROT: Table = Table {
 };
 
 static MAP_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "MAP",
+    unknown: "MAP_???",
     entries: &[
+        ("MAP_FILE", 0x0),
         ("MAP_SHARED", 0x1),
         ("MAP_PRIVATE", 0x2),
         ("MAP_SHARED_VALIDATE", 0x3),
@@ -1042,8 +1015,7 @@ static MAP_TYPES: Table = Table {
 };
 
 static MMAP_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MAP",
+    unknown: "MAP_???",
     entries: &[
         ("MAP_FIXED", 0x10),
         ("MAP_ANONYMOUS", 0x20),
@@ -1065,8 +1037,7 @@ static MMAP_FLAGS: Table = Table {
 };
 
 static MMAP_FLAGS_AARCH64: Table = Table {
-    is_flags: true,
-    unknown: "MAP",
+    unknown: "MAP_???",
     entries: &[
         ("MAP_FIXED", 0x10),
         ("MAP_ANONYMOUS", 0x20),
@@ -1086,8 +1057,7 @@ static MMAP_FLAGS_AARCH64: Table = Table {
 };
 
 static MADVISE_ADVICE: Table = Table {
-    is_flags: false,
-    unknown: "MADV",
+    unknown: "MADV_???",
     entries: &[
         ("MADV_NORMAL", 0x0),
         ("MADV_RANDOM", 0x1),
@@ -1120,29 +1090,24 @@ static MADVISE_ADVICE: Table = Table {
 };
 
 static MSYNC_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MS",
+    unknown: "MS_???",
     entries: &[("MS_SYNC", 0x4), ("MS_ASYNC", 0x1), ("MS_INVALIDATE", 0x2)],
 };
 
 static MREMAP_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MREMAP",
+    unknown: "MREMAP_???",
     entries: &[("MREMAP_MAYMOVE", 0x1), ("MREMAP_FIXED", 0x2), ("MREMAP_DONTUNMAP", 0x4)],
 };
 
-static MLOCK_FLAGS: Table =
-    Table { is_flags: true, unknown: "MLOCK", entries: &[("MLOCK_ONFAULT", 0x1)] };
+static MLOCK_FLAGS: Table = Table { unknown: "MLOCK_???", entries: &[("MLOCK_ONFAULT", 0x1)] };
 
 static MLOCKALL_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MCL",
+    unknown: "MCL_???",
     entries: &[("MCL_CURRENT", 0x1), ("MCL_FUTURE", 0x2), ("MCL_ONFAULT", 0x4)],
 };
 
 static MEMPOLICY_MODES: Table = Table {
-    is_flags: false,
-    unknown: "MPOL",
+    unknown: "MPOL_???",
     entries: &[
         ("MPOL_DEFAULT", 0x0),
         ("MPOL_PREFERRED", 0x1),
@@ -1155,8 +1120,7 @@ static MEMPOLICY_MODES: Table = Table {
 };
 
 static MEMPOLICY_MODE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MPOL_F",
+    unknown: "MPOL_F_???",
     entries: &[
         ("MPOL_F_STATIC_NODES", 0x8000),
         ("MPOL_F_RELATIVE_NODES", 0x4000),
@@ -1165,38 +1129,30 @@ static MEMPOLICY_MODE_FLAGS: Table = Table {
 };
 
 static MBIND_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MPOL",
+    unknown: "MPOL_???",
     entries: &[("MPOL_MF_STRICT", 0x1), ("MPOL_MF_MOVE", 0x2), ("MPOL_MF_MOVE_ALL", 0x4)],
 };
 
 static GET_MEMPOLICY_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MPOL",
+    unknown: "MPOL_???",
     entries: &[("MPOL_F_NODE", 0x1), ("MPOL_F_ADDR", 0x2), ("MPOL_F_MEMS_ALLOWED", 0x4)],
 };
 
-static MOVE_PAGES_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MPOL",
-    entries: &[("MPOL_MF_MOVE", 0x2), ("MPOL_MF_MOVE_ALL", 0x4)],
-};
+static MOVE_PAGES_FLAGS: Table =
+    Table { unknown: "MPOL_???", entries: &[("MPOL_MF_MOVE", 0x2), ("MPOL_MF_MOVE_ALL", 0x4)] };
 
 static MAP_SHADOW_STACK_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SHADOW_STACK",
+    unknown: "SHADOW_STACK_???",
     entries: &[("SHADOW_STACK_SET_TOKEN", 0x1), ("SHADOW_STACK_SET_MARKER", 0x2)],
 };
 
 static PKEY_RIGHTS: Table = Table {
-    is_flags: true,
-    unknown: "PKEY",
+    unknown: "PKEY_???",
     entries: &[("PKEY_DISABLE_ACCESS", 0x1), ("PKEY_DISABLE_WRITE", 0x2)],
 };
 
 static CLONE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "CLONE",
+    unknown: "CLONE_???",
     entries: &[
         ("CLONE_VM", 0x100),
         ("CLONE_FS", 0x200),
@@ -1225,8 +1181,7 @@ static CLONE_FLAGS: Table = Table {
 };
 
 static CLONE3_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "CLONE",
+    unknown: "CLONE_???",
     entries: &[
         ("CLONE_VM", 0x100),
         ("CLONE_FS", 0x200),
@@ -1258,8 +1213,7 @@ static CLONE3_FLAGS: Table = Table {
 };
 
 static UNSHARE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "CLONE",
+    unknown: "CLONE_???",
     entries: &[
         ("CLONE_NEWTIME", 0x80),
         ("CLONE_VM", 0x100),
@@ -1279,8 +1233,7 @@ static UNSHARE_FLAGS: Table = Table {
 };
 
 static SETNS_TYPES: Table = Table {
-    is_flags: true,
-    unknown: "CLONE_NEW",
+    unknown: "CLONE_NEW???",
     entries: &[
         ("CLONE_NEWTIME", 0x80),
         ("CLONE_NEWNS", 0x20000),
@@ -1294,13 +1247,12 @@ static SETNS_TYPES: Table = Table {
 };
 
 static WAIT_OPTIONS: Table = Table {
-    is_flags: true,
-    unknown: "W",
+    unknown: "W_???",
     entries: &[
         ("WNOHANG", 0x1),
-        ("WUNTRACED", 0x2),
-        ("WCONTINUED", 0x8),
         ("WEXITED", 0x4),
+        ("WSTOPPED", 0x2),
+        ("WCONTINUED", 0x8),
         ("WNOWAIT", 0x1000000),
         ("__WCLONE", 0x80000000),
         ("__WALL", 0x40000000),
@@ -1309,12 +1261,11 @@ static WAIT_OPTIONS: Table = Table {
 };
 
 static WAITID_OPTIONS: Table = Table {
-    is_flags: true,
-    unknown: "W",
+    unknown: "W_???",
     entries: &[
         ("WNOHANG", 0x1),
-        ("WSTOPPED", 0x2),
         ("WEXITED", 0x4),
+        ("WSTOPPED", 0x2),
         ("WCONTINUED", 0x8),
         ("WNOWAIT", 0x1000000),
         ("__WCLONE", 0x80000000),
@@ -1324,14 +1275,12 @@ static WAITID_OPTIONS: Table = Table {
 };
 
 static WAITID_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "P",
+    unknown: "P_???",
     entries: &[("P_ALL", 0x0), ("P_PID", 0x1), ("P_PGID", 0x2), ("P_PIDFD", 0x3)],
 };
 
 static RLIMIT_RESOURCES: Table = Table {
-    is_flags: false,
-    unknown: "RLIMIT",
+    unknown: "RLIMIT_???",
     entries: &[
         ("RLIMIT_CPU", 0x0),
         ("RLIMIT_FSIZE", 0x1),
@@ -1353,8 +1302,7 @@ static RLIMIT_RESOURCES: Table = Table {
 };
 
 static RUSAGE_WHO: Table = Table {
-    is_flags: false,
-    unknown: "RUSAGE",
+    unknown: "RUSAGE_???",
     entries: &[
         ("RUSAGE_SELF", 0x0),
         ("RUSAGE_CHILDREN", 0xffffffffffffffff),
@@ -1364,20 +1312,17 @@ static RUSAGE_WHO: Table = Table {
 };
 
 static PRIORITY_WHICH: Table = Table {
-    is_flags: false,
-    unknown: "PRIO",
+    unknown: "PRIO_???",
     entries: &[("PRIO_PROCESS", 0x0), ("PRIO_PGRP", 0x1), ("PRIO_USER", 0x2)],
 };
 
 static IOPRIO_WHICH: Table = Table {
-    is_flags: false,
-    unknown: "IOPRIO_WHO",
+    unknown: "IOPRIO_WHO_???",
     entries: &[("IOPRIO_WHO_PROCESS", 0x1), ("IOPRIO_WHO_PGRP", 0x2), ("IOPRIO_WHO_USER", 0x3)],
 };
 
 static IOPRIO_CLASSES: Table = Table {
-    is_flags: false,
-    unknown: "IOPRIO_CLASS",
+    unknown: "IOPRIO_CLASS_???",
     entries: &[
         ("IOPRIO_CLASS_NONE", 0x0),
         ("IOPRIO_CLASS_RT", 0x1),
@@ -1387,8 +1332,7 @@ static IOPRIO_CLASSES: Table = Table {
 };
 
 static SCHED_POLICIES: Table = Table {
-    is_flags: false,
-    unknown: "SCHED",
+    unknown: "SCHED_???",
     entries: &[
         ("SCHED_OTHER", 0x0),
         ("SCHED_FIFO", 0x1),
@@ -1401,11 +1345,10 @@ static SCHED_POLICIES: Table = Table {
 };
 
 static SCHED_POLICY_FLAGS: Table =
-    Table { is_flags: true, unknown: "SCHED", entries: &[("SCHED_RESET_ON_FORK", 0x40000000)] };
+    Table { unknown: "SCHED_???", entries: &[("SCHED_RESET_ON_FORK", 0x40000000)] };
 
 static SCHED_ATTR_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SCHED_FLAG",
+    unknown: "SCHED_FLAG_???",
     entries: &[
         ("SCHED_FLAG_RESET_ON_FORK", 0x1),
         ("SCHED_FLAG_RECLAIM", 0x2),
@@ -1418,8 +1361,7 @@ static SCHED_ATTR_FLAGS: Table = Table {
 };
 
 static PRCTL_OPTIONS: Table = Table {
-    is_flags: false,
-    unknown: "PR",
+    unknown: "PR_???",
     entries: &[
         ("PR_SET_PDEATHSIG", 0x1),
         ("PR_GET_PDEATHSIG", 0x2),
@@ -1492,8 +1434,7 @@ static PRCTL_OPTIONS: Table = Table {
 };
 
 static PRCTL_SET_MM: Table = Table {
-    is_flags: false,
-    unknown: "PR_SET_MM",
+    unknown: "PR_SET_MM_???",
     entries: &[
         ("PR_SET_MM_START_CODE", 0x1),
         ("PR_SET_MM_END_CODE", 0x2),
@@ -1514,8 +1455,7 @@ static PRCTL_SET_MM: Table = Table {
 };
 
 static PRCTL_CAP_AMBIENT: Table = Table {
-    is_flags: false,
-    unknown: "PR_CAP_AMBIENT",
+    unknown: "PR_CAP_AMBIENT_???",
     entries: &[
         ("PR_CAP_AMBIENT_IS_SET", 0x1),
         ("PR_CAP_AMBIENT_RAISE", 0x2),
@@ -1525,8 +1465,7 @@ static PRCTL_CAP_AMBIENT: Table = Table {
 };
 
 static CAPABILITIES: Table = Table {
-    is_flags: false,
-    unknown: "CAP",
+    unknown: "CAP_???",
     entries: &[
         ("CAP_CHOWN", 0x0),
         ("CAP_DAC_OVERRIDE", 0x1),
@@ -1573,8 +1512,7 @@ static CAPABILITIES: Table = Table {
 };
 
 static CAPABILITY_VERSIONS: Table = Table {
-    is_flags: false,
-    unknown: "_LINUX_CAPABILITY_VERSION",
+    unknown: "_LINUX_CAPABILITY_VERSION_???",
     entries: &[
         ("_LINUX_CAPABILITY_VERSION_1", 0x19980330),
         ("_LINUX_CAPABILITY_VERSION_2", 0x20071026),
@@ -1583,16 +1521,15 @@ static CAPABILITY_VERSIONS: Table = Table {
 };
 
 static PTRACE_REQUESTS: Table = Table {
-    is_flags: false,
-    unknown: "PTRACE",
+    unknown: "PTRACE_???",
     entries: &[
         ("PTRACE_TRACEME", 0x0),
+        ("PTRACE_PEEKUSER", 0x3),
+        ("PTRACE_POKEUSER", 0x6),
         ("PTRACE_PEEKTEXT", 0x1),
         ("PTRACE_PEEKDATA", 0x2),
-        ("PTRACE_PEEKUSR", 0x3),
         ("PTRACE_POKETEXT", 0x4),
         ("PTRACE_POKEDATA", 0x5),
-        ("PTRACE_POKEUSR", 0x6),
         ("PTRACE_CONT", 0x7),
         ("PTRACE_KILL", 0x8),
         ("PTRACE_SINGLESTEP", 0x9),
@@ -1635,16 +1572,15 @@ static PTRACE_REQUESTS: Table = Table {
 };
 
 static PTRACE_REQUESTS_I386: Table = Table {
-    is_flags: false,
-    unknown: "PTRACE",
+    unknown: "PTRACE_???",
     entries: &[
         ("PTRACE_TRACEME", 0x0),
+        ("PTRACE_PEEKUSER", 0x3),
+        ("PTRACE_POKEUSER", 0x6),
         ("PTRACE_PEEKTEXT", 0x1),
         ("PTRACE_PEEKDATA", 0x2),
-        ("PTRACE_PEEKUSR", 0x3),
         ("PTRACE_POKETEXT", 0x4),
         ("PTRACE_POKEDATA", 0x5),
-        ("PTRACE_POKEUSR", 0x6),
         ("PTRACE_CONT", 0x7),
         ("PTRACE_KILL", 0x8),
         ("PTRACE_SINGLESTEP", 0x9),
@@ -1686,16 +1622,15 @@ static PTRACE_REQUESTS_I386: Table = Table {
 };
 
 static PTRACE_REQUESTS_AARCH64: Table = Table {
-    is_flags: false,
-    unknown: "PTRACE",
+    unknown: "PTRACE_???",
     entries: &[
         ("PTRACE_TRACEME", 0x0),
+        ("PTRACE_PEEKUSER", 0x3),
+        ("PTRACE_POKEUSER", 0x6),
         ("PTRACE_PEEKTEXT", 0x1),
         ("PTRACE_PEEKDATA", 0x2),
-        ("PTRACE_PEEKUSR", 0x3),
         ("PTRACE_POKETEXT", 0x4),
         ("PTRACE_POKEDATA", 0x5),
-        ("PTRACE_POKEUSR", 0x6),
         ("PTRACE_CONT", 0x7),
         ("PTRACE_KILL", 0x8),
         ("PTRACE_SINGLESTEP", 0x9),
@@ -1729,8 +1664,7 @@ static PTRACE_REQUESTS_AARCH64: Table = Table {
 };
 
 static PTRACE_OPTIONS: Table = Table {
-    is_flags: true,
-    unknown: "PTRACE_O",
+    unknown: "PTRACE_O_???",
     entries: &[
         ("PTRACE_O_TRACESYSGOOD", 0x1),
         ("PTRACE_O_TRACEFORK", 0x2),
@@ -1746,8 +1680,7 @@ static PTRACE_OPTIONS: Table = Table {
 };
 
 static PTRACE_EVENTS: Table = Table {
-    is_flags: false,
-    unknown: "PTRACE_EVENT",
+    unknown: "PTRACE_EVENT_???",
     entries: &[
         ("PTRACE_EVENT_FORK", 0x1),
         ("PTRACE_EVENT_VFORK", 0x2),
@@ -1761,7 +1694,6 @@ static PTRACE_EVENTS: Table = Table {
 };
 
 static PERSONALITY_FLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("UNAME26", 0x20000),
@@ -1779,8 +1711,7 @@ static PERSONALITY_FLAGS: Table = Table {
 };
 
 static PERSONALITY_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "PER",
+    unknown: "PER_???",
     entries: &[
         ("PER_LINUX", 0x0),
         ("PER_LINUX32", 0x8),
@@ -1797,8 +1728,7 @@ static PERSONALITY_TYPES: Table = Table {
 };
 
 static ARCH_PRCTL_CODES: Table = Table {
-    is_flags: false,
-    unknown: "ARCH",
+    unknown: "ARCH_???",
     entries: &[
         ("ARCH_SET_GS", 0x1001),
         ("ARCH_SET_FS", 0x1002),
@@ -1818,8 +1748,7 @@ static ARCH_PRCTL_CODES: Table = Table {
 };
 
 static ARCH_PRCTL_CODES_AARCH64: Table = Table {
-    is_flags: false,
-    unknown: "ARCH",
+    unknown: "ARCH_???",
     entries: &[
         ("ARCH_SET_GS", 0x1001),
         ("ARCH_GET_FS", 0x1003),
@@ -1837,12 +1766,10 @@ static ARCH_PRCTL_CODES_AARCH64: Table = Table {
     ],
 };
 
-static PIDFD_FLAGS: Table =
-    Table { is_flags: true, unknown: "PIDFD", entries: &[("PIDFD_NONBLOCK", 0x800)] };
+static PIDFD_FLAGS: Table = Table { unknown: "PIDFD_???", entries: &[("PIDFD_NONBLOCK", 0x800)] };
 
 static PIDFD_SEND_SIGNAL_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "PIDFD_SIGNAL",
+    unknown: "PIDFD_SIGNAL_???",
     entries: &[
         ("PIDFD_SIGNAL_THREAD", 0x1),
         ("PIDFD_SIGNAL_THREAD_GROUP", 0x2),
@@ -1851,8 +1778,7 @@ static PIDFD_SEND_SIGNAL_FLAGS: Table = Table {
 };
 
 static KCMP_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "KCMP",
+    unknown: "KCMP_???",
     entries: &[
         ("KCMP_FILE", 0x0),
         ("KCMP_VM", 0x1),
@@ -1866,8 +1792,7 @@ static KCMP_TYPES: Table = Table {
 };
 
 static MEMBARRIER_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "MEMBARRIER_CMD",
+    unknown: "MEMBARRIER_CMD_???",
     entries: &[
         ("MEMBARRIER_CMD_QUERY", 0x0),
         ("MEMBARRIER_CMD_GLOBAL", 0x1),
@@ -1883,18 +1808,14 @@ static MEMBARRIER_COMMANDS: Table = Table {
     ],
 };
 
-static MEMBARRIER_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MEMBARRIER_CMD_FLAG",
-    entries: &[("MEMBARRIER_CMD_FLAG_CPU", 0x1)],
-};
+static MEMBARRIER_FLAGS: Table =
+    Table { unknown: "MEMBARRIER_CMD_FLAG_???", entries: &[("MEMBARRIER_CMD_FLAG_CPU", 0x1)] };
 
 static RSEQ_FLAGS: Table =
-    Table { is_flags: true, unknown: "RSEQ_FLAG", entries: &[("RSEQ_FLAG_UNREGISTER", 0x1)] };
+    Table { unknown: "RSEQ_FLAG_???", entries: &[("RSEQ_FLAG_UNREGISTER", 0x1)] };
 
 static SIGNALS: Table = Table {
-    is_flags: false,
-    unknown: "SIG",
+    unknown: "SIG_???",
     entries: &[
         ("SIGHUP", 0x1),
         ("SIGINT", 0x2),
@@ -1931,18 +1852,17 @@ static SIGNALS: Table = Table {
 };
 
 static SIGPROCMASK_HOW: Table = Table {
-    is_flags: false,
-    unknown: "SIG",
+    unknown: "SIG_???",
     entries: &[("SIG_BLOCK", 0x0), ("SIG_UNBLOCK", 0x1), ("SIG_SETMASK", 0x2)],
 };
 
 static SIGACTION_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SA",
+    unknown: "SA_???",
     entries: &[
         ("SA_RESTORER", 0x4000000),
         ("SA_ONSTACK", 0x8000000),
         ("SA_RESTART", 0x10000000),
+        ("SA_INTERRUPT", 0x20000000),
         ("SA_NODEFER", 0x40000000),
         ("SA_RESETHAND", 0x80000000),
         ("SA_SIGINFO", 0x4),
@@ -1952,14 +1872,12 @@ static SIGACTION_FLAGS: Table = Table {
 };
 
 static SIGALTSTACK_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SS",
+    unknown: "SS_???",
     entries: &[("SS_ONSTACK", 0x1), ("SS_DISABLE", 0x2), ("SS_AUTODISARM", 0x80000000)],
 };
 
 static SIGEV_NOTIFY: Table = Table {
-    is_flags: false,
-    unknown: "SIGEV",
+    unknown: "SIGEV_???",
     entries: &[
         ("SIGEV_SIGNAL", 0x0),
         ("SIGEV_NONE", 0x1),
@@ -1969,8 +1887,7 @@ static SIGEV_NOTIFY: Table = Table {
 };
 
 static SI_CODES: Table = Table {
-    is_flags: false,
-    unknown: "SI",
+    unknown: "SI_???",
     entries: &[
         ("SI_USER", 0x0),
         ("SI_KERNEL", 0x80),
@@ -1986,8 +1903,7 @@ static SI_CODES: Table = Table {
 };
 
 static SIGCHLD_CODES: Table = Table {
-    is_flags: false,
-    unknown: "CLD",
+    unknown: "CLD_???",
     entries: &[
         ("CLD_EXITED", 0x1),
         ("CLD_KILLED", 0x2),
@@ -1999,8 +1915,7 @@ static SIGCHLD_CODES: Table = Table {
 };
 
 static SIGSEGV_CODES: Table = Table {
-    is_flags: false,
-    unknown: "SEGV",
+    unknown: "SEGV_???",
     entries: &[
         ("SEGV_MAPERR", 0x1),
         ("SEGV_ACCERR", 0x2),
@@ -2016,8 +1931,7 @@ static SIGSEGV_CODES: Table = Table {
 };
 
 static SIGFPE_CODES: Table = Table {
-    is_flags: false,
-    unknown: "FPE",
+    unknown: "FPE_???",
     entries: &[
         ("FPE_INTDIV", 0x1),
         ("FPE_INTOVF", 0x2),
@@ -2033,8 +1947,7 @@ static SIGFPE_CODES: Table = Table {
 };
 
 static SIGILL_CODES: Table = Table {
-    is_flags: false,
-    unknown: "ILL",
+    unknown: "ILL_???",
     entries: &[
         ("ILL_ILLOPC", 0x1),
         ("ILL_ILLOPN", 0x2),
@@ -2049,8 +1962,7 @@ static SIGILL_CODES: Table = Table {
 };
 
 static SIGBUS_CODES: Table = Table {
-    is_flags: false,
-    unknown: "BUS",
+    unknown: "BUS_???",
     entries: &[
         ("BUS_ADRALN", 0x1),
         ("BUS_ADRERR", 0x2),
@@ -2061,8 +1973,7 @@ static SIGBUS_CODES: Table = Table {
 };
 
 static SIGTRAP_CODES: Table = Table {
-    is_flags: false,
-    unknown: "TRAP",
+    unknown: "TRAP_???",
     entries: &[
         ("TRAP_BRKPT", 0x1),
         ("TRAP_TRACE", 0x2),
@@ -2074,8 +1985,7 @@ static SIGTRAP_CODES: Table = Table {
 };
 
 static SIGPOLL_CODES: Table = Table {
-    is_flags: false,
-    unknown: "POLL",
+    unknown: "POLL_???",
     entries: &[
         ("POLL_IN", 0x1),
         ("POLL_OUT", 0x2),
@@ -2086,15 +1996,11 @@ static SIGPOLL_CODES: Table = Table {
     ],
 };
 
-static SIGSYS_CODES: Table = Table {
-    is_flags: false,
-    unknown: "SYS",
-    entries: &[("SYS_SECCOMP", 0x1), ("SYS_USER_DISPATCH", 0x2)],
-};
+static SIGSYS_CODES: Table =
+    Table { unknown: "SYS_???", entries: &[("SYS_SECCOMP", 0x1), ("SYS_USER_DISPATCH", 0x2)] };
 
 static CLOCKS: Table = Table {
-    is_flags: false,
-    unknown: "CLOCK",
+    unknown: "CLOCK_???",
     entries: &[
         ("CLOCK_REALTIME", 0x0),
         ("CLOCK_MONOTONIC", 0x1),
@@ -2111,18 +2017,15 @@ static CLOCKS: Table = Table {
     ],
 };
 
-static TIMER_FLAGS: Table =
-    Table { is_flags: true, unknown: "TIMER", entries: &[("TIMER_ABSTIME", 0x1)] };
+static TIMER_FLAGS: Table = Table { unknown: "TIMER_???", entries: &[("TIMER_ABSTIME", 0x1)] };
 
 static ITIMERS: Table = Table {
-    is_flags: false,
-    unknown: "ITIMER",
+    unknown: "ITIMER_???",
     entries: &[("ITIMER_REAL", 0x0), ("ITIMER_VIRTUAL", 0x1), ("ITIMER_PROF", 0x2)],
 };
 
 static ADJTIMEX_MODES: Table = Table {
-    is_flags: true,
-    unknown: "ADJ",
+    unknown: "ADJ_???",
     entries: &[
         ("ADJ_OFFSET_SS_READ", 0xa001),
         ("ADJ_OFFSET_SINGLESHOT", 0x8001),
@@ -2141,8 +2044,7 @@ static ADJTIMEX_MODES: Table = Table {
 };
 
 static ADJTIMEX_STATUS: Table = Table {
-    is_flags: true,
-    unknown: "STA",
+    unknown: "STA_???",
     entries: &[
         ("STA_PLL", 0x1),
         ("STA_PPSFREQ", 0x2),
@@ -2164,8 +2066,7 @@ static ADJTIMEX_STATUS: Table = Table {
 };
 
 static ADJTIMEX_STATES: Table = Table {
-    is_flags: false,
-    unknown: "TIME",
+    unknown: "TIME_???",
     entries: &[
         ("TIME_OK", 0x0),
         ("TIME_INS", 0x1),
@@ -2177,8 +2078,7 @@ static ADJTIMEX_STATES: Table = Table {
 };
 
 static ADDRESS_FAMILIES: Table = Table {
-    is_flags: false,
-    unknown: "AF",
+    unknown: "AF_???",
     entries: &[
         ("AF_UNSPEC", 0x0),
         ("AF_UNIX", 0x1),
@@ -2228,8 +2128,7 @@ static ADDRESS_FAMILIES: Table = Table {
 };
 
 static SOCKET_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "SOCK",
+    unknown: "SOCK_???",
     entries: &[
         ("SOCK_STREAM", 0x1),
         ("SOCK_DGRAM", 0x2),
@@ -2241,15 +2140,11 @@ static SOCKET_TYPES: Table = Table {
     ],
 };
 
-static SOCKET_TYPE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SOCK",
-    entries: &[("SOCK_CLOEXEC", 0x80000), ("SOCK_NONBLOCK", 0x800)],
-};
+static SOCKET_TYPE_FLAGS: Table =
+    Table { unknown: "SOCK_???", entries: &[("SOCK_CLOEXEC", 0x80000), ("SOCK_NONBLOCK", 0x800)] };
 
 static IP_PROTOCOLS: Table = Table {
-    is_flags: false,
-    unknown: "IPPROTO",
+    unknown: "IPPROTO_???",
     entries: &[
         ("IPPROTO_IP", 0x0),
         ("IPPROTO_ICMP", 0x1),
@@ -2286,8 +2181,7 @@ static IP_PROTOCOLS: Table = Table {
 };
 
 static NETLINK_PROTOCOLS: Table = Table {
-    is_flags: false,
-    unknown: "NETLINK",
+    unknown: "NETLINK_???",
     entries: &[
         ("NETLINK_ROUTE", 0x0),
         ("NETLINK_UNUSED", 0x1),
@@ -2315,8 +2209,7 @@ static NETLINK_PROTOCOLS: Table = Table {
 };
 
 static ETHERNET_PROTOCOLS: Table = Table {
-    is_flags: false,
-    unknown: "ETH_P",
+    unknown: "ETH_P_???",
     entries: &[
         ("ETH_P_IP", 0x800),
         ("ETH_P_ALL", 0x3),
@@ -2422,8 +2315,7 @@ static ETHERNET_PROTOCOLS: Table = Table {
 };
 
 static PACKET_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "PACKET",
+    unknown: "PACKET_???",
     entries: &[
         ("PACKET_HOST", 0x0),
         ("PACKET_BROADCAST", 0x1),
@@ -2437,8 +2329,7 @@ static PACKET_TYPES: Table = Table {
 };
 
 static MSG_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MSG",
+    unknown: "MSG_???",
     entries: &[
         ("MSG_OOB", 0x1),
         ("MSG_PEEK", 0x2),
@@ -2465,14 +2356,12 @@ static MSG_FLAGS: Table = Table {
 };
 
 static SHUTDOWN_HOW: Table = Table {
-    is_flags: false,
-    unknown: "SHUT",
+    unknown: "SHUT_???",
     entries: &[("SHUT_RD", 0x0), ("SHUT_WR", 0x1), ("SHUT_RDWR", 0x2)],
 };
 
 static SOCKET_LEVELS: Table = Table {
-    is_flags: false,
-    unknown: "SOL",
+    unknown: "SOL_??",
     entries: &[
         ("SOL_IP", 0x0),
         ("SOL_SOCKET", 0x1),
@@ -2519,8 +2408,7 @@ static SOCKET_LEVELS: Table = Table {
 };
 
 static SOCKET_OPTIONS: Table = Table {
-    is_flags: false,
-    unknown: "SO",
+    unknown: "SO_???",
     entries: &[
         ("SO_DEBUG", 0x1),
         ("SO_RCVTIMEO_OLD", 0x14),
@@ -2607,8 +2495,7 @@ static SOCKET_OPTIONS: Table = Table {
 };
 
 static TCP_OPTIONS: Table = Table {
-    is_flags: false,
-    unknown: "TCP",
+    unknown: "TCP_???",
     entries: &[
         ("TCP_NODELAY", 0x1),
         ("TCP_MAXSEG", 0x2),
@@ -2650,8 +2537,7 @@ static TCP_OPTIONS: Table = Table {
 };
 
 static UDP_OPTIONS: Table = Table {
-    is_flags: false,
-    unknown: "UDP",
+    unknown: "UDP_???",
     entries: &[
         ("UDP_CORK", 0x1),
         ("UDP_ENCAP", 0x64),
@@ -2663,8 +2549,7 @@ static UDP_OPTIONS: Table = Table {
 };
 
 static IP_OPTIONS: Table = Table {
-    is_flags: false,
-    unknown: "IP",
+    unknown: "IP_???",
     entries: &[
         ("IP_TOS", 0x1),
         ("IP_TTL", 0x2),
@@ -2702,7 +2587,6 @@ static IP_OPTIONS: Table = Table {
         ("IP_ADD_SOURCE_MEMBERSHIP", 0x27),
         ("IP_DROP_SOURCE_MEMBERSHIP", 0x28),
         ("IP_MSFILTER", 0x29),
-        ("MCAST_EXCLUDE", 0x0),
         ("MCAST_JOIN_GROUP", 0x2a),
         ("MCAST_BLOCK_SOURCE", 0x2b),
         ("MCAST_UNBLOCK_SOURCE", 0x2c),
@@ -2716,8 +2600,7 @@ static IP_OPTIONS: Table = Table {
 };
 
 static IPV6_OPTIONS: Table = Table {
-    is_flags: false,
-    unknown: "IPV6",
+    unknown: "IPV6_???",
     entries: &[
         ("IPV6_ADDRFORM", 0x1),
         ("IPV6_2292PKTINFO", 0x2),
@@ -2775,8 +2658,7 @@ static IPV6_OPTIONS: Table = Table {
 };
 
 static NETLINK_OPTIONS: Table = Table {
-    is_flags: false,
-    unknown: "NETLINK",
+    unknown: "NETLINK_???",
     entries: &[
         ("NETLINK_ADD_MEMBERSHIP", 0x1),
         ("NETLINK_DROP_MEMBERSHIP", 0x2),
@@ -2794,8 +2676,7 @@ static NETLINK_OPTIONS: Table = Table {
 };
 
 static PACKET_OPTIONS: Table = Table {
-    is_flags: false,
-    unknown: "PACKET",
+    unknown: "PACKET_???",
     entries: &[
         ("PACKET_ADD_MEMBERSHIP", 0x1),
         ("PACKET_DROP_MEMBERSHIP", 0x2),
@@ -2824,8 +2705,7 @@ static PACKET_OPTIONS: Table = Table {
 };
 
 static SCM_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "SCM",
+    unknown: "SCM_???",
     entries: &[
         ("SCM_RIGHTS", 0x1),
         ("SCM_CREDENTIALS", 0x2),
@@ -2836,8 +2716,7 @@ static SCM_TYPES: Table = Table {
 };
 
 static ARP_HARDWARE: Table = Table {
-    is_flags: false,
-    unknown: "ARPHRD",
+    unknown: "ARPHRD_???",
     entries: &[
         ("ARPHRD_NETROM", 0x0),
         ("ARPHRD_ETHER", 0x1),
@@ -2909,8 +2788,7 @@ static ARP_HARDWARE: Table = Table {
 };
 
 static SOCKETCALLS: Table = Table {
-    is_flags: false,
-    unknown: "SYS",
+    unknown: "SYS_???",
     entries: &[
         ("SYS_SOCKET", 0x1),
         ("SYS_BIND", 0x2),
@@ -2936,8 +2814,7 @@ static SOCKETCALLS: Table = Table {
 };
 
 static VSOCK_CIDS: Table = Table {
-    is_flags: false,
-    unknown: "VMADDR_CID",
+    unknown: "VMADDR_CID_???",
     entries: &[
         ("VMADDR_CID_ANY", 0xffffffffffffffff),
         ("VMADDR_CID_HYPERVISOR", 0x0),
@@ -2947,8 +2824,7 @@ static VSOCK_CIDS: Table = Table {
 };
 
 static MOUNT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MS",
+    unknown: "MS_???",
     entries: &[
         ("MS_RDONLY", 0x1),
         ("MS_NOSUID", 0x2),
@@ -2985,8 +2861,7 @@ static MOUNT_FLAGS: Table = Table {
 };
 
 static UMOUNT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MNT",
+    unknown: "MNT_???",
     entries: &[
         ("MNT_FORCE", 0x1),
         ("MNT_DETACH", 0x2),
@@ -2995,15 +2870,13 @@ static UMOUNT_FLAGS: Table = Table {
     ],
 };
 
-static FSOPEN_FLAGS: Table =
-    Table { is_flags: true, unknown: "FSOPEN", entries: &[("FSOPEN_CLOEXEC", 0x1)] };
+static FSOPEN_FLAGS: Table = Table { unknown: "FSOPEN_???", entries: &[("FSOPEN_CLOEXEC", 0x1)] };
 
 static FSMOUNT_FLAGS: Table =
-    Table { is_flags: true, unknown: "FSMOUNT", entries: &[("FSMOUNT_CLOEXEC", 0x1)] };
+    Table { unknown: "FSMOUNT_???", entries: &[("FSMOUNT_CLOEXEC", 0x1)] };
 
 static FSPICK_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "FSPICK",
+    unknown: "FSPICK_???",
     entries: &[
         ("FSPICK_CLOEXEC", 0x1),
         ("FSPICK_SYMLINK_NOFOLLOW", 0x2),
@@ -3013,8 +2886,7 @@ static FSPICK_FLAGS: Table = Table {
 };
 
 static FSCONFIG_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "FSCONFIG",
+    unknown: "FSCONFIG_???",
     entries: &[
         ("FSCONFIG_SET_FLAG", 0x0),
         ("FSCONFIG_SET_STRING", 0x1),
@@ -3029,8 +2901,7 @@ static FSCONFIG_COMMANDS: Table = Table {
 };
 
 static MOUNT_ATTRIBUTES: Table = Table {
-    is_flags: true,
-    unknown: "MOUNT_ATTR",
+    unknown: "MOUNT_ATTR_???",
     entries: &[
         ("MOUNT_ATTR_RDONLY", 0x1),
         ("MOUNT_ATTR_NOSUID", 0x2),
@@ -3041,13 +2912,11 @@ static MOUNT_ATTRIBUTES: Table = Table {
         ("MOUNT_ATTR_NODIRATIME", 0x80),
         ("MOUNT_ATTR_IDMAP", 0x100000),
         ("MOUNT_ATTR_NOSYMFOLLOW", 0x200000),
-        ("MOUNT_ATTR_RELATIME", 0x0),
     ],
 };
 
 static MOUNT_PROPAGATION: Table = Table {
-    is_flags: true,
-    unknown: "MS",
+    unknown: "MS_???",
     entries: &[
         ("MS_UNBINDABLE", 0x20000),
         ("MS_PRIVATE", 0x40000),
@@ -3057,8 +2926,7 @@ static MOUNT_PROPAGATION: Table = Table {
 };
 
 static MOUNT_SETATTR_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "AT",
+    unknown: "AT_???",
     entries: &[
         ("AT_SYMLINK_NOFOLLOW", 0x100),
         ("AT_NO_AUTOMOUNT", 0x800),
@@ -3068,8 +2936,7 @@ static MOUNT_SETATTR_FLAGS: Table = Table {
 };
 
 static MOVE_MOUNT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MOVE_MOUNT",
+    unknown: "MOVE_MOUNT_???",
     entries: &[
         ("MOVE_MOUNT_F_SYMLINKS", 0x1),
         ("MOVE_MOUNT_F_AUTOMOUNTS", 0x2),
@@ -3083,8 +2950,7 @@ static MOVE_MOUNT_FLAGS: Table = Table {
 };
 
 static OPEN_TREE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "OPEN_TREE",
+    unknown: "OPEN_TREE_???",
     entries: &[
         ("OPEN_TREE_CLONE", 0x1),
         ("OPEN_TREE_CLOEXEC", 0x80000),
@@ -3096,8 +2962,7 @@ static OPEN_TREE_FLAGS: Table = Table {
 };
 
 static QUOTA_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "Q",
+    unknown: "Q_???",
     entries: &[
         ("Q_SYNC", 0x800001),
         ("Q_QUOTAON", 0x800002),
@@ -3121,14 +2986,12 @@ static QUOTA_COMMANDS: Table = Table {
 };
 
 static QUOTA_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "",
+    unknown: "???QUOTA",
     entries: &[("USRQUOTA", 0x0), ("GRPQUOTA", 0x1), ("PRJQUOTA", 0x2)],
 };
 
 static FUTEX_OPERATIONS: Table = Table {
-    is_flags: false,
-    unknown: "FUTEX",
+    unknown: "FUTEX_???",
     entries: &[
         ("FUTEX_WAIT", 0x0),
         ("FUTEX_WAKE", 0x1),
@@ -3160,21 +3023,16 @@ static FUTEX_OPERATIONS: Table = Table {
     ],
 };
 
-static FUTEX2_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "FUTEX2",
-    entries: &[("FUTEX2_PRIVATE", 0x80), ("FUTEX2_NUMA", 0x4)],
-};
+static FUTEX2_FLAGS: Table =
+    Table { unknown: "FUTEX2_???", entries: &[("FUTEX2_PRIVATE", 0x80), ("FUTEX2_NUMA", 0x4)] };
 
 static IPC_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "IPC",
+    unknown: "IPC_???",
     entries: &[("IPC_CREAT", 0x200), ("IPC_EXCL", 0x400), ("IPC_NOWAIT", 0x800)],
 };
 
 static SHMGET_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SHM",
+    unknown: "SHM_???",
     entries: &[
         ("IPC_CREAT", 0x200),
         ("IPC_EXCL", 0x400),
@@ -3184,8 +3042,7 @@ static SHMGET_FLAGS: Table = Table {
 };
 
 static SHMAT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SHM",
+    unknown: "SHM_???",
     entries: &[
         ("SHM_RDONLY", 0x1000),
         ("SHM_RND", 0x2000),
@@ -3195,8 +3052,7 @@ static SHMAT_FLAGS: Table = Table {
 };
 
 static SHMCTL_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "SHM",
+    unknown: "SHM_???",
     entries: &[
         ("IPC_RMID", 0x0),
         ("IPC_SET", 0x1),
@@ -3211,8 +3067,7 @@ static SHMCTL_COMMANDS: Table = Table {
 };
 
 static SEMCTL_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "SEM",
+    unknown: "SEM_???",
     entries: &[
         ("IPC_RMID", 0x0),
         ("IPC_SET", 0x1),
@@ -3232,8 +3087,7 @@ static SEMCTL_COMMANDS: Table = Table {
 };
 
 static MSGCTL_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "MSG",
+    unknown: "MSG_???",
     entries: &[
         ("IPC_RMID", 0x0),
         ("IPC_SET", 0x1),
@@ -3245,15 +3099,13 @@ static MSGCTL_COMMANDS: Table = Table {
     ],
 };
 
-static SEMOP_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SEM",
-    entries: &[("SEM_UNDO", 0x1000), ("IPC_NOWAIT", 0x800)],
-};
+static SEMOP_FLAGS: Table =
+    Table { unknown: "SEM_???", entries: &[("SEM_UNDO", 0x1000), ("IPC_NOWAIT", 0x800)] };
+
+static MQ_FLAGS: Table = Table { unknown: "O_???", entries: &[("O_NONBLOCK", 0x800)] };
 
 static IPC_MSG_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MSG",
+    unknown: "MSG_???",
     entries: &[
         ("MSG_NOERROR", 0x1000),
         ("MSG_EXCEPT", 0x2000),
@@ -3263,8 +3115,7 @@ static IPC_MSG_FLAGS: Table = Table {
 };
 
 static IPC_CALLS: Table = Table {
-    is_flags: false,
-    unknown: "SYS",
+    unknown: "SYS_???",
     entries: &[
         ("SEMOP", 0x1),
         ("SEMGET", 0x2),
@@ -3282,14 +3133,12 @@ static IPC_CALLS: Table = Table {
 };
 
 static GETRANDOM_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "GRND",
+    unknown: "GRND_???",
     entries: &[("GRND_NONBLOCK", 0x1), ("GRND_RANDOM", 0x2), ("GRND_INSECURE", 0x4)],
 };
 
 static KEYCTL_OPERATIONS: Table = Table {
-    is_flags: false,
-    unknown: "KEYCTL",
+    unknown: "KEYCTL_???",
     entries: &[
         ("KEYCTL_GET_KEYRING_ID", 0x0),
         ("KEYCTL_JOIN_SESSION_KEYRING", 0x1),
@@ -3328,8 +3177,7 @@ static KEYCTL_OPERATIONS: Table = Table {
 };
 
 static KEY_SPECS: Table = Table {
-    is_flags: false,
-    unknown: "KEY_SPEC",
+    unknown: "KEY_SPEC_???",
     entries: &[
         ("KEY_SPEC_THREAD_KEYRING", 0xffffffffffffffff),
         ("KEY_SPEC_PROCESS_KEYRING", 0xfffffffffffffffe),
@@ -3343,8 +3191,7 @@ static KEY_SPECS: Table = Table {
 };
 
 static BPF_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "BPF",
+    unknown: "BPF_???",
     entries: &[
         ("BPF_MAP_CREATE", 0x0),
         ("BPF_MAP_LOOKUP_ELEM", 0x1),
@@ -3386,9 +3233,9 @@ static BPF_COMMANDS: Table = Table {
 };
 
 static BPF_MAP_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "BPF_MAP_TYPE",
+    unknown: "BPF_MAP_TYPE_???",
     entries: &[
+        ("BPF_MAP_TYPE_UNSPEC", 0x0),
         ("BPF_MAP_TYPE_HASH", 0x1),
         ("BPF_MAP_TYPE_ARRAY", 0x2),
         ("BPF_MAP_TYPE_PROG_ARRAY", 0x3),
@@ -3408,9 +3255,9 @@ static BPF_MAP_TYPES: Table = Table {
 };
 
 static BPF_PROG_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "BPF_PROG_TYPE",
+    unknown: "BPF_PROG_TYPE_???",
     entries: &[
+        ("BPF_PROG_TYPE_UNSPEC", 0x0),
         ("BPF_PROG_TYPE_SOCKET_FILTER", 0x1),
         ("BPF_PROG_TYPE_KPROBE", 0x2),
         ("BPF_PROG_TYPE_SCHED_CLS", 0x3),
@@ -3428,8 +3275,7 @@ static BPF_PROG_TYPES: Table = Table {
 };
 
 static IO_URING_SETUP_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "IORING_SETUP",
+    unknown: "IORING_SETUP_???",
     entries: &[
         ("IORING_SETUP_IOPOLL", 0x1),
         ("IORING_SETUP_SQPOLL", 0x2),
@@ -3453,8 +3299,7 @@ static IO_URING_SETUP_FLAGS: Table = Table {
 };
 
 static IO_URING_ENTER_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "IORING_ENTER",
+    unknown: "IORING_ENTER_???",
     entries: &[
         ("IORING_ENTER_GETEVENTS", 0x1),
         ("IORING_ENTER_SQ_WAKEUP", 0x2),
@@ -3468,8 +3313,7 @@ static IO_URING_ENTER_FLAGS: Table = Table {
 };
 
 static IO_URING_FEATURES: Table = Table {
-    is_flags: true,
-    unknown: "IORING_FEAT",
+    unknown: "IORING_FEAT_???",
     entries: &[
         ("IORING_FEAT_SINGLE_MMAP", 0x1),
         ("IORING_FEAT_NODROP", 0x2),
@@ -3493,8 +3337,7 @@ static IO_URING_FEATURES: Table = Table {
 };
 
 static IO_URING_REGISTER_OPS: Table = Table {
-    is_flags: false,
-    unknown: "IORING",
+    unknown: "IORING_???",
     entries: &[
         ("IORING_REGISTER_BUFFERS", 0x0),
         ("IORING_REGISTER_FILES", 0x2),
@@ -3535,8 +3378,7 @@ static IO_URING_REGISTER_OPS: Table = Table {
 };
 
 static SECCOMP_OPERATIONS: Table = Table {
-    is_flags: false,
-    unknown: "SECCOMP_SET_MODE",
+    unknown: "SECCOMP_SET_MODE_???",
     entries: &[
         ("SECCOMP_SET_MODE_STRICT", 0x0),
         ("SECCOMP_SET_MODE_FILTER", 0x1),
@@ -3546,8 +3388,7 @@ static SECCOMP_OPERATIONS: Table = Table {
 };
 
 static SECCOMP_MODES: Table = Table {
-    is_flags: false,
-    unknown: "SECCOMP_MODE",
+    unknown: "SECCOMP_MODE_???",
     entries: &[
         ("SECCOMP_MODE_DISABLED", 0x0),
         ("SECCOMP_MODE_STRICT", 0x1),
@@ -3556,8 +3397,7 @@ static SECCOMP_MODES: Table = Table {
 };
 
 static SECCOMP_FILTER_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "SECCOMP_FILTER_FLAG",
+    unknown: "SECCOMP_FILTER_FLAG_???",
     entries: &[
         ("SECCOMP_FILTER_FLAG_TSYNC", 0x1),
         ("SECCOMP_FILTER_FLAG_LOG", 0x2),
@@ -3569,8 +3409,7 @@ static SECCOMP_FILTER_FLAGS: Table = Table {
 };
 
 static SECCOMP_ACTIONS: Table = Table {
-    is_flags: false,
-    unknown: "SECCOMP_RET",
+    unknown: "SECCOMP_RET_???",
     entries: &[
         ("SECCOMP_RET_KILL_PROCESS", 0x80000000),
         ("SECCOMP_RET_KILL_THREAD", 0x0),
@@ -3584,20 +3423,17 @@ static SECCOMP_ACTIONS: Table = Table {
 };
 
 static LANDLOCK_RULES: Table = Table {
-    is_flags: false,
-    unknown: "LANDLOCK_RULE",
+    unknown: "LANDLOCK_RULE_???",
     entries: &[("LANDLOCK_RULE_PATH_BENEATH", 0x1), ("LANDLOCK_RULE_NET_PORT", 0x2)],
 };
 
 static LANDLOCK_CREATE_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "LANDLOCK_CREATE_RULESET",
+    unknown: "LANDLOCK_CREATE_RULESET_???",
     entries: &[("LANDLOCK_CREATE_RULESET_VERSION", 0x1), ("LANDLOCK_CREATE_RULESET_ERRATA", 0x2)],
 };
 
 static LANDLOCK_ACCESS_FS: Table = Table {
-    is_flags: true,
-    unknown: "LANDLOCK_ACCESS_FS",
+    unknown: "LANDLOCK_ACCESS_FS_???",
     entries: &[
         ("LANDLOCK_ACCESS_FS_EXECUTE", 0x1),
         ("LANDLOCK_ACCESS_FS_WRITE_FILE", 0x2),
@@ -3619,20 +3455,17 @@ static LANDLOCK_ACCESS_FS: Table = Table {
 };
 
 static LANDLOCK_ACCESS_NET: Table = Table {
-    is_flags: true,
-    unknown: "LANDLOCK_ACCESS_NET",
+    unknown: "LANDLOCK_ACCESS_NET_???",
     entries: &[("LANDLOCK_ACCESS_NET_BIND_TCP", 0x1), ("LANDLOCK_ACCESS_NET_CONNECT_TCP", 0x2)],
 };
 
 static LANDLOCK_SCOPE: Table = Table {
-    is_flags: true,
-    unknown: "LANDLOCK_SCOPE",
+    unknown: "LANDLOCK_SCOPE_???",
     entries: &[("LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET", 0x1), ("LANDLOCK_SCOPE_SIGNAL", 0x2)],
 };
 
 static REBOOT_MAGICS: Table = Table {
-    is_flags: false,
-    unknown: "LINUX_REBOOT_MAGIC",
+    unknown: "LINUX_REBOOT_MAGIC_???",
     entries: &[
         ("LINUX_REBOOT_MAGIC1", 0xfee1dead),
         ("LINUX_REBOOT_MAGIC2", 0x28121969),
@@ -3642,15 +3475,29 @@ static REBOOT_MAGICS: Table = Table {
     ],
 };
 
+static KEXEC_ARCHITECTURES: Table = Table {
+    unknown: "KEXEC_ARCH_???",
+    entries: &[
+        ("KEXEC_ARCH_DEFAULT", 0x0),
+        ("KEXEC_ARCH_386", 0x30000),
+        ("KEXEC_ARCH_68K", 0x40000),
+        ("KEXEC_ARCH_X86_64", 0x3e0000),
+        ("KEXEC_ARCH_PPC", 0x140000),
+        ("KEXEC_ARCH_PPC64", 0x150000),
+        ("KEXEC_ARCH_ARM", 0x280000),
+        ("KEXEC_ARCH_S390", 0x160000),
+        ("KEXEC_ARCH_MIPS", 0x80000),
+        ("KEXEC_ARCH_AARCH64", 0xb70000),
+    ],
+};
+
 static KEXEC_LOAD_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "KEXEC",
+    unknown: "KEXEC_???",
     entries: &[("KEXEC_ON_CRASH", 0x1), ("KEXEC_PRESERVE_CONTEXT", 0x2)],
 };
 
 static KEXEC_FILE_LOAD_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "KEXEC_FILE",
+    unknown: "KEXEC_FILE_???",
     entries: &[
         ("KEXEC_FILE_UNLOAD", 0x1),
         ("KEXEC_FILE_ON_CRASH", 0x2),
@@ -3659,8 +3506,7 @@ static KEXEC_FILE_LOAD_FLAGS: Table = Table {
 };
 
 static LANDLOCK_RESTRICT_SELF_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "LANDLOCK_RESTRICT_SELF",
+    unknown: "LANDLOCK_RESTRICT_SELF_???",
     entries: &[
         ("LANDLOCK_RESTRICT_SELF_LOG_SAME_EXEC_OFF", 0x1),
         ("LANDLOCK_RESTRICT_SELF_LOG_NEW_EXEC_ON", 0x2),
@@ -3669,8 +3515,7 @@ static LANDLOCK_RESTRICT_SELF_FLAGS: Table = Table {
 };
 
 static SYSLOG_ACTIONS: Table = Table {
-    is_flags: false,
-    unknown: "SYSLOG_ACTION",
+    unknown: "SYSLOG_ACTION_???",
     entries: &[
         ("SYSLOG_ACTION_CLOSE", 0x0),
         ("SYSLOG_ACTION_OPEN", 0x1),
@@ -3687,8 +3532,7 @@ static SYSLOG_ACTIONS: Table = Table {
 };
 
 static LSM_ATTR_IDS: Table = Table {
-    is_flags: false,
-    unknown: "LSM_ATTR",
+    unknown: "LSM_ATTR_???",
     entries: &[
         ("LSM_ATTR_UNDEF", 0x0),
         ("LSM_ATTR_CURRENT", 0x64),
@@ -3701,11 +3545,10 @@ static LSM_ATTR_IDS: Table = Table {
 };
 
 static LISTMOUNT_FLAGS: Table =
-    Table { is_flags: true, unknown: "LISTMOUNT", entries: &[("LISTMOUNT_REVERSE", 0x1)] };
+    Table { unknown: "LISTMOUNT_???", entries: &[("LISTMOUNT_REVERSE", 0x1)] };
 
 static REBOOT_COMMANDS: Table = Table {
-    is_flags: false,
-    unknown: "LINUX_REBOOT_CMD",
+    unknown: "LINUX_REBOOT_CMD_???",
     entries: &[
         ("LINUX_REBOOT_CMD_CAD_OFF", 0x0),
         ("LINUX_REBOOT_CMD_RESTART", 0x1234567),
@@ -3719,11 +3562,10 @@ static REBOOT_COMMANDS: Table = Table {
 };
 
 static DELETE_MODULE_FLAGS: Table =
-    Table { is_flags: true, unknown: "O", entries: &[("O_NONBLOCK", 0x800), ("O_TRUNC", 0x200)] };
+    Table { unknown: "O_???", entries: &[("O_NONBLOCK", 0x800), ("O_TRUNC", 0x200)] };
 
 static MODULE_INIT_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "MODULE_INIT",
+    unknown: "MODULE_INIT_???",
     entries: &[
         ("MODULE_INIT_IGNORE_MODVERSIONS", 0x1),
         ("MODULE_INIT_IGNORE_VERMAGIC", 0x2),
@@ -3732,8 +3574,7 @@ static MODULE_INIT_FLAGS: Table = Table {
 };
 
 static PERF_EVENT_OPEN_FLAGS: Table = Table {
-    is_flags: true,
-    unknown: "PERF_FLAG",
+    unknown: "PERF_FLAG_???",
     entries: &[
         ("PERF_FLAG_FD_NO_GROUP", 0x1),
         ("PERF_FLAG_FD_OUTPUT", 0x2),
@@ -3743,8 +3584,7 @@ static PERF_EVENT_OPEN_FLAGS: Table = Table {
 };
 
 static PERF_TYPES: Table = Table {
-    is_flags: false,
-    unknown: "PERF_TYPE",
+    unknown: "PERF_TYPE_???",
     entries: &[
         ("PERF_TYPE_HARDWARE", 0x0),
         ("PERF_TYPE_SOFTWARE", 0x1),
@@ -3756,13 +3596,17 @@ static PERF_TYPES: Table = Table {
 };
 
 static IOCTL_COMMANDS: Table = Table {
-    is_flags: false,
     unknown: "",
     entries: &[
         ("TCGETS", 0x5401),
-        ("TCSETS", 0x5402),
-        ("TCSETSW", 0x5403),
-        ("TCSETSF", 0x5404),
+        ("SNDCTL_TMR_START or TCSETS", 0x5402),
+        ("SNDCTL_TMR_STOP or TCSETSW", 0x5403),
+        ("SNDCTL_TMR_CONTINUE or TCSETSF", 0x5404),
+        ("BTRFS_IOC_CLONE or FICLONE", 0x40049409),
+        ("BTRFS_IOC_CLONE_RANGE or FICLONERANGE", 0x4020940d),
+        ("BTRFS_IOC_FILE_EXTENT_SAME or FIDEDUPERANGE", 0xc0189436),
+        ("SIOCGSTAMP_OLD", 0x8906),
+        ("SIOCGSTAMPNS_OLD", 0x8907),
         ("TCGETA", 0x5405),
         ("TCSETA", 0x5406),
         ("TCSETAW", 0x5407),
@@ -3835,8 +3679,6 @@ static IOCTL_COMMANDS: Table = Table {
         ("SIOCSPGRP", 0x8902),
         ("SIOCGPGRP", 0x8904),
         ("SIOCATMARK", 0x8905),
-        ("SIOCGSTAMP", 0x8906),
-        ("SIOCGSTAMPNS_OLD", 0x8907),
         ("SIOCADDRT", 0x890b),
         ("SIOCDELRT", 0x890c),
         ("SIOCRTMSG", 0x890d),
@@ -3949,9 +3791,6 @@ static IOCTL_COMMANDS: Table = Table {
         ("FS_IOC_ADD_ENCRYPTION_KEY", 0xc0506617),
         ("FS_IOC_GET_ENCRYPTION_KEY_STATUS", 0xc080661a),
         ("FS_IOC_GETFSMAP", 0xc0c0583b),
-        ("FICLONE", 0x40049409),
-        ("FICLONERANGE", 0x4020940d),
-        ("FIDEDUPERANGE", 0xc0189436),
         ("FIBMAP", 0x1),
         ("FIGETBSZ", 0x2),
         ("FIFREEZE", 0xc0045877),
@@ -4017,16 +3856,6 @@ static IOCTL_COMMANDS: Table = Table {
         ("RTC_ALM_READ", 0x80247008),
         ("RTC_RD_TIME", 0x80247009),
         ("RTC_WKALM_RD", 0x80287010),
-        ("TUN_F_TSO6", 0x4),
-        ("TUN_F_TSO_ECN", 0x8),
-        ("TUN_TYPE_MASK", 0xf),
-        ("TUN_F_UFO", 0x10),
-        ("TUN_F_USO4", 0x20),
-        ("TUN_F_USO6", 0x40),
-        ("TUN_F_UDP_TUNNEL_GSO", 0x80),
-        ("TUN_F_UDP_TUNNEL_GSO_CSUM", 0x100),
-        ("TUN_READQ_SIZE", 0x1f4),
-        ("TUNGETDEVNETNS", 0x54e3),
         ("TUNSETNOCSUM", 0x400454c8),
         ("TUNSETDEBUG", 0x400454c9),
         ("TUNSETIFF", 0x400454ca),
@@ -4043,17 +3872,18 @@ static IOCTL_COMMANDS: Table = Table {
         ("TUNSETVNETLE", 0x400454dc),
         ("TUNSETVNETBE", 0x400454de),
         ("TUNSETCARRIER", 0x400454e2),
-        ("TUNATTACHFILTER", 0x401054d5),
-        ("TUNDETACHFILTER", 0x401054d6),
+        ("TUNSETSTEERINGEBPF", 0x800454e0),
+        ("TUNSETFILTEREBPF", 0x800454e1),
+        ("TUNGETDEVNETNS", 0x54e3),
         ("TUNGETFEATURES", 0x800454cf),
         ("TUNGETIFF", 0x800454d2),
         ("TUNGETSNDBUF", 0x800454d3),
         ("TUNGETVNETHDRSZ", 0x800454d7),
         ("TUNGETVNETLE", 0x800454dd),
         ("TUNGETVNETBE", 0x800454df),
-        ("TUNSETSTEERINGEBPF", 0x800454e0),
-        ("TUNSETFILTEREBPF", 0x800454e1),
         ("TUNGETFILTER", 0x801054db),
+        ("TUNATTACHFILTER", 0x401054d5),
+        ("TUNDETACHFILTER", 0x401054d6),
         ("VT_OPENQRY", 0x5600),
         ("VT_GETMODE", 0x5601),
         ("VT_SETMODE", 0x5602),
@@ -4114,13 +3944,17 @@ static IOCTL_COMMANDS: Table = Table {
 };
 
 static IOCTL_COMMANDS_I386: Table = Table {
-    is_flags: false,
     unknown: "",
     entries: &[
         ("TCGETS", 0x5401),
-        ("TCSETS", 0x5402),
-        ("TCSETSW", 0x5403),
-        ("TCSETSF", 0x5404),
+        ("SNDCTL_TMR_START or TCSETS", 0x5402),
+        ("SNDCTL_TMR_STOP or TCSETSW", 0x5403),
+        ("SNDCTL_TMR_CONTINUE or TCSETSF", 0x5404),
+        ("BTRFS_IOC_CLONE or FICLONE", 0x40049409),
+        ("BTRFS_IOC_CLONE_RANGE or FICLONERANGE", 0x4020940d),
+        ("BTRFS_IOC_FILE_EXTENT_SAME or FIDEDUPERANGE", 0xc0189436),
+        ("SIOCGSTAMP_OLD", 0x8906),
+        ("SIOCGSTAMPNS_OLD", 0x8907),
         ("TCGETA", 0x5405),
         ("TCSETA", 0x5406),
         ("TCSETAW", 0x5407),
@@ -4193,8 +4027,6 @@ static IOCTL_COMMANDS_I386: Table = Table {
         ("SIOCSPGRP", 0x8902),
         ("SIOCGPGRP", 0x8904),
         ("SIOCATMARK", 0x8905),
-        ("SIOCGSTAMP", 0x8906),
-        ("SIOCGSTAMPNS_OLD", 0x8907),
         ("SIOCADDRT", 0x890b),
         ("SIOCDELRT", 0x890c),
         ("SIOCRTMSG", 0x890d),
@@ -4307,9 +4139,6 @@ static IOCTL_COMMANDS_I386: Table = Table {
         ("FS_IOC_ADD_ENCRYPTION_KEY", 0xc0506617),
         ("FS_IOC_GET_ENCRYPTION_KEY_STATUS", 0xc080661a),
         ("FS_IOC_GETFSMAP", 0xc0c0583b),
-        ("FICLONE", 0x40049409),
-        ("FICLONERANGE", 0x4020940d),
-        ("FIDEDUPERANGE", 0xc0189436),
         ("FIBMAP", 0x1),
         ("FIGETBSZ", 0x2),
         ("FIFREEZE", 0xc0045877),
@@ -4375,16 +4204,6 @@ static IOCTL_COMMANDS_I386: Table = Table {
         ("RTC_ALM_READ", 0x80247008),
         ("RTC_RD_TIME", 0x80247009),
         ("RTC_WKALM_RD", 0x80287010),
-        ("TUN_F_TSO6", 0x4),
-        ("TUN_F_TSO_ECN", 0x8),
-        ("TUN_TYPE_MASK", 0xf),
-        ("TUN_F_UFO", 0x10),
-        ("TUN_F_USO4", 0x20),
-        ("TUN_F_USO6", 0x40),
-        ("TUN_F_UDP_TUNNEL_GSO", 0x80),
-        ("TUN_F_UDP_TUNNEL_GSO_CSUM", 0x100),
-        ("TUN_READQ_SIZE", 0x1f4),
-        ("TUNGETDEVNETNS", 0x54e3),
         ("TUNSETNOCSUM", 0x400454c8),
         ("TUNSETDEBUG", 0x400454c9),
         ("TUNSETIFF", 0x400454ca),
@@ -4401,17 +4220,18 @@ static IOCTL_COMMANDS_I386: Table = Table {
         ("TUNSETVNETLE", 0x400454dc),
         ("TUNSETVNETBE", 0x400454de),
         ("TUNSETCARRIER", 0x400454e2),
-        ("TUNATTACHFILTER", 0x400854d5),
-        ("TUNDETACHFILTER", 0x400854d6),
+        ("TUNSETSTEERINGEBPF", 0x800454e0),
+        ("TUNSETFILTEREBPF", 0x800454e1),
+        ("TUNGETDEVNETNS", 0x54e3),
         ("TUNGETFEATURES", 0x800454cf),
         ("TUNGETIFF", 0x800454d2),
         ("TUNGETSNDBUF", 0x800454d3),
         ("TUNGETVNETHDRSZ", 0x800454d7),
         ("TUNGETVNETLE", 0x800454dd),
         ("TUNGETVNETBE", 0x800454df),
-        ("TUNSETSTEERINGEBPF", 0x800454e0),
-        ("TUNSETFILTEREBPF", 0x800454e1),
         ("TUNGETFILTER", 0x800854db),
+        ("TUNATTACHFILTER", 0x400854d5),
+        ("TUNDETACHFILTER", 0x400854d6),
         ("VT_OPENQRY", 0x5600),
         ("VT_GETMODE", 0x5601),
         ("VT_SETMODE", 0x5602),
@@ -4472,7 +4292,6 @@ static IOCTL_COMMANDS_I386: Table = Table {
 };
 
 static TERMIOS_IFLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("IGNBRK", 0x1),
@@ -4494,7 +4313,6 @@ static TERMIOS_IFLAGS: Table = Table {
 };
 
 static TERMIOS_OFLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("OPOST", 0x1),
@@ -4509,7 +4327,6 @@ static TERMIOS_OFLAGS: Table = Table {
 };
 
 static TERMIOS_CFLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("CSTOPB", 0x40),
@@ -4524,7 +4341,6 @@ static TERMIOS_CFLAGS: Table = Table {
 };
 
 static TERMIOS_LFLAGS: Table = Table {
-    is_flags: true,
     unknown: "",
     entries: &[
         ("ISIG", 0x1),
@@ -4546,15 +4362,11 @@ static TERMIOS_LFLAGS: Table = Table {
     ],
 };
 
-static TERMIOS_SIZES: Table = Table {
-    is_flags: false,
-    unknown: "CS",
-    entries: &[("CS5", 0x0), ("CS6", 0x10), ("CS7", 0x20), ("CS8", 0x30)],
-};
+static TERMIOS_SIZES: Table =
+    Table { unknown: "CS?", entries: &[("CS5", 0x0), ("CS6", 0x10), ("CS7", 0x20), ("CS8", 0x30)] };
 
 static TERMIOS_SPEEDS: Table = Table {
-    is_flags: false,
-    unknown: "B",
+    unknown: "B???",
     entries: &[
         ("B0", 0x0),
         ("B50", 0x1),
@@ -4591,20 +4403,17 @@ static TERMIOS_SPEEDS: Table = Table {
 };
 
 static TCFLSH_QUEUES: Table = Table {
-    is_flags: false,
-    unknown: "TC",
+    unknown: "TC???",
     entries: &[("TCIFLUSH", 0x0), ("TCOFLUSH", 0x1), ("TCIOFLUSH", 0x2)],
 };
 
 static TCXONC_ACTIONS: Table = Table {
-    is_flags: false,
-    unknown: "TC",
+    unknown: "TC???",
     entries: &[("TCOOFF", 0x0), ("TCOON", 0x1), ("TCIOFF", 0x2), ("TCION", 0x3)],
 };
 
 static MODEM_LINES: Table = Table {
-    is_flags: true,
-    unknown: "TIOCM",
+    unknown: "TIOCM_???",
     entries: &[
         ("TIOCM_LE", 0x1),
         ("TIOCM_DTR", 0x2),
@@ -4619,9 +4428,36 @@ static MODEM_LINES: Table = Table {
 };
 
 static DUMPABLE: Table = Table {
-    is_flags: false,
-    unknown: "SUID_DUMP",
+    unknown: "SUID_DUMP_???",
     entries: &[("SUID_DUMP_DISABLE", 0x0), ("SUID_DUMP_USER", 0x1), ("SUID_DUMP_ROOT", 0x2)],
 };
 
-static IPC_KEYS: Table = Table { is_flags: false, unknown: "", entries: &[("IPC_PRIVATE", 0x0)] };
+static IPC_KEYS: Table = Table { unknown: "", entries: &[("IPC_PRIVATE", 0x0)] };
+
+static IOCB_COMMANDS: Table = Table {
+    unknown: "SUB_???",
+    entries: &[
+        ("IOCB_CMD_PREAD", 0x0),
+        ("IOCB_CMD_PWRITE", 0x1),
+        ("IOCB_CMD_FSYNC", 0x2),
+        ("IOCB_CMD_FDSYNC", 0x3),
+        ("IOCB_CMD_POLL", 0x5),
+        ("IOCB_CMD_NOOP", 0x6),
+        ("IOCB_CMD_PREADV", 0x7),
+        ("IOCB_CMD_PWRITEV", 0x8),
+    ],
+};
+
+static SECURE_BITS: Table = Table {
+    unknown: "SECBIT_???",
+    entries: &[
+        ("SECBIT_NOROOT", 0x1),
+        ("SECBIT_NOROOT_LOCKED", 0x2),
+        ("SECBIT_NO_SETUID_FIXUP", 0x4),
+        ("SECBIT_NO_SETUID_FIXUP_LOCKED", 0x8),
+        ("SECBIT_KEEP_CAPS", 0x10),
+        ("SECBIT_KEEP_CAPS_LOCKED", 0x20),
+        ("SECBIT_NO_CAP_AMBIENT_RAISE", 0x40),
+        ("SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED", 0x80),
+    ],
+};

@@ -10,12 +10,12 @@ use super::{
 };
 
 /// `struct timespec` of the ABI's `long`.
-pub(super) const TIMESPEC: &[Entry] = &[field("tv_sec", Kind::Long), field("tv_nsec", Kind::Long)];
+pub(super) const TIMESPEC: &[Entry] = &[field("tv_sec", Kind::Long), field("tv_nsec", Kind::Ulong)];
 /// `struct __kernel_timespec`
-pub(super) const TIMESPEC64: &[Entry] = &[field("tv_sec", Kind::I64), field("tv_nsec", Kind::I64)];
+pub(super) const TIMESPEC64: &[Entry] = &[field("tv_sec", Kind::I64), field("tv_nsec", Kind::U64)];
 /// `struct timeval`
-pub(super) const TIMEVAL: &[Entry] = &[field("tv_sec", Kind::Long), field("tv_usec", Kind::Long)];
-const TIMEVAL64: &[Entry] = &[field("tv_sec", Kind::I64), field("tv_usec", Kind::I64)];
+pub(super) const TIMEVAL: &[Entry] = &[field("tv_sec", Kind::Long), field("tv_usec", Kind::Ulong)];
+const TIMEVAL64: &[Entry] = &[field("tv_sec", Kind::I64), field("tv_usec", Kind::U64)];
 pub(super) const ITIMERSPEC: &[Entry] =
     &[field("it_interval", Kind::Inner(TIMESPEC)), field("it_value", Kind::Inner(TIMESPEC))];
 pub(super) const ITIMERSPEC64: &[Entry] =
@@ -58,11 +58,11 @@ pub(super) const TIMEX: &[Entry] = &[
     field("modes", Kind::Flags32(Set::AdjtimexModes)),
     field("offset", Kind::Long),
     field("freq", Kind::Long),
-    field("maxerror", Kind::Ulong),
-    field("esterror", Kind::Ulong),
+    field("maxerror", Kind::Long),
+    field("esterror", Kind::Long),
     field("status", Kind::Flags32(Set::AdjtimexStatus)),
     field("constant", Kind::Long),
-    field("precision", Kind::Ulong),
+    field("precision", Kind::Long),
     field("tolerance", Kind::Long),
     field("time", Kind::Inner(TIMEVAL)),
     field("tick", Kind::Long),
@@ -82,12 +82,12 @@ pub(super) const TIMEX64: &[Entry] = &[
     skip(4),
     field("offset", Kind::I64),
     field("freq", Kind::I64),
-    field("maxerror", Kind::U64),
-    field("esterror", Kind::U64),
+    field("maxerror", Kind::I64),
+    field("esterror", Kind::I64),
     field("status", Kind::Flags32(Set::AdjtimexStatus)),
     skip(4),
     field("constant", Kind::I64),
-    field("precision", Kind::U64),
+    field("precision", Kind::I64),
     field("tolerance", Kind::I64),
     field("time", Kind::Inner(TIMEVAL64)),
     field("tick", Kind::I64),
@@ -104,39 +104,33 @@ pub(super) const TIMEX64: &[Entry] = &[
 ];
 
 /// Ticks in a second of `times` and of `si_utime`: `USER_HZ`, 100 on every ABI here.
-const TICKS: i64 = 100;
+const TICKS: u64 = 100;
 
 /// A `clock_t`: `12 /* 0.12 s */`.
 pub(super) fn clock_ticks(reader: &mut Reader<'_>) -> Option<Node> {
-    let ticks = reader.long()?;
+    let ticks = reader.ulong()?;
     if ticks == 0 {
-        return Some(Node::Signed(0));
+        return Some(Node::Unsigned(0));
     }
-    let (sign, size) = (if ticks < 0 { "-" } else { "" }, ticks.unsigned_abs());
-    let (whole, part) = (size / TICKS.unsigned_abs(), size % TICKS.unsigned_abs());
-    Some(Node::Note(Box::new(Node::Signed(ticks)), format!("{sign}{whole}.{part:02} s")))
+    let (whole, part) = (ticks / TICKS, ticks % TICKS);
+    Some(Node::Note(Box::new(Node::Unsigned(ticks)), format!("{whole}.{part:02} s")))
 }
 
 /// Seconds since 1970, with the time they mean.
 pub(super) fn seconds(value: i64) -> Node {
-    dated(Node::Signed(value), value, 0, 0)
+    dated(Node::Signed(value), value, 0)
 }
 
-/// Adds the time, with so many digits of a second; nothing where there is none.
-fn dated(node: Node, seconds: i64, nanos: i64, digits: usize) -> Node {
-    let time = i32::try_from(nanos).ok().and_then(|nanos| Timestamp::new(seconds, nanos).ok());
-    match time {
-        Some(time) if seconds != 0 || nanos != 0 => {
-            let whole = time.strftime("%Y-%m-%dT%H:%M:%S");
-            let part = match digits {
-                _ if nanos == 0 => String::new(),
-                6 => format!(".{:06}", nanos / 1000),
-                _ => format!(".{nanos:09}"),
-            };
-            Node::Note(Box::new(node), format!("{whole}{part}+0000"))
-        }
-        _ => node,
+/// Adds the time; nothing where there is none.
+fn dated(node: Node, seconds: i64, nanos: i64) -> Node {
+    if (seconds, nanos) == (0, 0) || !(0..1_000_000_000).contains(&nanos) {
+        return node;
     }
+    let nanos = i32::try_from(nanos).unwrap_or_default();
+    let Ok(time) = Timestamp::new(seconds, nanos) else { return node };
+    let part = if nanos == 0 { String::new() } else { format!(".{nanos:09}") };
+    let note = format!("{}{part}+0000", time.strftime("%Y-%m-%dT%H:%M:%S"));
+    Node::Note(Box::new(node), note)
 }
 
 /// The two times of `utimensat`: with dates, and with the names of two special values.
@@ -149,19 +143,14 @@ pub(super) fn timespec_pair(reader: &mut Reader<'_>, wide: bool) -> Node {
         match fields.number("tv_nsec").map(u64::cast_signed) {
             Some(UTIME_NOW) => Node::Symbol("UTIME_NOW".to_owned()),
             Some(UTIME_OMIT) => Node::Symbol("UTIME_OMIT".to_owned()),
-            nanos => dated(fields.into(), seconds, nanos.unwrap_or_default(), 9),
+            nanos => dated(fields.into(), seconds, nanos.unwrap_or_default()),
         }
     })
 }
 
 /// The two times of `utimes`.
 pub(super) fn timeval_pair(reader: &mut Reader<'_>) -> Node {
-    pair(reader, TIMEVAL, |fields| {
-        let seconds = fields.number("tv_sec").unwrap_or_default().cast_signed();
-        let micros = fields.number("tv_usec").unwrap_or_default().cast_signed();
-        let nanos = micros.checked_mul(1000).unwrap_or(-1);
-        dated(fields.into(), seconds, nanos, 6)
-    })
+    pair(reader, TIMEVAL, Node::Fields)
 }
 
 fn pair(reader: &mut Reader<'_>, layout: &[Entry], node: impl Fn(Fields) -> Node) -> Node {

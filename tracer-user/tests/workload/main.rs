@@ -12,6 +12,8 @@
 
 mod edge;
 mod memory;
+#[cfg(target_arch = "x86_64")]
+mod raw;
 
 use std::{
     env,
@@ -40,6 +42,8 @@ fn main() {
         [_, "nap", millis] => nap(number(millis)),
         [_, "edge", case] => edge::run(case),
         [_, "memory", case] => memory::run(case),
+        #[cfg(target_arch = "x86_64")]
+        [_, "raw"] => raw::run(),
         [_, "lives", count] => lives(number(count)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),

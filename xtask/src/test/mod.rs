@@ -21,7 +21,7 @@ const CARGO_HANGS: Duration = Duration::from_mins(20);
 pub(crate) fn run(filter: Option<&str>) -> ExitCode {
     let mut summary = Summary::default();
     let mut problems = Vec::new();
-    for stage in [unprivileged, kernel] {
+    for stage in [unprivileged, strace, kernel] {
         let failed = summary.failed;
         if let Err(error) = stage(filter, &mut summary) {
             problems.push(error);
@@ -42,6 +42,14 @@ fn unprivileged(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     cargo.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "tracer-ebpf"]);
     // Without the `--` a filter could be taken for an option.
     cargo.arg("--").args(filter);
+    run_tests(&mut cargo, CARGO_HANGS, summary)
+}
+
+/// The tests that compare with strace: their program is made for the kernel tests.
+fn strace(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let mut cargo = command::cargo()?;
+    cargo.args(["test", "--locked", "-p", "tracer-user", "--features", "kernel-tests"]);
+    cargo.args(["--test", "strace", "--"]).args(filter);
     run_tests(&mut cargo, CARGO_HANGS, summary)
 }
 

@@ -49,11 +49,10 @@ fn entries(out: &mut String, name: &str, set: &Set, values: &[(String, u64)]) {
         out,
         format_args!(
             "\nstatic {name}: Table = Table {{
-                is_flags: {},
                 unknown: {:?},
                 entries: &[{entries}],
             }};\n",
-            set.source.is_flags, set.source.unknown
+            set.source.unknown
         ),
     );
 }

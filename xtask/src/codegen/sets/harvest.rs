@@ -43,6 +43,8 @@ const GROUPS: [&[&str]; 3] = [
         "linux/rseq.h",
         "linux/udp.h",
         "linux/kexec.h",
+        "linux/aio_abi.h",
+        "linux/securebits.h",
         "asm/prctl.h",
     ],
     &["sys/socket.h", "sys/quota.h"],

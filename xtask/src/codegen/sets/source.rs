@@ -8,9 +8,7 @@ use super::constants::Constants;
 #[derive(Debug)]
 pub(super) struct SetSource {
     pub(super) name: String,
-    /// Bits that are combined, not values of which one is meant.
-    pub(super) is_flags: bool,
-    /// What stands before `_???`.
+    /// The comment on a value without a name.
     pub(super) unknown: String,
     tokens: Vec<Token>,
 }
@@ -46,18 +44,17 @@ pub(super) fn parse(text: &str) -> Result<Vec<SetSource>> {
 fn head(line: &str) -> Result<SetSource> {
     let (head, list) = line.split_once(": ").context("no `: `")?;
     let mut words = head.split_whitespace();
-    let is_flags = match words.next() {
-        Some("flags") => true,
-        Some("enum") => false,
-        _ => bail!("neither `flags` nor `enum`"),
-    };
+    ensure!(matches!(words.next(), Some("flags" | "enum")), "neither `flags` nor `enum`");
     let (Some(name), Some(unknown), None) = (words.next(), words.next(), words.next()) else {
         bail!("a set has a name and a word for the unknown")
     };
     Ok(SetSource {
         name: name.to_owned(),
-        is_flags,
-        unknown: unknown.trim_matches('?').to_owned(),
+        unknown: match unknown {
+            "-" => String::new(),
+            whole if whole.contains('?') => whole.to_owned(),
+            start => format!("{start}_???"),
+        },
         tokens: tokens(list)?,
     })
 }
@@ -78,11 +75,12 @@ fn token(word: &str) -> Result<Token> {
         None => (word, false),
     };
     let (shown, of) = word.split_once('=').unwrap_or((word, word));
+    let shown = shown.replace('+', " or ");
     if let Some(digits) = of.strip_prefix("0x") {
         let value = u64::from_str_radix(digits, 16).context("no number")?;
-        return Ok(Token::Number { shown: shown.to_owned(), value });
+        return Ok(Token::Number { shown, value });
     }
-    Ok(Token::Name { shown: shown.to_owned(), of: of.to_owned(), optional })
+    Ok(Token::Name { shown, of: of.to_owned(), optional })
 }
 
 impl SetSource {

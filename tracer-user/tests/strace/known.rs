@@ -1,0 +1,162 @@
+//! Differences that are meant, each with its reason.
+
+/// Names of constants that are newer than strace 6.1, or that it leaves out.
+const NEWER: [&str; 39] = [
+    "MAP_ABOVE4G",
+    "MAP_DROPPABLE",
+    "FSCONFIG_CMD_CREATE_EXCL",
+    "USER_DISPATCH_CONFIG",
+    "FUTEX2_SIZE_",
+    "SCHED_EXT",
+    "MADV_GUARD_",
+    "SOL_MPTCP",
+    "SOL_MCTP",
+    "SOL_SMC",
+    "SOL_VSOCK",
+    "F_DUPFD_QUERY",
+    "F_CREATED_QUERY",
+    "_RW_HINT",
+    "PR_GET_MDWE",
+    "PR_SET_MDWE",
+    "_MEMORY_MERGE",
+    "PR_GET_AUXV",
+    "FALLOC_FL_WRITE_ZEROES",
+    "MPOL_WEIGHTED_INTERLEAVE",
+    "AT_HANDLE_",
+    "MFD_NOEXEC_SEAL",
+    "MFD_EXEC",
+    "MEMBARRIER_CMD_GET_REGISTRATIONS",
+    "STATX_DIO",
+    "STATX_MNT_ID_UNIQUE",
+    "STATX_SUBVOL",
+    "STATX_WRITE_ATOMIC",
+    "PIDFD_SIGNAL_",
+    "IORING_",
+    "LANDLOCK_",
+    "PTRACE_SET_SYSCALL",
+    "SO_PASSPIDFD",
+    "SO_PEERPIDFD",
+    "SO_RCVPRIORITY",
+    "SO_PASSRIGHTS",
+    "SO_INQ",
+    "SO_DEVMEM",
+    "MOVE_MOUNT_BENEATH",
+];
+
+/// Arguments that strace shows otherwise, and why ours is meant.
+const ARGUMENTS: [(&str, &str, &str); 47] = [
+    ("setsockopt", "optval", "options that only getsockopt has, or that have names for values"),
+    ("name_to_handle_at", "handle", "a handle longer than any"),
+    ("open_by_handle_at", "handle", "a handle longer than any"),
+    ("sched_setattr", "uattr", "a policy below zero"),
+    ("fsmount", "attr_flags", "attributes that the call refuses"),
+    ("times", "tbuf", "ticks below zero in 32 bits"),
+    ("fcntl", "arg", "commands that only fcntl64 has"),
+    ("oldolduname", "name", "strace shows the address"),
+    ("olduname", "name", "strace shows the address"),
+    ("select", "arg", "strace shows its members as arguments"),
+    ("mmap", "arg", "strace shows its members as arguments"),
+    ("_llseek", "result", "strace puts two arguments together"),
+    ("io_submit", "iocbpp", "strace shows what each pointer leads to"),
+    ("socket", "protocol", "protocols of rare families are shown as numbers"),
+    ("socketpair", "protocol", "strace does not say what it means here"),
+    ("setsockopt", "optname", "options of rare levels are shown as numbers"),
+    ("getsockopt", "optname", "options of rare levels are shown as numbers"),
+    ("ioctl", "cmd", "several drivers share the number"),
+    ("reboot", "magic1", "one set for both numbers"),
+    ("reboot", "magic2", "one set for both numbers"),
+    ("io_cancel", "iocb", "fields that are mostly zero are left out"),
+    ("get_thread_area", "u_info", "the number is -1 where it is none"),
+    ("set_thread_area", "u_info", "the number is -1 where it is none"),
+    ("swapon", "swap_flags", "bits without meaning"),
+    ("kexec_load", "flags", "bits without meaning"),
+    ("get_mempolicy", "policy", "flags of the mode have names"),
+    ("move_pages", "flags", "strace has no name for a flag that the call refuses"),
+    ("memfd_create", "flags", "bits for the size of huge pages"),
+    ("open_tree", "flags", "flags that the call refuses"),
+    ("memfd_secret", "flags", "strace has no names for them"),
+    ("landlock_create_ruleset", "attr", "fields that strace does not know"),
+    ("landlock_add_rule", "rule_attr", "strace shows the address for an unknown type"),
+    ("openat2", "how", "bytes behind the structure"),
+    ("mount_setattr", "uattr", "bytes behind the structure"),
+    ("uname", "name", "a name without its zero is shown whole"),
+    ("utime", "times", "years from 10000 on are not shown as dates"),
+    ("time", "tloc", "years from 10000 on are not shown as dates"),
+    ("perf_event_open", "attr_uptr", "only the first fields of the attributes are decoded"),
+    ("bpf", "uattr", "only the first fields of the attributes are decoded"),
+    ("ioctl", "arg", "a command without a decoder: its argument as a number"),
+    ("prctl", "arg2", "an option without a decoder: its argument as a number"),
+    ("seccomp", "flags", "strace has names for them with a filter only"),
+    ("seccomp", "uargs", "strace shows the program that it points to"),
+    ("rseq", "flags", "strace has no names for them"),
+    ("ustat", "ubuf", "strace shows the address"),
+    ("capget", "dataptr", "without a version of three words strace shows one of two"),
+    ("capset", "data", "without a version of three words strace shows one of two"),
+];
+
+/// Whether strace has its own name for the call.
+pub(crate) fn has_other_name(_ours: &str, _theirs: &str) -> bool {
+    false
+}
+
+/// Why two texts may differ.
+pub(crate) fn reason(call: &str, argument: &str, ours: &str, theirs: &str) -> Option<&'static str> {
+    if ascii(ours) == hexadecimal(theirs) {
+        return Some("bytes that are no text are escaped in hexadecimal");
+    }
+    if NEWER.iter().any(|name| ours.contains(name)) {
+        return Some("a constant that strace has no name for");
+    }
+    if theirs.matches("+0000 */").count() > ours.matches("+0000 */").count() {
+        return Some("years from 10000 on are not shown as dates");
+    }
+    if theirs.contains("AUDIT_ARCH_") {
+        return Some("the architecture of a SIGSYS is shown as a number");
+    }
+    ARGUMENTS
+        .iter()
+        .find(|(its_call, its_argument, _)| (*its_call, *its_argument) == (call, argument))
+        .map(|(_, _, reason)| *reason)
+}
+
+/// strace's text with its octal escapes as ours.
+fn hexadecimal(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        let tail = &rest[at + 1..];
+        let digits = tail.bytes().take(3).take_while(|byte| (b'0'..=b'7').contains(byte)).count();
+        rest = if digits > 0 {
+            let byte = u32::from_str_radix(&tail[..digits], 8).unwrap();
+            out.push_str(&format!("\\x{byte:02x}"));
+            &tail[digits..]
+        } else {
+            let (escape, end) = match tail.chars().next() {
+                Some('v') => ("\\x0b", 1),
+                Some('f') => ("\\x0c", 1),
+                Some(c) => (&rest[at..=at + c.len_utf8()], c.len_utf8()),
+                None => ("\\", 0),
+            };
+            out.push_str(escape);
+            &tail[end..]
+        };
+    }
+    out + rest
+}
+
+/// Our text with letters beyond ASCII as the bytes they are.
+fn ascii(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(c);
+        } else {
+            let mut bytes = [0; 4];
+            c.encode_utf8(&mut bytes)
+                .bytes()
+                .for_each(|byte| out.push_str(&format!("\\x{byte:02x}")));
+        }
+    }
+    out
+}

@@ -1,0 +1,97 @@
+//! Every decoder against strace: the same calls with the same memory, the same text.
+//!
+//! A program makes calls that strace lets do nothing (`--inject`), so that any call can be made with
+//! any arguments, and shows what it would of each. The calls are made from the syscall table: every
+//! constant of every set, every structure with several contents, on both ABIs.
+#![cfg(target_arch = "x86_64")]
+#![expect(clippy::print_stderr, reason = "a test says what it skips and what differs")]
+
+mod cases;
+mod compose;
+mod known;
+mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tracer_common::{event::Abi, syscalls};
+
+use self::cases::Case;
+
+/// Compares all cases of an ABI; one line for each difference that is not known.
+fn compare(abi: Abi) {
+    let cases = cases::all(abi);
+    let Some(lines) = run::strace(&cases) else { return };
+    let mut names = BTreeSet::new();
+    for (case, line) in cases.iter().zip(&lines) {
+        let call = syscalls::lookup(abi, case.nr).unwrap();
+        let (name, _) = run::split(line);
+        if name != call.name && !known::has_other_name(call.name, name) {
+            names.insert(format!("{} is {name}", call.name));
+        }
+    }
+    assert!(names.is_empty(), "strace has other names: {names:?}");
+    assert_eq!(lines.len(), cases.len(), "strace shows every call once");
+    let mut compared = 0_usize;
+    let mut excused: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut differences = Vec::new();
+    for (case, line) in cases.iter().zip(&lines) {
+        let call = syscalls::lookup(abi, case.nr).unwrap();
+        let (_, theirs) = run::split(line);
+        for difference in differing(case, call, &theirs, &mut compared) {
+            match known::reason(
+                call.name,
+                difference.argument,
+                &difference.ours,
+                &difference.theirs,
+            ) {
+                Some(reason) => *excused.entry(reason).or_default() += 1,
+                None => differences.push(difference.text),
+            }
+        }
+    }
+    eprintln!("{}: {} calls, {compared} arguments compared", abi.name(), cases.len());
+    for (reason, count) in &excused {
+        eprintln!("{}: {count} differ: {reason}", abi.name());
+    }
+    let count = differences.len();
+    differences.truncate(200);
+    assert!(count == 0, "{count} differences:\n{}", differences.join("\n"));
+    assert!(compared > 2000, "only {compared} arguments were compared");
+}
+
+/// A text that is not strace's.
+struct Difference {
+    argument: &'static str,
+    ours: String,
+    theirs: String,
+    text: String,
+}
+
+fn differing(
+    case: &Case,
+    call: &'static syscalls::Syscall,
+    theirs: &[String],
+    compared: &mut usize,
+) -> Vec<Difference> {
+    let mut found = Vec::new();
+    for (index, theirs) in theirs.iter().enumerate() {
+        let Some(arg) = call.args.get(index) else { break };
+        let Some(ours) = compose::argument(case, call, index, arg.kind) else { continue };
+        *compared += 1;
+        if ours != *theirs {
+            let text = format!("{}, {}:\n  ours   {ours}\n  strace {theirs}", call.name, arg.name);
+            found.push(Difference { argument: arg.name, ours, theirs: theirs.clone(), text });
+        }
+    }
+    found
+}
+
+#[test]
+fn x86_64_reads_like_strace() {
+    compare(Abi::X86_64);
+}
+
+#[test]
+fn i386_reads_like_strace() {
+    compare(Abi::I386);
+}

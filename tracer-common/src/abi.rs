@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 5;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -13,12 +13,20 @@ pub mod program {
     pub const SYS_ENTER: &str = "sys_enter";
     /// Runs at the `sys_exit` raw tracepoint.
     pub const SYS_EXIT: &str = "sys_exit";
+    /// The same at the perf event, for kernels that can preempt the other.
+    pub const SYS_ENTER_PERF: &str = "sys_enter_perf";
+    /// The same at the perf event.
+    pub const SYS_EXIT_PERF: &str = "sys_exit_perf";
     /// Runs when a task has forked, before the child first runs.
     pub const PROCESS_FORK: &str = "process_fork";
     /// Runs when an `execve` has replaced the image.
     pub const PROCESS_EXEC: &str = "process_exec";
     /// Runs when a task exits.
     pub const PROCESS_EXIT: &str = "process_exit";
+    /// Second copies of the three before, for kernels that can preempt one and then skip it.
+    pub const AGAIN: [&str; 3] = ["process_fork_again", "process_exec_again", "process_exit_again"];
+    /// Runs for each operation that is submitted to `io_uring`, where the kernel has its tracepoint.
+    pub const IO_URING_SUBMIT: &str = "io_uring_submit";
     /// A task iterator: writes a record for each call that is still running.
     pub const UNFINISHED: &str = "unfinished";
 }

@@ -57,6 +57,9 @@ counters! {
     MemoryNotRead = "memory_not_read",
     /// Other memory that could not be read.
     MemoryFault = "memory_fault",
+    /// `io_uring` operations of processes in scope, which are no syscalls and not traced. 0 where
+    /// the kernel has no tracepoint for them.
+    IoUringOps = "io_uring_ops",
 }
 
 /// How many counters there are.

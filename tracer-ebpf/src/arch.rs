@@ -62,7 +62,7 @@ mod registers {
 
 #[cfg(bpf_target_arch = "aarch64")]
 mod registers {
-    use aya_ebpf::bindings::pt_regs;
+    use aya_ebpf::bindings::{pt_regs, user_pt_regs};
     use tracer_common::event::{Abi, MAX_ARGS};
 
     use crate::task::Task;
@@ -71,7 +71,7 @@ mod registers {
     /// <https://github.com/torvalds/linux/blob/v6.12/arch/arm64/include/asm/ptrace.h#L148>.
     #[repr(C)]
     struct KernelRegs {
-        user: pt_regs,
+        user: user_pt_regs,
         orig_x0: u64,
         syscallno: i32,
     }
@@ -92,7 +92,7 @@ mod registers {
     #[inline(always)]
     pub(crate) fn args(regs: *const pt_regs, _abi: Abi) -> [u64; MAX_ARGS] {
         // SAFETY: the tracepoint passes the registers of the current task.
-        let x = unsafe { &(*regs).regs };
+        let x = unsafe { &(*regs.cast::<KernelRegs>()).user.regs };
         [x[0], x[1], x[2], x[3], x[4], x[5]]
     }
 

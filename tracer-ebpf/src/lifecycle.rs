@@ -20,44 +20,93 @@ use crate::{
 /// run yet, <https://github.com/torvalds/linux/blob/v6.12/kernel/fork.c#L2814>.
 #[btf_tracepoint(function = "sched_process_fork")]
 fn process_fork(ctx: BtfTracePointContext) -> i32 {
+    if let Some((parent, child)) = forked(&ctx) {
+        debug!(&ctx, "process {} forked {}", parent, child);
+    }
+    0
+}
+
+/// The same for kernels that can preempt such a program and then skip it for others on that CPU:
+/// rarely both. All that these programs do can be done twice; what they log is logged once.
+#[btf_tracepoint(function = "sched_process_fork")]
+fn process_fork_again(ctx: BtfTracePointContext) -> i32 {
+    forked(&ctx);
+    0
+}
+
+/// Marks the child of a marked process; returns their ids.
+#[inline(always)]
+fn forked(ctx: &BtfTracePointContext) -> Option<(u32, u32)> {
     if SCOPE.load() & BY_PROCESS == 0 || SCOPE.load() & FOLLOW == 0 {
-        return 0;
+        return None;
     }
     let parent = Task(ctx.arg::<*mut task_struct>(0));
     let child = Task(ctx.arg::<*mut task_struct>(1));
     let is_thread = child.tgid() != child.tid();
     if is_thread || !scope::is_marked(parent.tgid()) {
-        return 0;
+        return None;
     }
     // The user side may have found and marked the child already.
     if mark(child.tgid()) {
         add_live(1);
     }
-    debug!(&ctx, "process {} forked {}", parent.tgid(), child.tgid());
-    0
+    Some((parent.tgid(), child.tgid()))
 }
 
 /// Prototype: `void (struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
 #[btf_tracepoint(function = "sched_process_exec")]
 fn process_exec(ctx: BtfTracePointContext) -> i32 {
-    let task = Task(ctx.arg::<*mut task_struct>(0));
-    if SCOPE.load() & BY_PROCESS != 0 && scope::is_launching(task.tgid()) {
-        mark(task.tgid());
-        end_launch();
-        debug!(&ctx, "process {} launched", task.tgid());
+    if let Some(tgid) = executed(&ctx) {
+        debug!(&ctx, "process {} launched", tgid);
     }
+    0
+}
+
+/// As [`process_fork_again`].
+#[btf_tracepoint(function = "sched_process_exec")]
+fn process_exec_again(ctx: BtfTracePointContext) -> i32 {
+    executed(&ctx);
+    0
+}
+
+/// Gives the call its thread's new name; returns the id of a command that was launched.
+#[inline(always)]
+fn executed(ctx: &BtfTracePointContext) -> Option<u32> {
+    let task = Task(ctx.arg::<*mut task_struct>(0));
     let state = IN_FLIGHT.get(task.0);
     if !state.is_null() {
         // SAFETY: a non-null storage value is valid while its task runs this program.
         unsafe { (*state).event.comm = task.comm() };
     }
-    0
+    if SCOPE.load() & BY_PROCESS == 0 || !scope::is_launching(task.tgid()) {
+        return None;
+    }
+    mark(task.tgid());
+    end_launch();
+    Some(task.tgid())
 }
 
 /// Prototype: `void (struct task_struct *p)`, from 6.16 with a second argument; runs in the task.
 #[btf_tracepoint(function = "sched_process_exit")]
 fn process_exit(ctx: BtfTracePointContext) -> i32 {
-    let Some(stats) = Stats::get() else { return 0 };
+    if let Some(tgid) = exiting() {
+        debug!(&ctx, "process {} ended", tgid);
+    }
+    0
+}
+
+/// As [`process_fork_again`].
+#[btf_tracepoint(function = "sched_process_exit")]
+fn process_exit_again(_ctx: BtfTracePointContext) -> i32 {
+    exiting();
+    0
+}
+
+/// Ends the task's call, and takes the mark off a process whose last thread this is; returns its
+/// id.
+#[inline(always)]
+fn exiting() -> Option<u32> {
+    let stats = Stats::get()?;
     let task = Task::current();
     let state = IN_FLIGHT.get(task.0);
     if !state.is_null() {
@@ -70,18 +119,20 @@ fn process_exit(ctx: BtfTracePointContext) -> i32 {
             emit::open_end(stats, task, state, Counter::InFlight, Reason::Unfinished);
         }
     }
-    if SCOPE.load() & BY_PROCESS != 0 && task.live_threads() == 0 {
-        let tgid = task.tgid();
-        // Of two threads that are both the last, one takes the mark off.
-        if scope::is_marked(tgid) && unmark(tgid) {
-            add_live(-1);
-            debug!(&ctx, "process {} ended", tgid);
-        } else if scope::is_launching(tgid) {
-            end_launch();
-            add_live(-1);
-        }
+    if SCOPE.load() & BY_PROCESS == 0 || task.live_threads() != 0 {
+        return None;
     }
-    0
+    let tgid = task.tgid();
+    // Of two threads that are both the last, one takes the mark off.
+    if scope::is_marked(tgid) && unmark(tgid) {
+        add_live(-1);
+        return Some(tgid);
+    }
+    if scope::is_launching(tgid) {
+        end_launch();
+        add_live(-1);
+    }
+    None
 }
 
 /// Whether all programs are attached.

@@ -15,10 +15,14 @@ mod filter;
 mod scope;
 
 mod capture;
+
+mod place;
+
 mod memory;
 
 mod emit;
 
+mod io_uring;
 mod lifecycle;
 mod syscall;
 mod unfinished;

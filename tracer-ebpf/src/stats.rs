@@ -6,22 +6,32 @@ use crate::maps::{ATOMIC_COUNTERS, COUNTERS};
 
 /// The counters of this CPU.
 #[derive(Clone, Copy)]
-pub(crate) struct Stats(*mut Counters);
+pub(crate) struct Stats {
+    counters: *mut Counters,
+    preemptible: bool,
+}
 
 impl Stats {
     /// `None` cannot happen (the map has one entry per CPU) but the verifier wants it asked.
     #[inline(always)]
     pub(crate) fn get() -> Option<Self> {
-        COUNTERS.get_ptr_mut(0).map(Self)
+        COUNTERS.get_ptr_mut(0).map(|counters| Self { counters, preemptible: false })
     }
 
-    /// Adds one. Up to Linux 6.18 a tracepoint program cannot be preempted, so a plain add of this
-    /// CPU's value is exact; later it can, and then the add must be atomic.
+    /// The same, for a program that can be preempted by others that count.
+    #[inline(always)]
+    pub(crate) fn get_preemptible() -> Option<Self> {
+        COUNTERS.get_ptr_mut(0).map(|counters| Self { counters, preemptible: true })
+    }
+
+    /// Adds one. A program that cannot be preempted has this CPU's value for itself, so that a
+    /// plain add is exact; else the add must be atomic.
     #[inline(always)]
     pub(crate) fn bump(self, counter: Counter) {
         // SAFETY: the counter is inside the map value, which lives as long as the program.
-        let value = unsafe { (&raw mut (*self.0).values).cast::<u64>().add(counter as usize) };
-        if ATOMIC_COUNTERS.load() == 0 {
+        let value =
+            unsafe { (&raw mut (*self.counters).values).cast::<u64>().add(counter as usize) };
+        if ATOMIC_COUNTERS.load() == 0 && !self.preemptible {
             // SAFETY: aligned and valid; no other program runs on this CPU meanwhile.
             unsafe { *value += 1 };
         } else {

@@ -3,8 +3,8 @@
 use aya_ebpf::{
     bindings::pt_regs,
     helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
-    macros::btf_tracepoint,
-    programs::BtfTracePointContext,
+    macros::{btf_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, TracePointContext},
 };
 use tracer_common::{
     counter::Counter,
@@ -24,17 +24,37 @@ use crate::{
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L18>.
 #[btf_tracepoint(function = "sys_enter")]
 fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    let Some(stats) = Stats::get() else { return 0 };
+    entered(ctx.arg(0), ctx.arg::<i64>(1) as u32);
+    0
+}
+
+/// The same for kernels that can preempt [`sys_enter`]. They skip a program that another task has
+/// begun on the same CPU, which they take for recursion; programs of perf events they run without
+/// preemption. The fields: <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L18>.
+#[tracepoint]
+fn sys_enter_perf(ctx: TracePointContext) -> i32 {
+    // SAFETY: the verifier checks that the field is one.
+    if let Ok(nr) = unsafe { ctx.read_at::<i64>(EVENT_NR) } {
+        entered(Task::current().user_regs(), nr as u32);
+    }
+    0
+}
+
+/// Offsets in the perf events: the number of the call, and at exit the result.
+const EVENT_NR: usize = 8;
+const EVENT_RET: usize = 16;
+
+#[inline(always)]
+fn entered(regs: *const pt_regs, nr: u32) {
+    let Some(stats) = Stats::get() else { return };
     stats.bump(Counter::EnterSeen);
-    let nr = ctx.arg::<i64>(1) as u32;
     let task = Task::current();
     let abi = arch::abi(task, nr);
     let plan = plan(abi, nr);
     if !plan.is_traced() || !scope::process(task.tgid(), plan.is_exec()) || !scope::task(task) {
         stats.bump(Counter::Filtered);
-        return 0;
+        return;
     }
-    let regs = ctx.arg::<*const pt_regs>(0);
     if plan.is_no_return() {
         stats.bump(Counter::NoReturn);
         let mut event = event(task, abi, nr, arch::args(regs, abi));
@@ -45,12 +65,12 @@ fn sys_enter(ctx: BtfTracePointContext) -> i32 {
         } else {
             stats.bump(Counter::FilteredResult);
         }
-        return 0;
+        return;
     }
     let state = IN_FLIGHT.get_or_create(task.0);
     if state.is_null() {
         stats.bump(Counter::StoreFailed);
-        return 0;
+        return;
     }
     // SAFETY: a non-null storage value is valid while its task runs this program, and no other
     // task writes it.
@@ -68,17 +88,30 @@ fn sys_enter(ctx: BtfTracePointContext) -> i32 {
     if plan.has_memory() {
         memory::at_enter(task, state, plan_index(abi, nr));
     }
-    0
 }
 
 /// Prototype: `void (struct pt_regs *regs, long ret)`,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/trace/events/syscalls.h#L45>.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    left(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// As [`sys_enter_perf`].
+#[tracepoint]
+fn sys_exit_perf(ctx: TracePointContext) -> i32 {
+    // SAFETY: the verifier checks that the field is one.
+    if let Ok(ret) = unsafe { ctx.read_at::<i64>(EVENT_RET) } {
+        left(Task::current().user_regs(), ret);
+    }
+    0
+}
+
+#[inline(always)]
+fn left(regs: *const pt_regs, ret: i64) {
     let task = Task::current();
-    let regs = ctx.arg::<*const pt_regs>(0);
-    let ret = ctx.arg::<i64>(1);
-    let Some(stats) = Stats::get() else { return 0 };
+    let Some(stats) = Stats::get() else { return };
     let state = IN_FLIGHT.get(task.0);
     if state.is_null() {
         return exit_alone(stats, task, regs, ret);
@@ -97,7 +130,7 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         let plan = plan(abi_of(&state.event), state.event.nr);
         if !filter::passes(plan, ret, state.event.duration_ns) {
             emit::drop_call(stats, task, state);
-            return 0;
+            return;
         }
     }
     if state.captured == capture::NOWHERE && state.exit_memory == 0 {
@@ -107,7 +140,6 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
         finish_memory(stats, task, state);
         emit::call(stats, task, state);
     }
-    0
 }
 
 /// `pad` still holds the strings that could not be read at entry.
@@ -141,36 +173,35 @@ fn finish_memory(stats: Stats, task: Task, state: &mut InFlight) {
 
 /// An exit whose entry was not seen: the call was running at attach, or seccomp denied it.
 #[inline(always)]
-fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) -> i32 {
+fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) {
     let nr = arch::exit_nr(regs);
     let abi = arch::abi(task, nr);
     let plan = plan(abi, nr);
     if !plan.is_traced() || !scope::process(task.tgid(), false) || !scope::task(task) {
-        return 0;
+        return;
     }
     if plan.is_fork() && ret == 0 {
         stats.bump(Counter::ChildReturn);
-        return 0;
+        return;
     }
     // The number at exit is another one than at entry after `rt_sigreturn` (-1) and after a
     // successful exec (`execveat` ends as `execve`): the entry may have been filtered out.
     let renumbered = nr == u32::MAX || (plan.is_exec() && ret == 0);
     if renumbered || scope::can_change() || !lifecycle::is_armed() {
         stats.bump(Counter::ExitUnknown);
-        return 0;
+        return;
     }
     stats.bump(Counter::ExitOnly);
     // How long it took is not known, so it cannot have been shown to be long.
     if !filter::passes(plan, ret, 0) {
         stats.bump(Counter::FilteredResult);
-        return 0;
+        return;
     }
     let mut event = event(task, abi, nr, arch::args_at_exit(regs, abi));
     event.record = Record::ExitOnly as u8;
     event.reason = Reason::EnterNotSeen as u8;
     event.ret = ret;
     emit::bare(stats, &mut event);
-    0
 }
 
 /// A record of a call at its entry.

@@ -1,7 +1,10 @@
 //! What is known of a task. Rust emits no CO-RE relocations, so the offsets of fields come from
 //! the running kernel's BTF as globals; the verifier checks each load against that BTF.
 
-use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_get_current_task_btf};
+use aya_ebpf::{
+    bindings::{pt_regs, task_struct},
+    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+};
 use tracer_common::event::COMM_LEN;
 
 use crate::maps::{
@@ -25,6 +28,13 @@ impl Task {
     fn read<T: Copy>(self, offset: u32) -> T {
         // SAFETY: `offset` is that of a field of this type; a wrong one does not pass the verifier.
         unsafe { field(self.0.cast(), offset) }
+    }
+
+    /// The registers with which the task entered the kernel.
+    #[inline(always)]
+    pub(crate) fn user_regs(self) -> *const pt_regs {
+        // SAFETY: the task comes from the kernel.
+        unsafe { bpf_task_pt_regs(self.0) as *const pt_regs }
     }
 
     /// Thread id in the initial pid namespace.

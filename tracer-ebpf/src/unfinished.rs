@@ -24,7 +24,7 @@ fn unfinished(ctx: *mut c_void) -> i32 {
     if task.0.is_null() {
         return 0;
     }
-    let Some(stats) = Stats::get() else { return 0 };
+    let Some(stats) = Stats::get_preemptible() else { return 0 };
     let state = IN_FLIGHT.get(task.0);
     if state.is_null() {
         return 0;

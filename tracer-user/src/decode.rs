@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tracer_common::{
-    event::{Abi, CaptureState, KIND_SYSCALL, Reason, Record, SyscallEvent},
+    event::{Abi, CaptureState, KIND_SYSCALL, LARGE_PAYLOAD, Reason, Record, SyscallEvent},
     parse::{self, Captures, ParseError},
 };
 
@@ -27,6 +27,12 @@ pub enum DecodeError {
         /// Its value.
         value: u8,
     },
+    /// Longer than any that the kernel side writes; not worth the memory.
+    #[error("a payload of {len} bytes, {LONGEST_PAYLOAD} at most")]
+    TooLong {
+        /// Bytes of the payload.
+        len: usize,
+    },
     /// The captures do not fill the payload.
     #[error("damaged captures in a payload of {len} bytes")]
     DamagedCaptures {
@@ -34,6 +40,11 @@ pub enum DecodeError {
         len: usize,
     },
 }
+
+/// Most bytes of strings that are taken: some times what the kernel side has room for, so that no
+/// record costs more memory, whatever it claims.
+const LONGEST_PAYLOAD: usize = 60 << 10;
+const _: () = assert!(LONGEST_PAYLOAD >= LARGE_PAYLOAD);
 
 /// Turns records into spans.
 #[derive(Debug)]
@@ -105,6 +116,9 @@ pub fn encode(event: SyscallEvent, strings: &[(u8, CaptureState, &[u8])]) -> Vec
 #[inline]
 fn call(event: &SyscallEvent, payload: &[u8]) -> Result<SyscallSpan, DecodeError> {
     let unknown = |field, value| DecodeError::UnknownValue { field, value };
+    if payload.len() > LONGEST_PAYLOAD {
+        return Err(DecodeError::TooLong { len: payload.len() });
+    }
     if !payload.is_empty() {
         let mut captures = Captures::new(payload);
         let count = captures.by_ref().count();

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: all that CI runs.
+//! `cargo xtask ci`: all that CI runs; the last line is the summary.
 
 use std::fs;
 use std::process::ExitCode;
@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{codegen, command, ebpf, lint, setup, test};
+use crate::test::Summary;
+use crate::{codegen, command, ebpf, edge_cases, lint, setup, test, vm};
 
-/// The README's command for running the tests, and what the last step does.
+/// The README's command for running the tests, which is a step here.
 const TEST: &str = "cargo xtask test";
 
 /// A step that either works or says why not.
@@ -29,7 +30,35 @@ pub(crate) fn run() -> Result<ExitCode> {
         step().with_context(|| format!("cargo xtask {name}"))?;
     }
     heading(start, TEST);
-    Ok(test::run(None))
+    let mut summary = test::run_all(None);
+    eprintln!("test: {summary}");
+    heading(start, "cargo xtask vm");
+    let others = guests(&mut summary);
+    heading(start, "the verdicts in docs/edge-cases.md");
+    if let Err(error) = edge_cases::check() {
+        eprintln!("edge-cases: {error:#}");
+        summary.failed += 1;
+    }
+    eprintln!("\n==== {} s: done", start.elapsed().as_secs());
+    println!("{summary}{others}");
+    Ok(if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Adds the tests in virtual machines; returns what is said of those that do not block.
+fn guests(summary: &mut Summary) -> String {
+    match vm::run_all() {
+        Ok(vm::Outcome { blocking, others }) => {
+            summary.merge(&blocking);
+            format!("; on other kernels, without blocking: {others}")
+        }
+        Err(error) => {
+            eprintln!("vm: ****************************************************************");
+            eprintln!("vm: no kernel was tried in a virtual machine: {error:#}");
+            eprintln!("vm: ****************************************************************");
+            summary.failed += 1;
+            String::new()
+        }
+    }
 }
 
 fn heading(start: Instant, name: &str) {

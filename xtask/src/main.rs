@@ -7,6 +7,7 @@ mod privilege;
 mod bench;
 mod codegen;
 mod ebpf;
+mod edge_cases;
 mod parity;
 mod run;
 mod setup;
@@ -55,7 +56,7 @@ enum Verb {
     /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace and sudo,
     /// and bpf-linker with `cargo install`. Does nothing when all of it is there.
     Setup,
-    /// Build the eBPF object into `tracer-ebpf/prebuilt`
+    /// Build the eBPF objects into `tracer-ebpf/prebuilt`, one for each architecture
     ///
     /// The result is the same, byte for byte, in whatever folder it is built, as long as the
     /// toolchain is the one that `tracer-ebpf/prebuilt/toolchain.txt` names.
@@ -85,8 +86,12 @@ enum Verb {
     ///
     /// Debian's kernels, from the mirror that apt uses here, under QEMU, which is installed if it
     /// is missing. The guests are emulated and need neither KVM nor root. What they print is left
-    /// in target/vm/out/KERNEL. The last line is the summary: `N passed, N failed`.
+    /// in target/vm/ARCH/KERNEL. The last line is the summary: `N passed, N failed`.
     Vm(vm::Options),
+    /// Write what the kernel tests have shown into docs/edge-cases.md
+    ///
+    /// From the last whole run of `cargo xtask test` here and of `cargo xtask vm`.
+    EdgeCases,
     /// Generate the syscall table of `tracer-common` and the tables of named constants
     ///
     /// From `xtask/src/codegen/syscalls.txt` and `xtask/src/codegen/sets.txt`.
@@ -121,7 +126,9 @@ enum Verb {
     Parity(parity::Options),
     /// Run all that CI runs
     ///
-    /// setup, lint, codegen --check, build-ebpf --check, test; stops at the first failure.
+    /// setup, lint, codegen --check and build-ebpf --check, up to the first that fails; then test,
+    /// vm, and a check that docs/edge-cases.md claims no more than these have shown. The last line
+    /// is the summary: `N passed, N failed, N skipped`, the kernels of vm that must pass included.
     Ci,
 }
 
@@ -132,6 +139,7 @@ fn main() -> ExitCode {
         Verb::Run { args } => run::run(&args),
         Verb::Test { filter } => Ok(test::run(filter.as_deref())),
         Verb::Vm(options) => vm::run(&options),
+        Verb::EdgeCases => succeed(edge_cases::run()),
         Verb::Codegen { check, harvest } => {
             succeed(if harvest { codegen::harvest() } else { codegen::run(check) })
         }

@@ -9,8 +9,15 @@ use crate::{command, privilege};
 
 /// Debian packages: a rustc with the BPF target, its core library, LLVM's library, and what tests
 /// use.
-const PACKAGES: [&str; 5] =
-    ["rustc-web", "libstd-rust-web-dev-bpf", "llvm-22-dev", "strace", "sudo"];
+const PACKAGES: [&str; 7] = [
+    "rustc-web",
+    "libstd-rust-web-dev-bpf",
+    "llvm-22-dev",
+    "linux-perf",
+    "strace",
+    "stress-ng",
+    "sudo",
+];
 
 /// The version of bpf-linker that makes the reference.
 const BPF_LINKER: &str = "0.13.0";
@@ -20,9 +27,9 @@ const ELSEWHERE: &str = "\
 This system has no apt-get, and `setup` knows Debian's packages only. To change kernel code, install
   - a rustup nightly with its library's sources: rustup toolchain install nightly-2026-05-20 --component rust-src
   - bpf-linker 0.13.0, of the same LLVM: cargo install bpf-linker --version 0.13.0 --locked
-  - strace, for the tests
+  - strace, perf and stress-ng, for the tests
 and build with `cargo +nightly-2026-05-20 build --release --target bpfel-unknown-none -Z build-std=core -p tracer-ebpf`
-and the flags in xtask/src/ebpf/mod.rs. The committed object is made, and checked, on Debian.
+and the flags in xtask/src/ebpf/mod.rs. The committed objects are made, and checked, on Debian.
 Everything else (building, testing, user code) needs stable Rust alone.";
 
 /// Installs what is missing.

@@ -15,6 +15,8 @@ use super::{
     say,
     signals::{self, Event},
 };
+use tracer_common::counter::Counter;
+
 use crate::{
     export::{JsonExporter, NullExporter, Output, TextExporter, TextStyle},
     kernel::preflight,
@@ -180,6 +182,10 @@ fn report(ledger: &Ledger, all: bool) {
             ""
         };
         say(&format!("lost: {}{hint}", told.join(", ")));
+    }
+    let unseen = ledger.kernel.get(Counter::IoUringOps);
+    if unseen > 0 {
+        say(&format!("{unseen} io_uring operations are not shown: they are no syscalls"));
     }
     for imbalance in ledger.imbalances() {
         say(&format!("the books do not balance: {imbalance}"));

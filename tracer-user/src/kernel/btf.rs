@@ -1,4 +1,4 @@
-//! Offsets of kernel struct fields, read from the running kernel's BTF.
+//! Offsets of kernel struct fields and names of tracepoints, read from the running kernel's BTF.
 //!
 //! The format: <https://docs.kernel.org/bpf/btf.html>. Total: damaged bytes give an error.
 
@@ -10,6 +10,7 @@ pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
+const KIND_TYPEDEF: u32 = 8;
 
 /// Why a field could not be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +41,8 @@ pub struct KernelTypes {
     /// Members by type id; anonymous ones are needed to look inside.
     composites: HashMap<u32, Vec<Member>>,
     by_name: HashMap<String, u32>,
+    /// Name offsets.
+    typedefs: Vec<u32>,
 }
 
 impl KernelTypes {
@@ -58,8 +61,12 @@ impl KernelTypes {
             .ok_or(BtfError::Damaged { at: start })?;
         let strings = section(header.u32_at(16)?, header.u32_at(20)?)
             .ok_or(BtfError::Damaged { at: start })?;
-        let mut found =
-            Self { strings: strings.to_vec(), composites: HashMap::new(), by_name: HashMap::new() };
+        let mut found = Self {
+            strings: strings.to_vec(),
+            composites: HashMap::new(),
+            by_name: HashMap::new(),
+            typedefs: Vec::new(),
+        };
         found.read_types(Words { bytes: types, at: 0 })?;
         Ok(found)
     }
@@ -74,6 +81,9 @@ impl KernelTypes {
             let kind = info >> 24 & 0x1f;
             let count = info & 0xffff;
             let is_bitfield_encoded = info >> 31 == 1;
+            if kind == KIND_TYPEDEF {
+                self.typedefs.push(name);
+            }
             if kind != KIND_STRUCT && kind != KIND_UNION {
                 words.skip(trailing_words(kind, count))?;
                 continue;
@@ -97,6 +107,13 @@ impl KernelTypes {
         let tail = self.strings.get(offset as usize..).unwrap_or_default();
         let end = tail.iter().position(|byte| *byte == 0).unwrap_or(tail.len());
         std::str::from_utf8(&tail[..end]).unwrap_or_default()
+    }
+
+    /// Whether programs can be attached to a tracepoint: the kernel declares a type for each.
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.typedefs.iter().any(|offset| {
+            self.string(*offset).strip_prefix("btf_trace_").is_some_and(|found| found == name)
+        })
     }
 
     /// The offset of `field` in `struct owner`, in bytes; fields of anonymous members count as
@@ -214,6 +231,7 @@ mod tests {
         let pid = types.offset("task_struct", "pid").unwrap();
         assert_eq!(types.offset("task_struct", "tgid"), Ok(pid + 4));
         assert!(types.offset("signal_struct", "live").is_ok());
+        assert!(types.has_tracepoint("sys_enter") && !types.has_tracepoint("no_such_one"));
     }
 
     proptest! {

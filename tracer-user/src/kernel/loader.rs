@@ -11,7 +11,6 @@ use std::{
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
     maps::{Array, HashMap, Map, MapData, PerCpuArray},
-    programs::{BtfTracePoint, Iter, tp_btf::BtfTracePointLinkId},
 };
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tracer_common::{
@@ -27,8 +26,9 @@ use super::{
     btf::KernelTypes,
     cgroup::Cgroup,
     object,
-    preflight::{self, KernelVersion, PADDED_COMM_SINCE, PREEMPTIBLE_SINCE},
+    preflight::{self, KernelVersion, PADDED_COMM_SINCE},
     processes::ProcessScope,
+    programs::{self, Hook, Link},
 };
 use crate::shared_memory::{Mapping, page_size};
 
@@ -96,17 +96,8 @@ pub struct Loaded {
     ebpf: Ebpf,
     btf: Btf,
     by_process: bool,
+    hooks: Vec<Hook>,
 }
-
-const TRACEPOINTS: [(&str, &str); 5] = [
-    // In the order of attaching: exits before enters, or a call between the two would be kept
-    // and never matched.
-    (program::PROCESS_FORK, "sched_process_fork"),
-    (program::PROCESS_EXEC, "sched_process_exec"),
-    (program::PROCESS_EXIT, "sched_process_exit"),
-    (program::SYS_EXIT, "sys_exit"),
-    (program::SYS_ENTER, "sys_enter"),
-];
 
 impl Loaded {
     /// Checks the host, loads the object and fills its maps.
@@ -117,7 +108,8 @@ impl Loaded {
         let types = KernelTypes::parse(&btf_bytes)?;
         let btf = Btf::parse(&btf_bytes, Endianness::default()).map_err(aya::EbpfError::from)?;
         let ebpf = load_object(settings, &types, &btf)?;
-        let mut loaded = Self { ebpf, btf, by_process: settings.by_process };
+        let hooks = programs::hooks(&types);
+        let mut loaded = Self { ebpf, btf, by_process: settings.by_process, hooks };
         loaded.fill_maps(settings)?;
         loaded.load_programs()?;
         Ok(loaded)
@@ -181,14 +173,12 @@ impl Loaded {
     }
 
     fn load_programs(&mut self) -> Result<(), KernelError> {
-        for (name, tracepoint) in TRACEPOINTS {
-            let btf = &self.btf;
-            let at = |source| KernelError::Program { action: "load", program: name, source };
-            tracepoint_program(&mut self.ebpf, name)?.load(tracepoint, btf).map_err(at)?;
+        for hook in &self.hooks {
+            hook.load(&mut self.ebpf, &self.btf)?;
         }
         let name = program::UNFINISHED;
         let at = |source| KernelError::Program { action: "load", program: name, source };
-        iterator(&mut self.ebpf)?.load("task", &self.btf).map_err(at)
+        programs::iterator(&mut self.ebpf)?.load("task", &self.btf).map_err(at)
     }
 
     /// Takes the ring's map out, for the reader.
@@ -233,12 +223,8 @@ impl Loaded {
     /// Attaches all programs: from its return on no call in scope is missed.
     pub fn attach(mut self) -> Result<Attached, KernelError> {
         let control = self.control()?;
-        let mut links = Vec::new();
-        for (name, _) in TRACEPOINTS {
-            let at = |source| KernelError::Program { action: "attach", program: name, source };
-            let link = tracepoint_program(&mut self.ebpf, name)?.attach().map_err(at)?;
-            links.push((name, link));
-        }
+        let attached = self.hooks.iter().map(|hook| hook.attach(&mut self.ebpf));
+        let links = attached.collect::<Result<_, _>>()?;
         control.set(control::ARMED, 1);
         Ok(Attached { ebpf: self.ebpf, links, control })
     }
@@ -265,7 +251,7 @@ impl Control {
 /// Programs that run.
 pub struct Attached {
     ebpf: Ebpf,
-    links: Vec<(&'static str, BtfTracePointLinkId)>,
+    links: Vec<Link>,
     control: Control,
 }
 
@@ -302,21 +288,22 @@ impl Attached {
     pub fn stop(&mut self) -> Result<(), KernelError> {
         // An exit whose entry is no longer seen is not one that was running at attach.
         self.control.set(control::ARMED, 0);
-        self.detach(&[program::SYS_ENTER])?;
-        self.detach(&[program::SYS_EXIT])?;
+        self.detach(&programs::AT_ENTER)?;
+        self.detach(&programs::AT_EXIT)?;
         self.wait_until_quiet()?;
         // Tasks that end meanwhile still take their call off themselves.
         self.write_unfinished()?;
-        self.detach(&[program::PROCESS_EXIT, program::PROCESS_EXEC, program::PROCESS_FORK])?;
+        self.detach_all()?;
         self.wait_until_quiet()
     }
 
     fn detach(&mut self, names: &[&str]) -> Result<(), KernelError> {
-        for (name, link) in self.links.extract_if(.., |(name, _)| names.contains(name)) {
-            let at = |source| KernelError::Program { action: "detach", program: name, source };
-            tracepoint_program(&mut self.ebpf, name)?.detach(link).map_err(at)?;
-        }
-        Ok(())
+        let mut links = self.links.extract_if(.., |link| names.contains(&link.name()));
+        links.try_for_each(|link| link.detach(&mut self.ebpf))
+    }
+
+    fn detach_all(&mut self) -> Result<(), KernelError> {
+        self.links.drain(..).try_for_each(|link| link.detach(&mut self.ebpf))
     }
 
     /// A program may still run on another CPU when its link is gone. A grace period ends all that
@@ -338,7 +325,7 @@ impl Attached {
     fn write_unfinished(&mut self) -> Result<(), KernelError> {
         let name = program::UNFINISHED;
         let at = |source| KernelError::Program { action: "run", program: name, source };
-        let program = iterator(&mut self.ebpf)?;
+        let program = programs::iterator(&mut self.ebpf)?;
         let id = program.attach().map_err(at)?;
         let link = program.take_link(id).map_err(at)?;
         let failed = |source| KernelError::System { action: "task iterator", source };
@@ -346,22 +333,6 @@ impl Attached {
         io::copy(&mut file, &mut io::sink()).map_err(failed)?;
         Ok(())
     }
-}
-
-fn tracepoint_program<'a>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<&'a mut BtfTracePoint, KernelError> {
-    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
-    let at = |source| KernelError::Program { action: "load", program: name, source };
-    program.try_into().map_err(at)
-}
-
-fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, KernelError> {
-    let name = program::UNFINISHED;
-    let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
-    let at = |source| KernelError::Program { action: "load", program: name, source };
-    program.try_into().map_err(at)
 }
 
 /// Counters of the programs at enter and exit of a call.
@@ -396,7 +367,6 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
     let task = |field| types.offset("task_struct", field);
     let (compat_offset, compat_mask) = compat_flag(types);
     let running = KernelVersion::running();
-    let preemptible = running.is_none_or(|now| now >= PREEMPTIBLE_SINCE);
     let words = [
         (global::SELF_TGID, std::process::id()),
         (global::SCOPE, scope_bits(settings)),
@@ -404,7 +374,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::RESULT_FILTER, settings.result.bits()),
         (global::STRING_LIMIT, u32::from(settings.data.bytes)),
         (global::DATA_LIMIT, if settings.data.data { settings.data.bytes.into() } else { 0 }),
-        (global::ATOMIC_COUNTERS, u32::from(preemptible)),
+        (global::ATOMIC_COUNTERS, u32::from(programs::is_preemptible())),
         (global::UNPADDED_COMM, u32::from(running.is_none_or(|now| now < PADDED_COMM_SINCE))),
         (global::COMPAT_OFFSET, compat_offset),
         (global::COMPAT_MASK, compat_mask),

@@ -7,6 +7,7 @@ mod loader;
 pub mod object;
 pub mod preflight;
 mod processes;
+mod programs;
 
 pub use loader::{Attached, KernelCounts, Loaded, ResultFilter, Settings};
 pub use processes::ProcessScope;

@@ -7,6 +7,10 @@ use tracer_common::abi::{ABI_VERSION, ABI_VERSION_SYMBOL};
 #[cfg(target_arch = "x86_64")]
 pub static BYTES: &[u8] =
     aya::include_bytes_aligned!("../../../tracer-ebpf/prebuilt/tracer.x86_64.bpf.o");
+/// The object for the architecture this program was built for. Made by `cargo xtask build-ebpf`.
+#[cfg(target_arch = "aarch64")]
+pub static BYTES: &[u8] =
+    aya::include_bytes_aligned!("../../../tracer-ebpf/prebuilt/tracer.aarch64.bpf.o");
 
 /// Why an object is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

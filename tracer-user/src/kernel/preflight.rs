@@ -15,6 +15,11 @@ pub const PREEMPTIBLE_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19
 /// From here on the kernel clears what stands behind the zero that ends a command name.
 pub const PADDED_COMM_SINCE: KernelVersion = KernelVersion { major: 5, minor: 17 };
 
+/// The levels of lockdown, the one that is on in brackets, `kernel_lockdown(7)`. The level
+/// `confidentiality` takes `bpf_probe_read_kernel` away from programs: `bpf_base_func_proto` in
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/helpers.c>.
+const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
+
 /// Inode number of the initial pid namespace: `PROC_PID_INIT_INO`,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h#L46>.
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
@@ -77,6 +82,15 @@ pub enum PreflightError {
          run it on the host, or in a container with the host's pid namespace (--pid=host)"
     )]
     PidNamespace,
+    /// The kernel lets nobody read its memory, not even the kernel programs their own.
+    #[error(
+        "this kernel is locked down ({path}: confidentiality), so that kernel programs may not \
+         read memory; boot with lockdown=integrity or without lockdown"
+    )]
+    Lockdown {
+        /// What says so.
+        path: String,
+    },
     /// The kernel does not describe its types.
     #[error(
         "this kernel has no BTF ({path}: {error}); \
@@ -90,7 +104,7 @@ pub enum PreflightError {
     },
 }
 
-/// Checks privileges, kernel version and BTF, in this order; returns the kernel's BTF.
+/// Checks privileges, kernel version, lockdown and BTF, in this order; returns the kernel's BTF.
 pub fn check() -> Result<Vec<u8>, PreflightError> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     capabilities(effective(&status))?;
@@ -99,7 +113,18 @@ pub fn check() -> Result<Vec<u8>, PreflightError> {
     }
     let namespace = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino()).ok();
     pid_namespace(namespace)?;
+    lockdown(Path::new(LOCKDOWN))?;
     kernel_btf(Path::new(btf::VMLINUX))
+}
+
+/// Where no level can be read there is no lockdown, or nobody has mounted the file system; then
+/// the kernel's own refusal tells.
+fn lockdown(path: &Path) -> Result<(), PreflightError> {
+    let levels = fs::read_to_string(path).unwrap_or_default();
+    if levels.split_whitespace().any(|level| level == "[confidentiality]") {
+        return Err(PreflightError::Lockdown { path: path.display().to_string() });
+    }
+    Ok(())
 }
 
 fn kernel_btf(path: &Path) -> Result<Vec<u8>, PreflightError> {
@@ -176,6 +201,22 @@ mod tests {
         assert!(pid_namespace(Some(INITIAL_PID_NAMESPACE)).is_ok());
         let error = pid_namespace(Some(4_026_532_001)).unwrap_err().to_string();
         assert!(error.contains("--pid=host"), "{error}");
+    }
+
+    #[test]
+    fn a_kernel_that_is_locked_down_is_refused() {
+        let level = |name: &str, levels: &str| {
+            let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
+            fs::write(&path, levels).unwrap();
+            let checked = lockdown(&path).map_err(|error| error.to_string());
+            fs::remove_file(path).unwrap();
+            checked
+        };
+        assert!(level("none", "[none] integrity confidentiality\n").is_ok());
+        assert!(level("integrity", "none [integrity] confidentiality\n").is_ok());
+        let error = level("most", "none integrity [confidentiality]\n").unwrap_err();
+        assert!(error.contains("lockdown=integrity"), "{error}");
+        assert!(lockdown(Path::new("/nonexistent/lockdown")).is_ok());
     }
 
     #[test]

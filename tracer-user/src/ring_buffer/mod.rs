@@ -81,7 +81,7 @@ struct Shared {
 }
 
 /// What a buffer has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BufferStats {
     /// Attempts to push, the dropped ones included.
     pub total_pushed: u64,

@@ -10,8 +10,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{
-    Running, Workload, json, json_lines, stderr, tracer, tracer_path, workload_path,
+use crate::{
+    arch::PAUSE,
+    support::{
+        Running, Workload, json, json_lines, rounds, stderr, tracer, tracer_path, workload_path,
+    },
 };
 
 fn names(lines: &[Value]) -> Vec<&str> {
@@ -61,7 +64,9 @@ fn the_commands_exit_status_is_passed_on() {
     assert_eq!(status("kill -TERM $$"), 143);
     assert_eq!(status("kill -KILL $$"), 137);
     // The kernel side sees the end long before the status is there.
-    let big = tracer(&["--export", "null", "--", &workload_path(), "now", "big", "300", "7"]);
+    let megabytes = rounds(300, 20).to_string();
+    let big = ["--export", "null", "--", &workload_path(), "now", "big", &megabytes, "7"];
+    let big = tracer(&big);
     assert_eq!(big.status.code(), Some(7));
 }
 
@@ -119,12 +124,13 @@ fn an_interrupt_ends_tracing_and_shows_what_was_still_running() {
     let mut workload = Workload::new(&["hang"]);
     let pid = workload.pid().to_string();
     let export = format!("json={}", out.display());
-    let running = Running::start(&["-p", &pid, "-e", "pause,read", "--export", &export]);
+    let calls = format!("{},read", PAUSE.0);
+    let running = Running::start(&["-p", &pid, "-e", &calls, "--export", &export]);
     workload.begin();
     while !fs::read_to_string(&out).unwrap().contains("\"name\":\"read\"") {
         std::thread::yield_now();
     }
-    let pause = libc::SYS_pause.to_string();
+    let pause = PAUSE.1.to_string();
     while !fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap().starts_with(&pause) {
         std::thread::yield_now();
     }
@@ -135,7 +141,7 @@ fn an_interrupt_ends_tracing_and_shows_what_was_still_running() {
     let last = &lines[lines.len() - 1];
     assert_eq!(
         (&last["name"], &last["syscall"]["reason"]),
-        (&"pause".into(), &"unfinished".into())
+        (&PAUSE.0.into(), &"unfinished".into())
     );
 }
 
@@ -164,7 +170,8 @@ fn a_duration_ends_tracing() {
 #[test]
 fn loss_can_be_made_an_error() {
     let program = workload_path();
-    let workload = [program.as_str(), "now", "processes", "4", "200000"];
+    let calls = rounds(200_000, 10_000).to_string();
+    let workload = [program.as_str(), "now", "processes", "4", &calls];
     let mut args = vec!["--ring-size", "4KiB", "--export", "null", "--fail-on-loss", "--"];
     args.extend(workload);
     let output = tracer(&args);

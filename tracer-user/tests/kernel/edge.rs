@@ -10,16 +10,18 @@ use std::{
 use tracer_common::counter::Counter;
 use tracer_user::{ledger::Ledger, pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{Session, Workload, count, syscalls, trace_workload, workload_path};
+use crate::support::{
+    Session, Workload, amount, count, rounds, syscalls, trace_workload, workload_path,
+};
 
 /// What a program has said of itself: the kinds of calls it is about, and each thread's calls.
-struct Expected {
-    kinds: Vec<String>,
-    threads: BTreeMap<u64, Vec<String>>,
+pub(crate) struct Expected {
+    pub(crate) kinds: Vec<String>,
+    pub(crate) threads: BTreeMap<u64, Vec<String>>,
 }
 
 impl Expected {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut expected = Self { kinds: Vec::new(), threads: BTreeMap::new() };
         for line in text.lines() {
             let mut words = line.split_whitespace().map(str::to_owned);
@@ -38,7 +40,7 @@ impl Expected {
 }
 
 /// A span in the words of the programs.
-fn describe(span: &SpanRecord) -> String {
+pub(crate) fn describe(span: &SpanRecord) -> String {
     let call = span.syscall().unwrap();
     let code = call.restart().map(Into::into).or_else(|| call.error());
     let result = match code {
@@ -58,7 +60,7 @@ fn matches(expected: &str, seen: &str) -> bool {
 
 /// Runs a case and compares, thread by thread, in order.
 #[track_caller]
-fn edge(case: &str) -> Ledger {
+pub(crate) fn edge(case: &str) -> Ledger {
     let mut command = Command::new(workload_path());
     command.args(["wait", "edge", case]).stdout(Stdio::piped());
     let mut workload = Workload::with(&mut command);
@@ -70,10 +72,18 @@ fn edge(case: &str) -> Ledger {
     output.read_to_string(&mut text).unwrap();
     session.wait_for_end();
     let (spans, ledger) = session.stop();
-    let expected = Expected::parse(&text);
+    compare(case, &text, &spans);
+    workload.wait();
+    ledger
+}
+
+/// Compares what a program has said with what was seen: thread by thread, in order.
+#[track_caller]
+pub(crate) fn compare(case: &str, text: &str, spans: &[SpanRecord]) {
+    let expected = Expected::parse(text);
     let mut seen: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-    for span in spans.iter().filter(|span| expected.kinds.contains(&span.span_name().into_owned()))
-    {
+    let kinds: BTreeSet<&str> = expected.kinds.iter().map(String::as_str).collect();
+    for span in spans.iter().filter(|span| kinds.contains(span.span_name().as_ref())) {
         seen.entry(span.thread_id()).or_default().push(describe(span));
     }
     let tids: Vec<_> = seen.keys().collect();
@@ -84,8 +94,6 @@ fn edge(case: &str) -> Ledger {
             && wanted.iter().zip(calls).all(|(wanted, seen)| matches(wanted, seen));
         assert!(agree, "{case}, thread {tid}:\n expected {wanted:?}\n     seen {calls:?}");
     }
-    workload.wait();
-    ledger
 }
 
 macro_rules! cases {
@@ -121,7 +129,7 @@ fn a_child_returns_once_more_from_the_call_that_made_it() {
 
 #[test]
 fn exec_by_a_thread_that_is_not_the_first() {
-    for _ in 0..20 {
+    for _ in 0..rounds(20, 4) {
         let ledger = edge("thread-exec");
         assert_eq!(ledger.kernel.get(Counter::InFlight), 0);
         assert_eq!(ledger.kernel.get(Counter::Superseded), 0);
@@ -157,7 +165,8 @@ fn a_hundred_calls_running_at_the_end() {
 
 #[test]
 fn thousands_of_calls_running_at_the_end() {
-    all_unfinished(5_000);
+    let threads = amount("TRACER_TEST_THREADS", rounds(5_000, 500) as u64);
+    all_unfinished(usize::try_from(threads).unwrap());
 }
 
 /// So many threads are blocked when tracing stops, and each is found once.
@@ -186,12 +195,13 @@ fn all_unfinished(sleepers: usize) {
 
 #[test]
 fn ten_thousand_short_lives_leave_nothing_behind() {
-    const LIVES: usize = 10_000;
+    let lives = rounds(10_000, 500);
     let options =
         TraceOptions { syscalls: syscalls("exit_group,getppid"), ..TraceOptions::default() };
-    let (spans, ledger) = trace_workload(&["lives", &LIVES.to_string()], options);
+    let (spans, ledger) = trace_workload(&["lives", &lives.to_string()], options);
     // Each child makes one call and ends; the parent ends too.
-    assert_eq!((count(&spans, "getppid"), count(&spans, "exit_group")), (LIVES, LIVES + 1));
+    let counts = (count(&spans, "getppid"), count(&spans, "exit_group"));
+    assert_eq!(counts, (lives, lives + 1), "{}", ledger.to_json());
     assert_eq!(ledger.kernel.get(Counter::InFlight), 0);
-    assert_eq!(ledger.kernel.get(Counter::NoReturn), LIVES as u64 + 1);
+    assert_eq!(ledger.kernel.get(Counter::NoReturn), lives as u64 + 1);
 }

@@ -10,7 +10,8 @@ use std::{
 use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::support::{
-    Running, Session, Workload, json, json_lines, stderr, syscalls, tracer_path, workload_path,
+    Running, Session, Workload, json, json_lines, rounds, stderr, syscalls, tracer_path,
+    workload_path,
 };
 
 #[test]
@@ -32,7 +33,7 @@ fn loaded_programs() -> BTreeSet<u32> {
 
 #[test]
 fn a_killed_tracer_leaves_nothing_in_the_kernel() {
-    for _ in 0..5 {
+    for _ in 0..rounds(5, 2) {
         let before = loaded_programs();
         let running = Running::start(&["--export", "null"]);
         let its_own: BTreeSet<_> = loaded_programs().difference(&before).copied().collect();
@@ -51,11 +52,14 @@ fn a_killed_tracer_leaves_nothing_in_the_kernel() {
 fn a_stopped_tracer_blocks_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let (out, books) = (folder.path().join("out"), folder.path().join("ledger"));
-    let workload = Workload::new(&["calls", "500000"]);
+    let calls = rounds(500_000, 50_000);
+    let workload = Workload::new(&["calls", &calls.to_string()]);
     let (pid, export) = (workload.pid().to_string(), format!("json={}", out.display()));
-    let args =
-        ["-p", &pid, "-e", "getppid", "--export", &export, "--ledger", books.to_str().unwrap()];
-    let running = Running::start(&args);
+    let ledger = books.to_str().unwrap();
+    // Room for some thousand calls.
+    let ring = ["--ring-size", "1MiB"];
+    let args = ["-p", &pid, "-e", "getppid", "--export", &export, "--ledger", ledger];
+    let running = Running::start(&[&args[..], &ring].concat());
     running.signal(libc::SIGSTOP);
     // Ends though the ring overflows and nobody reads it.
     workload.run();
@@ -72,7 +76,7 @@ fn a_stopped_tracer_blocks_nobody() {
         .map(|count| count.as_u64().unwrap())
         .sum();
     assert!(lost > 0, "{ledger}");
-    assert_eq!(json_lines(&out).len() as u64 + lost + dropped, 500_000);
+    assert_eq!(json_lines(&out).len() as u64 + lost + dropped, calls as u64);
 }
 
 /// Each call lies between the readings of wall time around it.

@@ -6,14 +6,31 @@
     reason = "a test says what it expected by failing; cleaning up may come too late"
 )]
 
+mod arch;
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for `edge`"))]
 mod support;
 
 mod books;
 mod command;
+// Made of calls and instructions of this one.
+#[cfg(target_arch = "x86_64")]
 mod edge;
 mod errors;
 mod filter;
+#[cfg(feature = "guest-tests")]
+mod guest;
 mod hosts;
+#[cfg(feature = "guest-tests")]
+mod lockdown;
 mod memory;
+mod model;
+#[cfg(target_arch = "x86_64")]
+mod more;
+mod oracle;
+mod perturbation;
+mod property;
+mod recording;
 mod scope;
 mod strings;
+#[cfg(feature = "guest-tests")]
+mod whole_system;

@@ -3,7 +3,10 @@
 use tracer_common::{counter::Counter, event::CaptureState};
 use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{syscalls, trace_workload};
+use crate::{
+    arch::{OPEN, RENAME},
+    support::{rounds, syscalls, trace_workload},
+};
 
 fn trace(args: &[&str], calls: &str) -> Vec<SpanRecord> {
     let options = TraceOptions { syscalls: syscalls(calls), ..TraceOptions::default() };
@@ -18,9 +21,9 @@ fn last_string(spans: &[SpanRecord], arg: usize) -> (CaptureState, Vec<u8>) {
 
 #[test]
 fn paths_of_any_length_are_whole() {
-    for len in [1, 79, 80, 254, 255, 256, 257, 1000, 4094, 4095] {
+    for len in [1, 79, 80, 254, 255, 256, 257, 1000, 4094, 4095].into_iter().step_by(rounds(1, 3)) {
         let path = format!("/{}", "x".repeat(len - 1));
-        let spans = trace(&["open", &path], "openat,open");
+        let spans = trace(&["open", &path], OPEN);
         let whole = (CaptureState::Whole, path.into_bytes());
         assert_eq!(last_string(&spans, 1), whole, "length {len}");
     }
@@ -29,7 +32,7 @@ fn paths_of_any_length_are_whole() {
 #[test]
 fn a_path_longer_than_any_is_cut_and_says_so() {
     let path = format!("/{}", "x".repeat(5000));
-    let spans = trace(&["open", &path], "openat,open");
+    let spans = trace(&["open", &path], OPEN);
     let (state, bytes) = last_string(&spans, 1);
     assert_eq!((state, bytes.len()), (CaptureState::Truncated, 4095));
     assert!(path.as_bytes().starts_with(&bytes));
@@ -39,9 +42,9 @@ fn a_path_longer_than_any_is_cut_and_says_so() {
 fn two_paths_are_both_read() {
     for (from, to) in [(10, 20), (300, 10), (10, 3000), (2500, 2500), (4095, 3000)] {
         let (from, to) = (format!("/{}", "f".repeat(from - 1)), format!("/{}", "t".repeat(to - 1)));
-        let spans = trace(&["rename", &from, &to], "rename");
-        assert_eq!(last_string(&spans, 0), (CaptureState::Whole, from.into_bytes()));
-        assert_eq!(last_string(&spans, 1), (CaptureState::Whole, to.into_bytes()));
+        let spans = trace(&["rename", &from, &to], RENAME.0);
+        assert_eq!(last_string(&spans, RENAME.1[0]), (CaptureState::Whole, from.into_bytes()));
+        assert_eq!(last_string(&spans, RENAME.1[1]), (CaptureState::Whole, to.into_bytes()));
     }
 }
 
@@ -50,7 +53,7 @@ fn a_path_on_a_page_that_was_never_touched_is_read_at_exit() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("path");
     std::fs::write(&file, b"/etc/hostname\0").unwrap();
-    for _ in 0..20 {
+    for _ in 0..rounds(20, 3) {
         let spans = trace(&["open-cold", file.to_str().unwrap()], "openat");
         assert_eq!(last_string(&spans, 1), (CaptureState::Whole, b"/etc/hostname".to_vec()));
     }
@@ -64,15 +67,15 @@ fn a_cold_path_beside_a_long_one() {
     for (from, to) in [(10, 10), (3000, 20), (200, 200), (200, 3000), (10, 4000)] {
         let (from, to) = (format!("/{}", "f".repeat(from - 1)), format!("/{}", "t".repeat(to - 1)));
         std::fs::write(&file, format!("{to}\0")).unwrap();
-        let spans = trace(&["rename-cold", &from, file.to_str().unwrap()], "rename");
-        assert_eq!(last_string(&spans, 0), (CaptureState::Whole, from.into_bytes()));
-        assert_eq!(last_string(&spans, 1), (CaptureState::Whole, to.into_bytes()));
+        let spans = trace(&["rename-cold", &from, file.to_str().unwrap()], RENAME.0);
+        assert_eq!(last_string(&spans, RENAME.1[0]), (CaptureState::Whole, from.into_bytes()));
+        assert_eq!(last_string(&spans, RENAME.1[1]), (CaptureState::Whole, to.into_bytes()));
     }
 }
 
 #[test]
 fn a_path_that_ends_with_its_page_is_whole() {
-    for len in [1, 7, 254, 255, 256, 257, 4000, 4094] {
+    for len in [1, 7, 254, 255, 256, 257, 4000, 4094].into_iter().step_by(rounds(1, 3)) {
         let spans = trace(&["open-page-end", &len.to_string()], "openat");
         let path = format!("/{}", "x".repeat(len - 1));
         assert_eq!(last_string(&spans, 1), (CaptureState::Whole, path.into_bytes()), "{len}");
@@ -82,13 +85,14 @@ fn a_path_that_ends_with_its_page_is_whole() {
 /// A string is an observation: each is one of the two, or cut together from both, never longer.
 #[test]
 fn a_path_that_is_rewritten_meanwhile_is_one_or_the_other() {
-    let spans = trace(&["open-flipping", "100000"], "openat");
+    let count = rounds(100_000, 5_000);
+    let spans = trace(&["open-flipping", &count.to_string()], "openat");
     let flipped: Vec<_> = spans
         .iter()
         .map(|span| span.syscall().unwrap().string(1).unwrap())
         .filter(|it| it.bytes.starts_with(b"/a") || it.bytes.starts_with(b"/b"))
         .collect();
-    assert!(flipped.len() >= 100_000);
+    assert!(flipped.len() >= count);
     let is_mixed = |bytes: &[u8]| bytes.len() == 7 && bytes[1..].iter().all(|b| b"ab".contains(b));
     assert!(flipped.iter().all(|it| it.state == CaptureState::Whole && is_mixed(it.bytes)));
 }
@@ -114,6 +118,6 @@ fn kernel_memory_is_never_read() {
 #[test]
 fn bytes_that_are_not_text_stay_as_they_are() {
     let path = "/\u{1b}[31m\n\u{202e}\"\\";
-    let spans = trace(&["open", path], "openat,open");
+    let spans = trace(&["open", path], OPEN);
     assert_eq!(last_string(&spans, 1), (CaptureState::Whole, path.as_bytes().to_vec()));
 }

@@ -28,6 +28,11 @@ pub(crate) fn workload_path() -> String {
     binary("tracer-workload", env!("CARGO_BIN_EXE_tracer-workload"))
 }
 
+/// How often a test does something: less in a virtual machine, where each call takes longer.
+pub(crate) fn rounds(full: usize, reduced: usize) -> usize {
+    if std::env::var_os("TRACER_TEST_REDUCED").is_some() { reduced } else { full }
+}
+
 /// In a virtual machine the programs are not where cargo built them.
 fn binary(name: &str, built: &str) -> String {
     std::env::var("TRACER_TEST_BIN")
@@ -160,6 +165,17 @@ pub(crate) fn trace_workload(args: &[&str], options: TraceOptions) -> (Vec<SpanR
     workload.run();
     session.wait_for_end();
     session.stop()
+}
+
+/// Says that a test, or a part of it, does not run here. Past the test harness, which would hide it.
+pub(crate) fn skipped(what: &str) {
+    let line = format!("\n**** SKIPPED: {what}\n");
+    std::io::stderr().write_all(line.as_bytes()).expect("somewhere to complain");
+}
+
+/// How much of something to do: from an environment variable, or else what CI has time for.
+pub(crate) fn amount(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
 }
 
 /// How many spans have this name.

@@ -36,24 +36,29 @@ pub(crate) fn run(case: &str) {
         "thread-exec-done" => thread_exec_done(),
         "vdso" => vdso(),
         "signals" => signals(),
+        #[cfg(target_arch = "x86_64")]
+        "exec-between-widths" => crate::more::exec_between_widths(),
+        #[cfg(target_arch = "x86_64")]
+        "changed-by-ptrace" => crate::more::changed_by_ptrace(),
+        "same-id" => crate::more::same_id(20),
         _ => panic!("unknown case {case}"),
     }
 }
 
-fn kinds(names: &str) {
+pub(crate) fn kinds(names: &str) {
     println!("kinds {names}");
 }
 
-fn expect(tid: i64, calls: &str) {
+pub(crate) fn expect(tid: i64, calls: &str) {
     println!("thread {tid} {calls}");
 }
 
-fn own_tid() -> i64 {
+pub(crate) fn own_tid() -> i64 {
     // SAFETY: has no preconditions.
     unsafe { libc::syscall(libc::SYS_gettid) }
 }
 
-fn call(number: i64, args: [usize; 3]) -> i64 {
+pub(crate) fn call(number: i64, args: [usize; 3]) -> i64 {
     // SAFETY: the cases below pass what the calls need.
     unsafe { libc::syscall(number, args[0], args[1], args[2]) }
 }
@@ -139,7 +144,7 @@ fn vfork() -> i64 {
 }
 
 /// Waits until the thread is blocked in this call.
-fn wait_until_in(tid: i64, number: i64) {
+pub(crate) fn wait_until_in(tid: i64, number: i64) {
     let path = format!("/proc/self/task/{tid}/syscall");
     let start = format!("{number} ");
     while !std::fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&start)) {
@@ -148,7 +153,7 @@ fn wait_until_in(tid: i64, number: i64) {
 }
 
 /// Starts a thread that makes one call and then ends it; returns its id when it is blocked.
-fn blocked_thread(number: i64, args: [usize; 3]) -> i64 {
+pub(crate) fn blocked_thread(number: i64, args: [usize; 3]) -> i64 {
     let (send, receive) = std::sync::mpsc::sync_channel(1);
     let work = move || {
         send.send(own_tid()).expect("somebody listens");
@@ -160,7 +165,7 @@ fn blocked_thread(number: i64, args: [usize; 3]) -> i64 {
     tid
 }
 
-fn pipe() -> [i32; 2] {
+pub(crate) fn pipe() -> [i32; 2] {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors.
     assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
@@ -200,11 +205,11 @@ fn odd_numbers() {
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);
 
-extern "C" fn ignore(_signal: libc::c_int) {
+pub(crate) extern "C" fn ignore(_signal: libc::c_int) {
     HANDLED.fetch_add(1, SeqCst);
 }
 
-fn handle(signal: i32, flags: i32, handler: usize) {
+pub(crate) fn handle(signal: i32, flags: i32, handler: usize) {
     // SAFETY: an action of zeroes is a valid one.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = handler;
@@ -214,7 +219,7 @@ fn handle(signal: i32, flags: i32, handler: usize) {
 }
 
 /// Sends a signal to a thread once it is blocked in this call.
-fn interrupt(tid: i64, number: i64) {
+pub(crate) fn interrupt(tid: i64, number: i64) {
     let work = move || {
         wait_until_in(tid, number);
         let pid = std::process::id() as usize;
@@ -310,7 +315,7 @@ fn owner() {
 }
 
 /// Installs a seccomp filter that does `action` for one call, and nothing for others.
-fn filter(number: i64, action: u32) {
+pub(crate) fn filter(number: i64, action: u32) {
     let step = |code: u32, jt, jf, k| libc::sock_filter {
         code: u16::try_from(code).expect("a code"),
         jt,

@@ -10,8 +10,17 @@
     reason = "a test program: it makes raw system calls, and fails loudly"
 )]
 
+// Made of calls and instructions of this one.
+#[cfg(target_arch = "x86_64")]
 mod edge;
+mod elf;
+mod lives;
 mod memory;
+mod more;
+#[cfg(target_arch = "x86_64")]
+mod observer;
+mod predictable;
+mod puppet;
 #[cfg(target_arch = "x86_64")]
 mod raw;
 
@@ -40,11 +49,24 @@ fn main() {
         [_, "chain", count] => chain(number(count)),
         [_, "fail", count] => fail(number(count)),
         [_, "nap", millis] => nap(number(millis)),
+        #[cfg(target_arch = "x86_64")]
         [_, "edge", case] => edge::run(case),
         [_, "memory", case] => memory::run(case),
         #[cfg(target_arch = "x86_64")]
         [_, "raw"] => raw::run(),
         [_, "lives", count] => lives(number(count)),
+        [_, "born-and-executed", count] => lives::born_and_executed(number(count)),
+        [_, "predictable", run @ ..] => predictable_run(run).first(),
+        [_, "predictable-rest", run @ .., lane] => predictable_run(run).rest(number(lane)),
+        #[cfg(target_arch = "x86_64")]
+        [_, "observe"] => observer::observe(),
+        [_, "puppet", folder, "0"] => puppet::Puppet::new(folder, 0).first(),
+        [_, "puppet-again", folder, id] => puppet::Puppet::new(folder, number(id)).again(),
+        [_, "same-id", rounds] => more::same_id(number(rounds)),
+        [_, "into-cgroup", folder, count] => more::into_cgroup(folder, number(count)),
+        [_, "turns", count] => more::turns(number(count)),
+        [_, "open-on-demand"] => more::open_on_demand(),
+        [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),
         [_, "open-cold", file] => open_cold(file),
@@ -64,6 +86,11 @@ fn main() {
 
 fn number(text: &str) -> u64 {
     text.parse().expect("a number")
+}
+
+fn predictable_run(words: &[&str]) -> predictable::Run {
+    let [seed, threads, calls] = words else { panic!("a run has three numbers") };
+    predictable::Run { seed: number(seed), threads: number(threads), calls: number(calls) }
 }
 
 /// Makes `count` calls of `getppid`, which always succeeds.
@@ -208,7 +235,15 @@ fn rename_cold(from: &str, file: &str) {
     let from = CString::new(from).expect("no zero byte");
     let page = cold_page(file);
     // SAFETY: the page holds a string.
-    unsafe { libc::syscall(libc::SYS_rename, from.as_ptr(), page) };
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        libc::syscall(libc::SYS_rename, from.as_ptr(), page)
+    };
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        libc::syscall(libc::SYS_renameat, libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, page)
+    };
 }
 
 extern "C" fn ignore(_signal: libc::c_int) {}

@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn kinds_become_expressions() {
-        let names = Names::parse("open_flags\n", "pollfd 8\n").unwrap();
+        let names = Names::parse(vec!["open_flags".into()], "pollfd 8\n").unwrap();
         let args = ["fds", "nfds", "len"];
         for (text, expected) in [
             ("fd", "ArgKind::Fd"),
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn unknown_names_are_refused() {
-        let names = Names::parse("open_flags\n", "pollfd 8\n").unwrap();
+        let names = Names::parse(vec!["open_flags".into()], "pollfd 8\n").unwrap();
         for (text, expected) in [
             ("flags.open_flag", "syscalls.txt uses the set `open_flag`, which sets.txt has not"),
             ("in.pollf", "syscalls.txt uses the structure `pollf`, which structs.txt has not"),

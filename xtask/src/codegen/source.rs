@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        Names::parse("open_flags\n", "").unwrap()
+        Names::parse(vec!["open_flags".into()], "").unwrap()
     }
 
     #[test]

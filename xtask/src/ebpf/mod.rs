@@ -1,4 +1,4 @@
-//! `cargo xtask build-ebpf`: the eBPF object, the same bytes wherever it is built.
+//! `cargo xtask build-ebpf`: the eBPF objects, the same bytes wherever they are built.
 //!
 //! What could differ between two machines, and why it does not: folders end up in the line
 //! information, so they are remapped; symbols made from hashes are stripped; compilers differ, so
@@ -18,10 +18,10 @@ use serde_json::Value;
 use self::toolchain::{NM, OBJCOPY, RUSTC};
 use crate::command;
 
-/// The architecture whose registers the programs read.
-const ARCH: &str = "x86_64";
+/// The architectures whose registers the programs read: one object each.
+const ARCHES: [&str; 2] = ["x86_64", "aarch64"];
 const TARGET: &str = "bpfel-unknown-none";
-/// The committed object and what made it, below the root.
+/// The committed objects and what made them, below the root.
 const PREBUILT: &str = "tracer-ebpf/prebuilt";
 /// A target directory of its own: another compiler, other flags.
 const TARGET_DIR: &str = "target/ebpf";
@@ -40,60 +40,72 @@ const OBJCOPY_ARGS: [&str; 5] = [
     "--keep-symbol=_R*",
 ];
 
-/// Builds the object and writes it; with `check`, compares it with the committed one instead.
+/// Builds the objects and writes them; with `check`, compares them with the committed ones instead.
 pub(crate) fn run(check: bool) -> Result<()> {
     let toolchain = toolchain::installed()?;
     let folder = command::root()?.join(PREBUILT);
-    let committed = folder.join(format!("tracer.{ARCH}.bpf.o"));
     let reference = folder.join("toolchain.txt");
-    let built = build()?;
-    if check {
-        return compare(&built, &toolchain, &committed, &reference);
+    let comparable = !check || is_reference(&toolchain, &reference)?;
+    for arch in ARCHES {
+        let built = build(arch)?;
+        let committed = folder.join(object_name(arch));
+        if !comparable {
+            eprintln!("build-ebpf: {arch}: the rebuild itself succeeded, {} bytes", built.len());
+        } else if check {
+            compare(&built, &committed)?;
+        } else {
+            write_if_changed(&committed, &built)?;
+            println!("build-ebpf: {} is current, {} bytes", committed.display(), built.len());
+        }
     }
-    write_if_changed(&committed, &built)?;
-    write_if_changed(&reference, toolchain.as_bytes())?;
-    println!("build-ebpf: {} is current, {} bytes", committed.display(), built.len());
-    Ok(())
+    if check { Ok(()) } else { write_if_changed(&reference, toolchain.as_bytes()) }
 }
 
-/// Fails if the committed object is not what this toolchain makes, if it is the one of reference.
-fn compare(built: &[u8], toolchain: &str, committed: &Path, reference: &Path) -> Result<()> {
+fn object_name(arch: &str) -> String {
+    format!("tracer.{arch}.bpf.o")
+}
+
+/// Whether the toolchain is the one of reference, so that its objects are the committed ones.
+fn is_reference(toolchain: &str, reference: &Path) -> Result<bool> {
     let wanted = fs::read_to_string(reference).with_context(|| {
         format!("{}: run cargo xtask build-ebpf and commit", reference.display())
     })?;
-    if wanted != toolchain {
-        let line = |text: &str| text.trim().replace('\n', ", ");
-        eprintln!("build-ebpf: ****************************************************************");
-        eprintln!(
-            "build-ebpf: not compared: toolchain differs (here {}; the reference is {})",
-            line(toolchain),
-            line(&wanted)
-        );
-        eprintln!("build-ebpf: the rebuild itself succeeded, {} bytes", built.len());
-        eprintln!("build-ebpf: ****************************************************************");
-        return Ok(());
+    if wanted == toolchain {
+        return Ok(true);
     }
-    let committed =
-        fs::read(committed).with_context(|| format!("reading {}", committed.display()))?;
-    if committed != built {
-        bail!("the committed object differs from a rebuild: run cargo xtask build-ebpf and commit");
+    let line = |text: &str| text.trim().replace('\n', ", ");
+    eprintln!("build-ebpf: ****************************************************************");
+    eprintln!(
+        "build-ebpf: not compared: toolchain differs (here {}; the reference is {})",
+        line(toolchain),
+        line(&wanted)
+    );
+    eprintln!("build-ebpf: ****************************************************************");
+    Ok(false)
+}
+
+/// Fails if the committed object is not what was built.
+fn compare(built: &[u8], committed: &Path) -> Result<()> {
+    let shown = committed.display();
+    if fs::read(committed).with_context(|| format!("reading {shown}"))? != built {
+        bail!("{shown} differs from a rebuild: run cargo xtask build-ebpf and commit");
     }
-    println!("build-ebpf: the committed object is what a rebuild makes, {} bytes", built.len());
+    println!("build-ebpf: {shown} is what a rebuild makes, {} bytes", built.len());
     Ok(())
 }
 
 /// Compiles, links and strips; returns the bytes of the object.
-fn build() -> Result<Vec<u8>> {
+fn build(arch: &str) -> Result<Vec<u8>> {
     let target_dir = command::root()?.join(TARGET_DIR);
     let mut cargo = cargo()?;
     cargo.args(["build", "--locked", "--release", "--target", TARGET, "-p", "tracer-ebpf"]);
     cargo.arg("--target-dir").arg(&target_dir);
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags()?.join("\x1f"));
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(arch)?.join("\x1f"));
     cargo.env("PATH", command::search_path()?);
     command::run(&mut cargo)?;
     let linked = target_dir.join(TARGET).join("release/tracer");
-    let stripped = target_dir.join(format!("tracer.{ARCH}.bpf.o"));
-    let renamed = target_dir.join(format!("tracer.{ARCH}.renamed.bpf.o"));
+    let stripped = target_dir.join(object_name(arch));
+    let renamed = target_dir.join(format!("renamed.{}", object_name(arch)));
     let symbols = command::output(Command::new(NM).arg("--defined-only").arg(&linked))?;
     let mut rename = Command::new(OBJCOPY);
     for (old, new) in functions(&symbols) {
@@ -128,10 +140,10 @@ fn cargo() -> Result<Command> {
 }
 
 /// The flags of rustc.
-fn flags() -> Result<Vec<String>> {
+fn flags(arch: &str) -> Result<Vec<String>> {
     let mut flags: Vec<String> = [
         "--cfg",
-        &format!("bpf_target_arch=\"{ARCH}\""),
+        &format!("bpf_target_arch=\"{arch}\""),
         "-Ctarget-cpu=v3",
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",

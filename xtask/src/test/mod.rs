@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use self::summary::Summary;
+pub(crate) use self::summary::Summary;
 use crate::command::{self, Executable};
+use crate::edge_cases;
 use crate::privilege::{self, Bpf};
 
 /// A kernel test that runs for longer than this hangs; the longest takes a fifth of it on a busy
@@ -19,6 +20,13 @@ const CARGO_HANGS: Duration = Duration::from_mins(20);
 
 /// Runs the tests whose name contains the filter, or all; the summary is the last line.
 pub(crate) fn run(filter: Option<&str>) -> ExitCode {
+    let summary = run_all(filter);
+    println!("{summary}");
+    if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs them, and says what became of them.
+pub(crate) fn run_all(filter: Option<&str>) -> Summary {
     let mut summary = Summary::default();
     let mut problems = Vec::new();
     for stage in [unprivileged, strace, kernel] {
@@ -32,8 +40,7 @@ pub(crate) fn run(filter: Option<&str>) -> ExitCode {
     for problem in &problems {
         eprintln!("test: {problem:#}");
     }
-    println!("{summary}");
-    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    summary
 }
 
 /// What cargo runs: unit, documentation and integration tests that need no privilege.
@@ -42,7 +49,15 @@ fn unprivileged(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     cargo.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "tracer-ebpf"]);
     // Without the `--` a filter could be taken for an option.
     cargo.arg("--").args(filter);
-    run_tests(&mut cargo, CARGO_HANGS, summary)
+    run_tests(&mut cargo, CARGO_HANGS, None, summary)
+}
+
+/// The tests that compare with strace: their program is made for the kernel tests.
+fn strace(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let mut cargo = command::cargo()?;
+    cargo.args(["test", "--locked", "-p", "tracer-user", "--features", "kernel-tests"]);
+    cargo.args(["--test", "strace", "--"]).args(filter);
+    run_tests(&mut cargo, CARGO_HANGS, None, summary)
 }
 
 /// The tests that compare with strace: their program is made for the kernel tests.
@@ -70,7 +85,10 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     };
     // One at a time: each sees the whole system.
     command.arg("--test-threads=1").args(filter).current_dir(&tests.package);
-    run_tests(&mut command, HANGS, summary).context("the kernel tests")
+    // Fewer rounds are for virtual machines.
+    command.env_remove("TRACER_TEST_REDUCED");
+    let keep = filter.is_none().then_some("host");
+    run_tests(&mut command, HANGS, keep, summary).context("the kernel tests")
 }
 
 /// Counts and reports the tests that cannot run here.
@@ -91,9 +109,17 @@ fn skip(
     Ok(())
 }
 
-/// Runs test executables and adds up their results.
-fn run_tests(command: &mut Command, hangs: Duration, summary: &mut Summary) -> Result<()> {
+/// Runs test executables, keeps what they print under a name, and adds up their results.
+fn run_tests(
+    command: &mut Command,
+    hangs: Duration,
+    keep: Option<&str>,
+    summary: &mut Summary,
+) -> Result<()> {
     let (status, output) = command::tee(command, hangs)?;
+    if let Some(name) = keep {
+        edge_cases::keep(name, &output)?;
+    }
     let results = summary.add(&output);
     let shown = command::describe(command);
     command::succeeded(&shown, status)?;

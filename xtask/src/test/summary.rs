@@ -4,10 +4,10 @@ use std::fmt;
 
 /// How many tests ended how.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Summary {
-    pub(super) passed: u64,
-    pub(super) failed: u64,
-    pub(super) skipped: u64,
+pub(crate) struct Summary {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) skipped: u64,
 }
 
 impl Summary {
@@ -15,6 +15,13 @@ impl Summary {
     pub(super) fn add(&mut self, output: &str) -> usize {
         let results = output.lines().filter_map(|line| line.strip_prefix("test result: "));
         results.map(|result| self.add_result(result)).count()
+    }
+
+    /// Adds other tests.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
     }
 
     /// Adds `ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s`.
@@ -72,6 +79,8 @@ all doctests ran in 1.51s; merged doctests compilation took 1.40s
         assert_eq!(summary, Summary { passed: 12, failed: 3, skipped: 1 });
         assert_eq!(summary.add(OUTPUT), 2);
         assert_eq!(summary.to_string(), "24 passed, 6 failed, 2 skipped");
+        summary.merge(&Summary { passed: 1, failed: 2, skipped: 3 });
+        assert_eq!(summary.to_string(), "25 passed, 8 failed, 5 skipped");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use super::arch::Arch;
 use crate::command;
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -36,18 +37,19 @@ pub(super) struct Apt {
 
 impl Apt {
     /// Gets the index of the suite.
-    pub(super) fn new(folder: &Path, mirror: &str, suite: &str) -> Result<Self> {
+    pub(super) fn new(folder: &Path, mirror: &str, suite: &str, arch: Arch) -> Result<Self> {
         for needed in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(needed))
                 .with_context(|| folder.display().to_string())?;
         }
         let sources = folder.join("sources.list");
-        fs::write(&sources, format!("deb [arch=amd64 signed-by={KEYRING}] {mirror}/{suite}\n"))
+        let arch = arch.name();
+        fs::write(&sources, format!("deb [arch={arch} signed-by={KEYRING}] {mirror}/{suite}\n"))
             .with_context(|| sources.display().to_string())?;
         let inside = |key, name| format!("{key}={}", folder.join(name).display());
         let options = vec![
-            "APT::Architecture=amd64".to_owned(),
-            "APT::Architectures=amd64".to_owned(),
+            format!("APT::Architecture={arch}"),
+            format!("APT::Architectures={arch}"),
             "APT::Sandbox::User=".to_owned(),
             "Acquire::Languages=none".to_owned(),
             "Acquire::Retries=3".to_owned(),

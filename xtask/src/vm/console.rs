@@ -41,7 +41,9 @@ const TAIL: usize = 40;
 
 /// Judges what a guest printed that had to run so many tests.
 pub(super) fn judge(record: &Record, tests: u64) -> Verdict {
-    let counts = counts(&record.output).unwrap_or_else(|| unfinished(&record.output));
+    let ended = exit_status(&record.console).is_some();
+    let counts = counts(&record.output).filter(|_| ended);
+    let counts = counts.unwrap_or_else(|| unfinished(&record.output));
     let problem = problem(record, counts, tests);
     let details = if problem.is_some() { details(record) } else { String::new() };
     Verdict { counts, problem, details }
@@ -102,7 +104,7 @@ fn tail(text: &str) -> &str {
 
 /// The numbers in `test result: ok. 2 passed; 0 failed; 1 ignored; …`.
 fn counts(output: &str) -> Option<Counts> {
-    let result = output.lines().find_map(|line| line.strip_prefix("test result: "))?;
+    let result = output.lines().rev().find_map(|line| line.strip_prefix("test result: "))?;
     let number = |what: &str| {
         let mut parts = result.split(['.', ';']).map(str::trim);
         parts.find_map(|part| part.strip_suffix(what)?.trim().parse().ok())
@@ -114,9 +116,12 @@ fn counts(output: &str) -> Option<Counts> {
     })
 }
 
-/// The test that had begun last and did not end.
+/// The test that had begun last and did not end. Programs it started may have printed since.
 fn running(output: &str) -> Option<&str> {
-    output.lines().next_back()?.strip_prefix("test ")?.strip_suffix(" ... ")
+    let last = output.lines().rev().find(|line| line.starts_with("test "))?;
+    let (name, end) = last.strip_prefix("test ")?.split_once(" ... ")?;
+    let ended = ["ok", "FAILED", "ignored"].iter().any(|word| end.starts_with(word));
+    (!ended).then_some(name)
 }
 
 /// The same from the lines of single tests, where there is no result.
@@ -193,6 +198,8 @@ test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; fini
 
     #[test]
     fn a_status_or_a_number_of_tests_that_is_wrong_is_a_failure() {
+        assert_eq!(running("test a ... ok\ntest b ... said\nmore\n"), Some("b"));
+        assert_eq!(running("test a ... ok\nx\n"), None);
         let status = |status| problem_of(&CONSOLE.replace("exit 0", status), "", "");
         assert_eq!(status("exit 127").as_deref(), Some("the tests ended with status 127"));
         assert_eq!(status("exit 0").as_deref(), Some("0 of 3 tests ran"));

@@ -1,12 +1,14 @@
-//! Kernels and busybox, downloaded once.
+//! Kernels, busybox and libraries, downloaded once.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use super::apt::{self, Apt};
+use super::arch::Arch;
 use super::kernel::Kernel;
 use crate::command;
 
@@ -21,15 +23,17 @@ pub(super) struct Image {
 pub(super) struct Cache {
     folder: PathBuf,
     mirror: String,
+    arch: Arch,
 }
 
 impl Cache {
-    pub(super) fn new(folder: &Path, mirror: Option<&str>) -> Result<Self> {
+    pub(super) fn new(folder: &Path, mirror: Option<&str>, arch: Arch) -> Result<Self> {
         let mirror = mirror.map_or_else(apt::mirror, |mirror| Ok(mirror.to_owned()))?;
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let folder = folder.join(arch.name());
+        fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         // apt is run elsewhere.
-        let folder = fs::canonicalize(folder).with_context(|| folder.display().to_string())?;
-        Ok(Self { folder, mirror })
+        let folder = fs::canonicalize(&folder).with_context(|| folder.display().to_string())?;
+        Ok(Self { folder, mirror, arch })
     }
 
     /// A shell and what belongs to it, in one file.
@@ -43,7 +47,7 @@ impl Cache {
         let package = |apt: &Apt| {
             let names = apt.names(&kernel.package_prefix())?;
             let image = kernel
-                .choose_package(&names)
+                .choose_package(&names, self.arch)
                 .with_context(|| format!("no kernel {} in `{}`", kernel.name(), kernel.suite()))?;
             // From 7.x on the image is in a package of its own.
             let binary = apt.dependency(image, "linux-binary-")?;
@@ -52,7 +56,19 @@ impl Cache {
         self.image(kernel.name(), kernel.suite(), "*/vmlinuz*", package)
     }
 
-    /// The file of a package, from the cache if it is there.
+    /// Rust's library for the guests' processor, of exactly this version of Debian's rustc;
+    /// returns the sysroot.
+    pub(super) fn rust_library(&self, version: &str) -> Result<PathBuf> {
+        let name = format!("rust-{}", version.replace('~', "-"));
+        let suite = "debian-security bookworm-security main";
+        let folder = self.fetch(&name, suite, |apt, unfinished| {
+            let deb = apt.download(&format!("libstd-rust-web-dev={version}"))?;
+            command::run(Command::new("dpkg-deb").arg("-x").args([&deb, unfinished]))
+        })?;
+        Ok(folder.join("usr"))
+    }
+
+    /// The file of a package.
     fn image(
         &self,
         name: &str,
@@ -60,23 +76,37 @@ impl Cache {
         member: &str,
         package: impl FnOnce(&Apt) -> Result<String>,
     ) -> Result<Image> {
-        let folder = self.folder.join(name);
-        if !folder.exists() {
-            eprintln!("vm: downloading {name} from `{suite}`");
-            let unfinished = self.folder.join(format!("{name}.part"));
-            remove(&unfinished)?;
-            let state = unfinished.join("apt");
-            let apt = Apt::new(&state, &self.mirror, suite)?;
-            let deb = apt.download(&package(&apt)?)?;
+        let folder = self.fetch(name, suite, |apt, unfinished| {
+            let deb = apt.download(&package(apt)?)?;
             extract(&deb, member, &unfinished.join("image"))?;
-            fs::write(unfinished.join("version"), version(&deb)?).context("writing its version")?;
-            remove(&state)?;
-            fs::rename(&unfinished, &folder).with_context(|| folder.display().to_string())?;
-        }
+            fs::write(unfinished.join("version"), version(&deb)?).context("writing its version")
+        })?;
         let version = folder.join("version");
         let version = fs::read_to_string(&version)
             .with_context(|| format!("{}: delete its folder", version.display()))?;
         Ok(Image { file: folder.join("image"), version })
+    }
+
+    /// A folder of the cache, filled from this suite unless it is there.
+    fn fetch(
+        &self,
+        name: &str,
+        suite: &str,
+        fill: impl FnOnce(&Apt, &Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        if !folder.exists() {
+            let start = Instant::now();
+            let unfinished = self.folder.join(format!("{name}.part"));
+            remove(&unfinished)?;
+            let state = unfinished.join("apt");
+            let apt = Apt::new(&state, &self.mirror, suite, self.arch)?;
+            fill(&apt, &unfinished)?;
+            remove(&state)?;
+            fs::rename(&unfinished, &folder).with_context(|| folder.display().to_string())?;
+            eprintln!("vm: {name} from `{suite}` in {:.1} s", start.elapsed().as_secs_f64());
+        }
+        Ok(folder)
     }
 }
 

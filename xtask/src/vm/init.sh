@@ -1,10 +1,11 @@
 #!/bin/busybox sh
 # The first process of a guest: mounts what a Linux system has, runs /payload/$PAYLOAD, powers off.
-# The first serial port is the console; what the payload prints goes to the second one.
+# The first serial port is the console; what the payload prints goes to the other one, $TESTS.
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/tmp TRACER_TEST_BIN=/payload
+export PATH=/bin HOME=/tmp TRACER_TEST_BIN=/payload TRACER_TEST_REDUCED=1
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
+mount -t securityfs securityfs /sys/kernel/security
 mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /tmp
 mount -t tracefs tracefs /sys/kernel/tracing
@@ -22,7 +23,7 @@ hostname -F /etc/hostname
 ip link set lo up
 echo "vm: booted $(uname -rm) after $(cut -d' ' -f1 /proc/uptime) s"
 cd /payload
-PATH=/payload/bin:/bin "./$PAYLOAD" > /dev/ttyS1 2>&1 < /dev/null
+PATH=/payload/bin:/bin "./$PAYLOAD" > "/dev/$TESTS" 2>&1 < /dev/null
 status=$?
 # No kernel message may come between.
 dmesg -n 1

@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use super::arch::Arch;
+
 /// A series of kernels, or the newest there is; in order of age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Kernel {
@@ -67,10 +69,11 @@ impl Kernel {
     }
 
     /// The newest of its packages among names, one a line.
-    pub(super) fn choose_package(self, names: &str) -> Option<&str> {
+    pub(super) fn choose_package(self, names: &str, arch: Arch) -> Option<&str> {
         let prefix = self.package_prefix();
+        let suffix = format!("-cloud-{}", arch.name());
         let version = |name: &str| {
-            let version = name.strip_prefix(&prefix)?.strip_suffix("-cloud-amd64")?;
+            let version = name.strip_prefix(&prefix)?.strip_suffix(&suffix)?;
             version.starts_with(|c: char| c.is_ascii_digit()).then(|| numbers(version))
         };
         let versions = names.lines().filter_map(|name| Some((version(name)?, name)));
@@ -101,14 +104,15 @@ linux-image-cloud-amd64
 
     #[test]
     fn the_newest_cloud_kernel_of_a_series_is_chosen() {
-        let choose = |kernel: Kernel| kernel.choose_package(NAMES);
+        let choose = |kernel: Kernel| kernel.choose_package(NAMES, Arch::Amd64);
         assert_eq!(choose(Kernel::V6_1), Some("linux-image-6.1.0-56-cloud-amd64"));
         assert_eq!(choose(Kernel::V6_12), Some("linux-image-6.12.117+deb12-cloud-amd64"));
         assert_eq!(choose(Kernel::V6_18), Some("linux-image-6.18.15+deb13-cloud-amd64"));
         assert_eq!(choose(Kernel::Latest), Some("linux-image-6.18.15+deb13-cloud-amd64"));
         assert_eq!(choose(Kernel::V5_10), None);
+        assert_eq!(Kernel::V6_1.choose_package(NAMES, Arch::Arm64), None);
         let newer = format!("{NAMES}linux-image-7.3.4+deb13-cloud-amd64\n");
-        let newest = Kernel::Latest.choose_package(&newer);
+        let newest = Kernel::Latest.choose_package(&newer, Arch::Amd64);
         assert_eq!(newest, Some("linux-image-7.3.4+deb13-cloud-amd64"));
     }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: the kernel tests on other kernels, each in a virtual machine.
 
 mod apt;
+mod arch;
 mod console;
 mod guest;
 mod images;
@@ -9,6 +10,7 @@ mod kernel;
 mod payload;
 mod report;
 
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,14 +21,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 
+use self::arch::Arch;
 use self::images::{Cache, Image};
 use self::kernel::Kernel;
 use self::payload::Selection;
 use self::report::Report;
-use crate::{command, setup};
+use crate::test::Summary;
+use crate::{command, edge_cases, setup};
 
-/// Debian packages without which there is no guest.
-const PACKAGES: [&str; 2] = ["qemu-system-x86", "cpio"];
+const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
+const DEFAULT_TIMEOUT: u64 = 400;
+const DEFAULT_ACCEL: &str = "tcg,thread=single";
 
 /// What to run where.
 #[derive(Args)]
@@ -35,6 +40,9 @@ pub(crate) struct Options {
     /// are reported and do not fail the command
     #[arg(value_name = "KERNEL")]
     kernels: Vec<Kernel>,
+    /// Processor of the guests; of arm64, without any KERNEL, there is one, 6.12
+    #[arg(long, value_name = "ARCH", default_value = "amd64")]
+    arch: Arch,
     /// Run the tests whose name contains this
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
@@ -42,14 +50,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TEXT")]
     skip: Vec<String>,
     /// Guests at a time
-    #[arg(long, value_name = "N", default_value = "2")]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_JOBS)]
     jobs: NonZeroUsize,
-    /// Limit for one guest in seconds, from its start to its end
-    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
+    /// Limit for one guest in seconds, from its start to its end; one that is silent for too long
+    /// is ended before
+    #[arg(long, value_name = "SECONDS", default_value_t = DEFAULT_TIMEOUT)]
     timeout: u64,
     /// How QEMU runs the guest, in its words: `tcg` emulates (a guest has hung with a thread for
     /// each CPU), `kvm` is for hosts where KVM is known to work
-    #[arg(long, value_name = "ACCEL", default_value = "tcg,thread=single")]
+    #[arg(long, value_name = "ACCEL", default_value = DEFAULT_ACCEL)]
     accel: String,
     /// Where kernels are kept once downloaded; delete them to get newer ones [default:
     /// target/vm/cache]
@@ -78,45 +87,82 @@ struct Lab<'a> {
     selection: Selection,
 }
 
+/// What became of the tests in all guests.
+pub(crate) struct Outcome {
+    /// On the kernels that must pass.
+    pub(crate) blocking: Summary,
+    /// On those that are only reported.
+    pub(crate) others: Summary,
+}
+
 /// Boots every kernel, prints a table, and fails if a kernel does that has to pass.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    setup::install(&PACKAGES).context("QEMU")?;
-    let start = Instant::now();
-    let folder = command::root()?.join("target/vm");
-    let lab = prepare(options, &folder)?;
-    eprintln!("vm: built in {} s", start.elapsed().as_secs());
-    let mut reports = lab.run(&tasks(&options.kernels))?;
-    reports.sort_by_key(|report| report.kernel);
-    eprintln!("vm: {} s in all", start.elapsed().as_secs());
-    print!("{}", report::table(&reports));
+    let reports = examine(options)?;
     println!("{}", report::summary(&reports));
     let passed = reports.iter().all(|report| report.problem.is_none() || !report.required);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Boots all kernels as CI does.
+pub(crate) fn run_all() -> Result<Outcome> {
+    let options = Options {
+        kernels: Vec::new(),
+        arch: Arch::Amd64,
+        filter: None,
+        skip: Vec::new(),
+        jobs: DEFAULT_JOBS,
+        timeout: DEFAULT_TIMEOUT,
+        accel: DEFAULT_ACCEL.to_owned(),
+        cache: None,
+        mirror: None,
+    };
+    let mut outcome = Outcome { blocking: Summary::default(), others: Summary::default() };
+    for report in examine(&options)? {
+        let sum = if report.required { &mut outcome.blocking } else { &mut outcome.others };
+        sum.merge(&report.tests());
+    }
+    Ok(outcome)
+}
+
+/// Boots every kernel and prints a table.
+fn examine(options: &Options) -> Result<Vec<Report>> {
+    setup::install(options.arch.packages()).context("QEMU")?;
+    let start = Instant::now();
+    let folder = command::root()?.join("target/vm");
+    let lab = prepare(options, &folder)?;
+    eprintln!("vm: built in {} s", start.elapsed().as_secs());
+    let mut reports = lab.run(&tasks(options.arch, &options.kernels))?;
+    reports.sort_by_key(|report| report.kernel);
+    eprintln!("vm: {} s in all", start.elapsed().as_secs());
+    print!("{}", report::table(&reports));
+    Ok(reports)
+}
+
 /// Builds what runs in the guests.
 fn prepare<'a>(options: &'a Options, folder: &Path) -> Result<Lab<'a>> {
+    let arch = options.arch;
     let default = folder.join("cache");
-    let cache =
-        Cache::new(options.cache.as_deref().unwrap_or(&default), options.mirror.as_deref())?;
-    let programs = payload::build()?;
-    let selection = payload::select(&programs, options.filter.as_deref(), &options.skip)?;
+    let cache = options.cache.as_deref().unwrap_or(&default);
+    let cache = Cache::new(cache, options.mirror.as_deref(), arch)?;
+    let programs = payload::build(arch, &cache)?;
+    let selection = payload::select(arch, &programs, options.filter.as_deref(), &options.skip)?;
     for (name, reason) in &selection.skipped {
         eprintln!("vm: skipped in the guest: {name} ({reason})");
     }
     let busybox = cache.busybox().context("busybox for the guests")?;
-    let out = folder.join("out");
-    let initramfs = initramfs::make(folder, &busybox.file, &programs, &selection)?;
-    Ok(Lab { options, cache, out, initramfs, selection })
+    let folder = folder.join(arch.name());
+    fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let initramfs = initramfs::make(arch, &folder, &busybox.file, &programs, &selection)?;
+    Ok(Lab { options, cache, out: folder, initramfs, selection })
 }
 
 /// The kernels that were named, or the default.
-fn tasks(named: &[Kernel]) -> Vec<Task> {
+fn tasks(arch: Arch, named: &[Kernel]) -> Vec<Task> {
     let task = |kernel: Kernel, required| Task { kernel, required };
-    if named.is_empty() {
-        Kernel::ALL.map(|kernel| task(kernel, kernel.is_required())).to_vec()
-    } else {
-        named.iter().map(|&kernel| task(kernel, true)).collect()
+    match (arch, named) {
+        (Arch::Amd64, []) => Kernel::ALL.map(|kernel| task(kernel, kernel.is_required())).to_vec(),
+        (Arch::Arm64, []) => vec![task(Kernel::V6_12, true)],
+        (_, named) => named.iter().map(|&kernel| task(kernel, true)).collect(),
     }
 }
 
@@ -146,18 +192,30 @@ impl Lab<'_> {
     /// One kernel: gets it, boots it and judges what it printed.
     fn examine(&self, task: Task) -> Report {
         let start = Instant::now();
-        let mut report = match self.cache.kernel(task.kernel) {
+        let examined = match self.cache.kernel(task.kernel) {
             Ok(image) => self.boot(task, &image),
-            Err(error) => Report::failed(task, "-", format!("not to be had: {error:#}")),
+            Err(error) => self
+                .keep(task.kernel, "")
+                .map(|()| Report::failed(task, "-", format!("not to be had: {error:#}"))),
         };
+        let mut report = examined
+            .unwrap_or_else(|error| Report::failed(task, "-", format!("not tried: {error:#}")));
         report.seconds = start.elapsed().as_secs();
         // One write: others print at the same time.
         eprint!("{}", report.progress());
         report
     }
 
-    fn boot(&self, task: Task, image: &Image) -> Report {
+    /// Keeps what the tests printed, if they were all there are, for the table of edge cases.
+    fn keep(&self, kernel: Kernel, output: &str) -> Result<()> {
+        let Options { arch, filter, skip, .. } = self.options;
+        let whole = filter.is_none() && skip.is_empty() && kernel.is_supported();
+        if whole && *arch == Arch::Amd64 { edge_cases::keep(kernel.name(), output) } else { Ok(()) }
+    }
+
+    fn boot(&self, task: Task, image: &Image) -> Result<Report> {
         let guest = guest::Guest {
+            arch: self.options.arch,
             kernel: &image.file,
             initramfs: &self.initramfs,
             folder: self.out.join(task.kernel.name()),
@@ -165,13 +223,11 @@ impl Lab<'_> {
             payload: task.kernel.payload(),
             limit: Duration::from_secs(self.options.timeout),
         };
-        let record = match guest.boot() {
-            Ok(record) => record,
-            Err(error) => return Report::failed(task, &image.version, format!("{error:#}")),
-        };
-        let expected = task.kernel.is_supported().then_some(self.selection.run);
+        let record = guest.boot()?;
+        self.keep(task.kernel, &record.output)?;
+        let expected = task.kernel.is_supported().then_some(self.selection.tests.len() as u64);
         let verdict = console::judge(&record, expected.unwrap_or(1));
         let skipped = expected.map_or(0, |_| self.selection.skipped.len() as u64);
-        Report::of(task, &image.version, verdict, skipped)
+        Ok(Report::of(task, &image.version, verdict, skipped))
     }
 }

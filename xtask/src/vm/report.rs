@@ -3,6 +3,7 @@
 use super::Task;
 use super::console::{Counts, Verdict};
 use super::kernel::Kernel;
+use crate::test::Summary;
 
 /// What became of one kernel.
 pub(super) struct Report {
@@ -31,6 +32,13 @@ impl Report {
     pub(super) fn failed(task: Task, version: &str, problem: String) -> Self {
         let verdict = Verdict { problem: Some(problem), ..Verdict::default() };
         Self::of(task, version, verdict, 0)
+    }
+
+    /// What became of its tests; a problem that is no test counts as one that failed.
+    pub(super) fn tests(&self) -> Summary {
+        let Counts { passed, failed, ignored } = self.counts;
+        let failed = failed.max(u64::from(self.problem.is_some()));
+        Summary { passed, failed, skipped: ignored + self.left_out }
     }
 
     /// What is printed when it is done.
@@ -118,6 +126,13 @@ mod tests {
         reports.push(report(Kernel::Latest, false, Some("x")));
         let wanted = "2 passed, 1 failed; reported without blocking: 0 passed, 1 failed";
         assert_eq!(summary(&reports), wanted);
+    }
+
+    #[test]
+    fn a_problem_is_a_failure() {
+        let tests = |problem| report(Kernel::V6_1, true, problem).tests().to_string();
+        assert_eq!(tests(None), "40 passed, 0 failed, 3 skipped");
+        assert_eq!(tests(Some("timed out")), "40 passed, 1 failed, 3 skipped");
     }
 
     #[test]

@@ -100,9 +100,9 @@ fn trace(workload: &Workload, folder: &Path, command: &mut Command) -> Result<()
         fs::remove_dir_all(&place)?;
     }
     fs::create_dir(&place)?;
-    shell(workload.prepare, &place)?.status().context("preparing")?;
+    shell(workload.prepare, &place).status().context("preparing")?;
     let mut server = workload.server.then(|| workloads::serve(&place)).transpose()?;
-    let program = shell(workload.command, &place)?;
+    let program = shell(workload.command, &place);
     command.arg(program.get_program()).args(program.get_args()).current_dir(&place);
     environment(command, &place);
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
@@ -114,11 +114,11 @@ fn trace(workload: &Workload, folder: &Path, command: &mut Command) -> Result<()
 }
 
 /// A script in the workload's folder. `exec` in it leaves no shell.
-fn shell(script: &str, place: &Path) -> Result<Command> {
+fn shell(script: &str, place: &Path) -> Command {
     let mut command = Command::new("/bin/sh");
     command.args(["-ec", script]).current_dir(place);
     environment(&mut command, place);
-    Ok(command)
+    command
 }
 
 /// The same for every run, wherever it is.

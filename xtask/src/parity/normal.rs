@@ -9,6 +9,7 @@
 //! 6. numbers of inodes, free blocks and memory in `statfs` and `sysinfo`: `COUNT`.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
@@ -98,7 +99,8 @@ fn ascii(text: &str) -> String {
         } else {
             let mut bytes = [0; 4];
             for byte in c.encode_utf8(&mut bytes).bytes() {
-                out.push_str(&format!("\\x{byte:02x}"));
+                let written = write!(out, "\\x{byte:02x}");
+                debug_assert!(written.is_ok(), "writing to a String");
             }
         }
     }

@@ -60,14 +60,6 @@ fn strace(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     run_tests(&mut cargo, CARGO_HANGS, None, summary)
 }
 
-/// The tests that compare with strace: their program is made for the kernel tests.
-fn strace(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let mut cargo = command::cargo()?;
-    cargo.args(["test", "--locked", "-p", "tracer-user", "--features", "kernel-tests"]);
-    cargo.args(["--test", "strace", "--"]).args(filter);
-    run_tests(&mut cargo, CARGO_HANGS, summary)
-}
-
 /// The tests that load programs into the kernel.
 fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     let mut cargo = command::cargo()?;

@@ -23,11 +23,11 @@ pub const MAX_ARRAY: usize = 512;
 /// Elements of an `iovec` array whose data is captured, at most.
 pub const MAX_IOVECS: usize = 8;
 /// Elements of an `mmsghdr` array that are captured, at most.
-pub const MAX_MESSAGES: usize = 4;
+pub const MAX_MESSAGES: usize = 2;
 /// Arguments of a program that are captured, at most.
 pub const MAX_ARGV: usize = 32;
 /// Variables of an environment that are counted, at most.
-pub const MAX_ENVP: usize = 512;
+pub const MAX_ENVP: usize = 128;
 /// Bytes of a socket address: `sizeof(struct sockaddr_storage)`.
 pub const MAX_SOCKADDR: usize = 128;
 /// Bytes of control messages that are captured, at most.

@@ -15,6 +15,9 @@ mod filter;
 mod scope;
 
 mod capture;
+
+mod place;
+
 mod memory;
 
 mod emit;

@@ -105,10 +105,9 @@ pub(crate) struct Item {
     pub(crate) arg: u8,
     pub(crate) part: u8,
     pub(crate) phase: u8,
-    pub(crate) work: u8,
     /// 1 when it could not be read.
     pub(crate) faulted: u8,
-    pub(crate) pad: [u8; 3],
+    pub(crate) pad: [u8; 4],
 }
 
 /// A record with room for long captures.

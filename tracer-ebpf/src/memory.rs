@@ -2,34 +2,26 @@
 //! data, the arguments of a program. Read at entry what the program passes (and at exit when the
 //! page was not resident at entry), at exit what the kernel returns.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_user, bpf_probe_read_user_str};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tracer_common::{
     counter::Counter,
-    event::{CaptureHeader, CaptureState, LARGE_PAYLOAD, Phase, SMALL_PAYLOAD},
+    event::{LARGE_PAYLOAD, Phase},
     memory::{
-        Count, MAX_ARGV, MAX_CONTROL, MAX_DATA, MAX_ELEMENTS, MAX_ENVP, MAX_IOCTL, MAX_IOVECS,
-        MAX_MESSAGES, MAX_OPS, MAX_SOCKADDR, OP_WORDS, Op, OpKind, OpWords, SPECIAL,
-        condition_holds, part,
+        Count, MAX_ARGV, MAX_CONTROL, MAX_ELEMENTS, MAX_ENVP, MAX_IOCTL, MAX_IOVECS, MAX_MESSAGES,
+        MAX_OPS, MAX_SOCKADDR, OP_WORDS, Op, OpKind, OpWords, SPECIAL, condition_holds, part,
     },
 };
 
 use crate::{
-    capture::{HEADER, IN_SMALL, NOWHERE, bounded, last_offset, move_to_large},
-    maps::{DATA_LIMIT, InFlight, Item, LARGE, OPERATIONS, STRING_LIMIT},
+    capture::{IN_LARGE, NOWHERE, last_offset, move_to_large},
+    maps::{DATA_LIMIT, InFlight, LARGE, OPERATIONS, STRING_LIMIT},
+    place::{LARGE_READ, put, read_text, read_user, write, write_number},
     stats::Stats,
     task::Task,
 };
 
-/// Longest single read that the storage of a task takes.
-const SMALL_READ: usize = 272;
-/// Longest single read of the large storage.
-const LARGE_READ: usize = MAX_DATA + 8;
-/// Longest single read when most of the large storage is used.
-const MEDIUM_READ: usize = 512;
-const PAGE: u64 = 4096;
-
 /// Runs the operations of a call that is being entered. A function of its own in the kernel too,
-/// like [`place`]: all in one piece would not fit the stack.
+/// like `place`: all in one piece would not fit the stack.
 #[inline(never)]
 pub(crate) fn at_enter(task: Task, state: &mut InFlight, index: u32) {
     let Some(ops) = OPERATIONS.get(index) else { return };
@@ -40,8 +32,14 @@ pub(crate) fn at_enter(task: Task, state: &mut InFlight, index: u32) {
             state.exit_memory = 1;
         }
         if op.at_enter() && applies(op, mask, &state.event.args) {
-            let faulted =
-                if number == SPECIAL { special(task, state, op) } else { plain(task, state, op) };
+            let faulted = if number < SPECIAL {
+                plain(task, state, op)
+            } else if op.kind() == OpKind::Exec as u64 {
+                exec(task, state, op);
+                false
+            } else {
+                special(task, state, op)
+            };
             state.faulted_memory |= u8::from(faulted) << number;
         }
     }
@@ -127,12 +125,11 @@ fn plain(task: Task, state: &mut InFlight, op: Op) -> bool {
     put(task, state, pointer, len, op.limit(), part::WHOLE)
 }
 
-/// Runs the one operation of a call that is more than bytes.
+/// Runs the one operation of a call that is more than bytes, `execve`'s apart.
 #[inline(always)]
 fn special(task: Task, state: &mut InFlight, op: Op) -> bool {
     const IOVEC: u64 = OpKind::Iovec as u64;
     const MESSAGES: u64 = OpKind::Messages as u64;
-    const EXEC: u64 = OpKind::Exec as u64;
     const IOCTL: u64 = OpKind::Ioctl as u64;
     let pointer = argument(&state.event.args, op.arg());
     if pointer == 0 {
@@ -142,7 +139,6 @@ fn special(task: Task, state: &mut InFlight, op: Op) -> bool {
     match op.kind() {
         IOVEC => iovec(task, state, op, pointer),
         MESSAGES => messages(task, state, op, pointer),
-        EXEC => exec(task, state, op, pointer),
         IOCTL => ioctl(task, state, pointer),
         _ => false,
     }
@@ -272,60 +268,87 @@ fn messages(task: Task, state: &mut InFlight, op: Op, pointer: u64) -> bool {
     false
 }
 
+/// The strings of `argv`, and how many there are in `envp`, which is the next argument. Read at
+/// entry alone: when the call has succeeded, the memory is gone. All of it goes into the storage
+/// for long captures.
 #[inline(always)]
-fn pointer_at(array: u64, number: usize, compat: bool) -> Option<u64> {
-    if compat {
-        read_user::<u32>(array + number as u64 * 4).map(u64::from)
-    } else {
-        read_user::<u64>(array + number as u64 * 8)
+fn exec(task: Task, state: &mut InFlight, op: Op) {
+    let Some(stats) = Stats::get() else { return };
+    if state.captured == NOWHERE {
+        state.event.payload_len = 0;
+        state.event.captures = 0;
     }
+    if state.captured != IN_LARGE && !move_to_large(task, state) {
+        stats.bump(Counter::MemoryNotRead);
+        return;
+    }
+    let large = LARGE.get(task.0);
+    if large.is_null() {
+        return;
+    }
+    // SAFETY: a non-null storage value is valid while its task runs this program.
+    let payload = unsafe { (*large).payload.as_mut_ptr() };
+    state.item.arg = op.arg() as u8;
+    argv(stats, state, payload, op);
+    state.item.arg = op.arg() as u8 + 1;
+    envp(stats, state, payload, op);
 }
 
-/// The strings of `argv`, and how many there are in `envp`, which is the next argument.
 #[inline(always)]
-fn exec(task: Task, state: &mut InFlight, op: Op, pointer: u64) -> bool {
-    let faulted = argv(task, state, op, pointer);
-    let environment = argument(&state.event.args, op.arg() + 1);
-    if environment != 0 {
-        state.item.arg = op.arg() as u8 + 1;
-        envp(task, state, op, environment);
-    }
-    faulted
-}
-
-#[inline(always)]
-fn argv(task: Task, state: &mut InFlight, op: Op, array: u64) -> bool {
+fn argv(stats: Stats, state: &mut InFlight, payload: *mut u8, op: Op) {
+    let array = argument(&state.event.args, op.arg());
     let limit = u64::from(STRING_LIMIT.load()) + 1;
-    for number in 0..MAX_ARGV {
-        let Some(pointer) = pointer_at(array, number, op.is_compat()) else { return true };
+    state.item.limit = limit;
+    for number in 0..=MAX_ARGV {
+        let pointer = pointer_at(array, number, op.is_compat());
         if pointer == 0 {
-            return false;
+            return;
         }
-        state.item.work = TEXT;
-        put(task, state, pointer, limit, limit, number as u8);
+        state.item.pointer = pointer;
+        state.item.part = number as u8;
+        if number == MAX_ARGV {
+            state.item.part = part::MORE;
+            state.item.limit = 1;
+        }
+        if state.event.payload_len as usize > last_offset(LARGE_PAYLOAD, LARGE_READ) {
+            stats.bump(Counter::MemoryNotRead);
+            return;
+        }
+        write::<LARGE_PAYLOAD, LARGE_READ>(stats, state, payload, read_text::<LARGE_READ>);
     }
-    if pointer_at(array, MAX_ARGV, op.is_compat()) != Some(0) {
-        put(task, state, array, 0, 0, part::MORE);
-    }
-    false
 }
 
 /// The count stands in the capture as 32 bits.
 #[inline(always)]
-fn envp(task: Task, state: &mut InFlight, op: Op, array: u64) {
-    let mut number = 0;
-    state.item.work = AT_LEAST;
-    while number < MAX_ENVP {
-        match pointer_at(array, number, op.is_compat()) {
-            Some(0) => {
-                state.item.work = NUMBER;
-                break;
-            }
-            Some(_) => number += 1,
-            None => break,
-        }
+fn envp(stats: Stats, state: &mut InFlight, payload: *mut u8, op: Op) {
+    let array = argument(&state.event.args, op.arg() + 1);
+    if array == 0 {
+        return;
     }
-    put(task, state, number as u64, 4, 4, part::WHOLE);
+    let mut number = 0;
+    while number < MAX_ENVP && pointer_at(array, number, op.is_compat()) != 0 {
+        number += 1;
+    }
+    state.item.pointer = number as u64;
+    state.item.limit = MAX_ENVP as u64;
+    state.item.part = part::WHOLE;
+    if state.event.payload_len as usize > last_offset(LARGE_PAYLOAD, LARGE_READ) {
+        stats.bump(Counter::MemoryNotRead);
+        return;
+    }
+    write::<LARGE_PAYLOAD, LARGE_READ>(stats, state, payload, write_number);
+}
+
+/// An element of an array of pointers; 0 when it cannot be read.
+#[inline(always)]
+fn pointer_at(array: u64, number: usize, compat: bool) -> u64 {
+    let size: u64 = if compat { 4 } else { 8 };
+    let mut value = 0u64;
+    let from = array.wrapping_add(number as u64 * size);
+    // SAFETY: `value` has room for both sizes; the helper checks the user's pointer.
+    let failed =
+        unsafe { bpf_probe_read_user((&raw mut value).cast(), size as u32, from as *const _) };
+    if array == 0 || failed != 0 { 0 } else { value }
 }
 
 /// The command says how much memory there is and who writes it, ioctl(2); older ones of terminals
@@ -358,170 +381,4 @@ fn ioctl(task: Task, state: &mut InFlight, pointer: u64) -> bool {
 #[inline(always)]
 fn is_readable(pointer: u64) -> bool {
     read_user::<u8>(pointer).is_some()
-}
-
-#[inline(always)]
-fn read_user<T: Default>(pointer: u64) -> Option<T> {
-    let mut value = T::default();
-    // SAFETY: `value` has room for its size; the helper checks the user's pointer.
-    let failed = unsafe {
-        bpf_probe_read_user((&raw mut value).cast(), size_of::<T>() as u32, pointer as *const _)
-    };
-    if failed == 0 { Some(value) } else { None }
-}
-
-/// The bytes at the item's pointer.
-const BYTES: u8 = 0;
-/// The string there.
-const TEXT: u8 = 1;
-/// A number, in place of the item's pointer.
-const NUMBER: u8 = 2;
-/// The same, and there are more.
-const AT_LEAST: u8 = 3;
-
-/// Appends to the captures; says whether memory could not be read. The item goes by way of memory
-/// that the verifier knows nothing of, so that it looks at each place once and not once for every
-/// way that leads there.
-#[inline(always)]
-fn put(task: Task, state: &mut InFlight, pointer: u64, len: u64, limit: u64, part: u8) -> bool {
-    state.item.pointer = pointer;
-    state.item.len = len;
-    state.item.limit = limit;
-    state.item.part = part;
-    place(task, state);
-    state.item.faulted != 0
-}
-
-/// Finds room, first with the task's call, then in the storage for long captures.
-#[inline(never)]
-fn place(task: Task, state: &mut InFlight) {
-    let Some(stats) = Stats::get() else { return };
-    state.item.faulted = 0;
-    if state.captured == NOWHERE {
-        state.event.payload_len = 0;
-        state.event.captures = 0;
-        state.captured = IN_SMALL;
-    }
-    if state.event.captures == u8::MAX {
-        stats.bump(Counter::MemoryNotRead);
-        return;
-    }
-    let offset = state.event.payload_len as usize;
-    if state.captured == IN_SMALL {
-        if state.item.len.min(state.item.limit) <= SMALL_READ as u64
-            && offset <= last_offset(SMALL_PAYLOAD, SMALL_READ)
-        {
-            let payload = state.payload.as_mut_ptr();
-            write::<SMALL_PAYLOAD, SMALL_READ>(stats, state, payload, offset);
-            return;
-        }
-        if !move_to_large(task, state) {
-            stats.bump(Counter::MemoryNotRead);
-            return;
-        }
-    }
-    let large = LARGE.get(task.0);
-    if large.is_null() {
-        stats.bump(Counter::MemoryNotRead);
-        return;
-    }
-    // SAFETY: a non-null storage value is valid while its task runs this program.
-    let payload = unsafe { (*large).payload.as_mut_ptr() };
-    if offset <= last_offset(LARGE_PAYLOAD, LARGE_READ) {
-        write::<LARGE_PAYLOAD, LARGE_READ>(stats, state, payload, offset);
-    } else if offset <= last_offset(LARGE_PAYLOAD, MEDIUM_READ) {
-        write::<LARGE_PAYLOAD, MEDIUM_READ>(stats, state, payload, offset);
-    } else {
-        stats.bump(Counter::MemoryNotRead);
-    }
-}
-
-/// Writes header and bytes at `offset`, from where at least `MAX` bytes fit behind a header.
-#[inline(always)]
-fn write<const PAYLOAD: usize, const MAX: usize>(
-    stats: Stats,
-    state: &mut InFlight,
-    payload: *mut u8,
-    offset: usize,
-) {
-    let offset = bounded(offset, last_offset(PAYLOAD, MAX));
-    // SAFETY: header and bytes fit behind the offset.
-    let header = unsafe { payload.add(offset) };
-    // SAFETY: as above.
-    let body = unsafe { header.add(HEADER) };
-    let Item { pointer, len, work, .. } = state.item;
-    let limit = state.item.limit.min(MAX as u64);
-    let (result, len) = match work {
-        TEXT => read_text::<MAX>(body, pointer, limit),
-        NUMBER | AT_LEAST => {
-            // SAFETY: there is room for 4 bytes, aligned as the header is.
-            unsafe { body.cast::<u32>().write(pointer as u32) };
-            let more = work == AT_LEAST;
-            (if more { CaptureState::Truncated } else { CaptureState::Whole }, 4)
-        }
-        _ => read_bytes::<MAX>(body, pointer, len, limit),
-    };
-    if matches!(result, CaptureState::Fault) {
-        state.item.faulted = 1;
-        if state.item.phase != Phase::Enter as u8 {
-            stats.bump(Counter::MemoryFault);
-        }
-    }
-    let value = CaptureHeader {
-        arg: state.item.arg,
-        state: result as u8,
-        phase: state.item.phase,
-        part: state.item.part,
-        len,
-    };
-    // SAFETY: the offset is a multiple of 8, so the header is aligned; it fits as checked.
-    unsafe { header.cast::<CaptureHeader>().write(value) };
-    state.item.work = BYTES;
-    state.event.payload_len = (offset + HEADER + ((len as usize + 7) & !7)) as u32;
-    state.event.captures += 1;
-}
-
-/// Where a read goes past a page that cannot be read, what stands before is read.
-#[inline(always)]
-fn read_bytes<const MAX: usize>(
-    body: *mut u8,
-    pointer: u64,
-    len: u64,
-    limit: u64,
-) -> (CaptureState, u32) {
-    let wanted = len.min(limit);
-    if wanted == 0 {
-        return (CaptureState::Whole, 0);
-    }
-    let size = bounded(wanted as usize, MAX);
-    // SAFETY: `body` has room for MAX bytes; the helper checks the user's pointer.
-    let failed = unsafe { bpf_probe_read_user(body.cast(), size as u32, pointer as *const _) };
-    if failed == 0 {
-        let state = if len > wanted { CaptureState::Truncated } else { CaptureState::Whole };
-        return (state, size as u32);
-    }
-    let page_end = PAGE - (pointer & (PAGE - 1));
-    if page_end < wanted {
-        let size = bounded(page_end as usize, MAX);
-        // SAFETY: as above.
-        let failed = unsafe { bpf_probe_read_user(body.cast(), size as u32, pointer as *const _) };
-        if failed == 0 {
-            return (CaptureState::Truncated, size as u32);
-        }
-    }
-    (CaptureState::Fault, 0)
-}
-
-/// Reads a string of less than `limit` bytes; of a longer one, the first `limit - 1`.
-#[inline(always)]
-fn read_text<const MAX: usize>(body: *mut u8, pointer: u64, limit: u64) -> (CaptureState, u32) {
-    let size = bounded(limit as usize, MAX);
-    // SAFETY: `body` has room for MAX bytes; the helper checks the user's pointer.
-    let got = unsafe { bpf_probe_read_user_str(body.cast(), size as u32, pointer as *const _) };
-    if got <= 0 || got > MAX as i64 {
-        return (CaptureState::Fault, 0);
-    }
-    let full = got as u64 == limit && read_user::<u8>(pointer + limit - 1) != Some(0);
-    let state = if full { CaptureState::Truncated } else { CaptureState::Whole };
-    (state, (got - 1) as u32)
 }

@@ -453,7 +453,7 @@ pub(super) static DUP3: Syscall = Syscall {
     args: &[
         Arg::new("oldfd", ArgKind::Fd),
         Arg::new("newfd", ArgKind::Fd),
-        Arg::new("flags", ArgKind::Flags(Set::OpenFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::PipeFlags)),
     ],
     ret: Ret::Fd,
 };
@@ -2069,7 +2069,7 @@ pub(super) static MEMFD_CREATE: Syscall = Syscall {
 pub(super) static MEMFD_SECRET: Syscall = Syscall {
     name: "memfd_secret",
     class: Class::DESC,
-    args: &[Arg::new("flags", ArgKind::Flags(Set::OpenFlags))],
+    args: &[Arg::new("flags", ArgKind::Flags(Set::PipeFlags))],
     ret: Ret::Fd,
 };
 
@@ -2256,7 +2256,7 @@ pub(super) static MOVE_PAGES: Syscall = Syscall {
         Arg::new("pages", ArgKind::Ptr),
         Arg::new("nodes", ArgKind::Ptr),
         Arg::new("status", ArgKind::Ptr),
-        Arg::new("flags", ArgKind::Flags(Set::MbindFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::MovePagesFlags)),
     ],
     ret: Ret::Int,
 };
@@ -2405,7 +2405,10 @@ pub(super) static MSGCTL: Syscall = Syscall {
 pub(super) static MSGGET: Syscall = Syscall {
     name: "msgget",
     class: Class::IPC,
-    args: &[Arg::new("key", ArgKind::Hex), Arg::new("msgflg", ArgKind::Flags(Set::IpcFlags))],
+    args: &[
+        Arg::new("key", ArgKind::Enum(Set::IpcKeys)),
+        Arg::new("msgflg", ArgKind::Flags(Set::IpcFlags)),
+    ],
     ret: Ret::Int,
 };
 
@@ -2694,7 +2697,7 @@ pub(super) static PIPE2: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fildes", ArgKind::Struct(Struct::FdPair, When::Exit, Extent::One)),
-        Arg::new("flags", ArgKind::Flags(Set::OpenFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::PipeFlags)),
     ],
     ret: Ret::Int,
 };
@@ -3317,7 +3320,7 @@ pub(super) static RSEQ: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("rseq", ArgKind::Ptr),
-        Arg::new("rseq_len", ArgKind::Uint),
+        Arg::new("rseq_len", ArgKind::Hex),
         Arg::new("flags", ArgKind::Flags(Set::RseqFlags)),
         Arg::new("sig", ArgKind::Hex),
     ],
@@ -3591,7 +3594,7 @@ pub(super) static SEMGET: Syscall = Syscall {
     name: "semget",
     class: Class::IPC,
     args: &[
-        Arg::new("key", ArgKind::Hex),
+        Arg::new("key", ArgKind::Enum(Set::IpcKeys)),
         Arg::new("nsems", ArgKind::Int),
         Arg::new("semflg", ArgKind::Flags(Set::IpcFlags)),
     ],
@@ -4041,7 +4044,7 @@ pub(super) static SHMGET: Syscall = Syscall {
     name: "shmget",
     class: Class::IPC,
     args: &[
-        Arg::new("key", ArgKind::Hex),
+        Arg::new("key", ArgKind::Enum(Set::IpcKeys)),
         Arg::new("size", ArgKind::Size),
         Arg::new("shmflg", ArgKind::Flags(Set::ShmgetFlags)),
     ],

@@ -245,6 +245,8 @@ pub enum Set {
     PidfdFlags,
     /// `pidfd_send_signal_flags`.
     PidfdSendSignalFlags,
+    /// `pipe_flags`.
+    PipeFlags,
     /// `pkey_rights`.
     PkeyRights,
     /// `poll_events`.
@@ -544,6 +546,7 @@ impl Set {
         Self::PersonalityTypes,
         Self::PidfdFlags,
         Self::PidfdSendSignalFlags,
+        Self::PipeFlags,
         Self::PkeyRights,
         Self::PollEvents,
         Self::PrctlCapAmbient,
@@ -633,7 +636,7 @@ impl Set {
         Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 207] = [
+    const NAMES: [&'static str; 208] = [
         "access_modes",
         "address_families",
         "adjtimex_modes",
@@ -754,6 +757,7 @@ impl Set {
         "personality_types",
         "pidfd_flags",
         "pidfd_send_signal_flags",
+        "pipe_flags",
         "pkey_rights",
         "poll_events",
         "prctl_cap_ambient",

@@ -242,7 +242,7 @@ fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8
             fields
         }
         Struct::BpfAttr => commands::bpf(reader, context),
-        Struct::Pollfd => pollfd(reader, context),
+        Struct::Pollfd => pollfd(reader),
         Struct::TimespecPair => return Some(time::timespec_pair(reader, false)),
         Struct::Timespec64Pair => return Some(time::timespec_pair(reader, true)),
         Struct::TimevalPair => return Some(time::timeval_pair(reader)),
@@ -268,19 +268,14 @@ fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8
     Some(fields.into())
 }
 
-/// What was asked for before the call, what has happened after it.
-fn pollfd(reader: &mut Reader<'_>, context: &Context) -> Fields {
+/// What is asked for; what has happened stands behind the result.
+fn pollfd(reader: &mut Reader<'_>) -> Fields {
     const ASKED: &[Entry] = &[
         field("fd", Kind::I32),
         field("events", Kind::Flags16(Set::PollEvents)),
         silent("revents", Kind::Flags16(Set::PollEvents)),
     ];
-    const HAPPENED: &[Entry] = &[
-        field("fd", Kind::I32),
-        silent("events", Kind::Flags16(Set::PollEvents)),
-        field("revents", Kind::Flags16(Set::PollEvents)),
-    ];
-    let mut fields = layout::read(if context.at_exit { HAPPENED } else { ASKED }, reader);
+    let mut fields = layout::read(ASKED, reader);
     if fields.number("fd").is_some_and(|fd| fd.cast_signed() < 0) {
         fields.show("events", super::node::Shown::Silent);
     }

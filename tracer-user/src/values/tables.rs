@@ -38,6 +38,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
         Set::SwapFlags => [&SWAP_FLAGS, &SWAP_FLAGS, &SWAP_FLAGS],
         Set::FlockFlags => [&FLOCK_FLAGS, &FLOCK_FLAGS, &FLOCK_FLAGS],
         Set::FcntlCommands => [&FCNTL_COMMANDS, &FCNTL_COMMANDS_I386, &FCNTL_COMMANDS],
+        Set::PipeFlags => [&PIPE_FLAGS, &PIPE_FLAGS, &PIPE_FLAGS_AARCH64],
         Set::FdFlags => [&FD_FLAGS, &FD_FLAGS, &FD_FLAGS],
         Set::LockTypes => [&LOCK_TYPES, &LOCK_TYPES, &LOCK_TYPES],
         Set::OwnerTypes => [&OWNER_TYPES, &OWNER_TYPES, &OWNER_TYPES],
@@ -728,6 +729,26 @@ static FCNTL_COMMANDS_I386: Table = Table {
         ("F_SET_RW_HINT", 0x40c),
         ("F_GET_FILE_RW_HINT", 0x40d),
         ("F_SET_FILE_RW_HINT", 0x40e),
+    ],
+};
+
+static PIPE_FLAGS: Table = Table {
+    unknown: "O_???",
+    entries: &[
+        ("O_NONBLOCK", 0x800),
+        ("O_DIRECT", 0x4000),
+        ("O_CLOEXEC", 0x80000),
+        ("O_EXCL", 0x80),
+    ],
+};
+
+static PIPE_FLAGS_AARCH64: Table = Table {
+    unknown: "O_???",
+    entries: &[
+        ("O_NONBLOCK", 0x800),
+        ("O_DIRECT", 0x10000),
+        ("O_CLOEXEC", 0x80000),
+        ("O_EXCL", 0x80),
     ],
 };
 

@@ -22,6 +22,7 @@ mod guest;
 mod hosts;
 #[cfg(feature = "guest-tests")]
 mod lockdown;
+mod memory;
 mod model;
 #[cfg(target_arch = "x86_64")]
 mod more;

@@ -15,6 +15,7 @@
 mod edge;
 mod elf;
 mod lives;
+mod memory;
 mod more;
 #[cfg(target_arch = "x86_64")]
 mod observer;
@@ -50,6 +51,7 @@ fn main() {
         [_, "nap", millis] => nap(number(millis)),
         #[cfg(target_arch = "x86_64")]
         [_, "edge", case] => edge::run(case),
+        [_, "memory", case] => memory::run(case),
         #[cfg(target_arch = "x86_64")]
         [_, "raw"] => raw::run(),
         [_, "lives", count] => lives(number(count)),

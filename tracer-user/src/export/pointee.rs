@@ -110,7 +110,7 @@ impl<'a> Memory<'a> {
         let passed = self.captured(false, part::WHOLE);
         let returned = self.captured(true, part::WHOLE);
         let same = passed.zip(returned).is_some_and(|(a, b)| a.bytes == b.bytes);
-        match (passed.filter(|_| !same), returned) {
+        match (passed, returned.filter(|_| !same)) {
             (Some(passed), Some(returned)) => {
                 out.extend(match self.form {
                     Form::Text if is_number(kind, extent) => &b"["[..],

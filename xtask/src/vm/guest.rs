@@ -15,8 +15,7 @@ use crate::command;
 /// The status with which `timeout` says that it ended its program.
 const TIMED_OUT: i32 = 124;
 
-/// A guest that prints nothing for so long hangs: its slowest test takes a tenth of it, alone on
-/// the machine.
+/// A guest that prints nothing for so long hangs, for its script ends tests that do long before.
 const SILENCE: Duration = Duration::from_secs(90);
 
 /// How often we look.

@@ -2,6 +2,8 @@
 //! record. As property tests, for the sanitizers of coverage-guided fuzzing need a nightly
 //! compiler. `TRACER_FUZZ_CASES` says how many cases each has.
 
+#![expect(clippy::expect_used, reason = "a test says what it expected by failing")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
@@ -47,10 +49,10 @@ static ALLOCATOR: Counting = Counting;
 fn decode(bytes: &[u8]) -> bool {
     let mut decoder = Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot());
     let before = ALLOCATED.with(Cell::get);
-    let decoded = decoder.decode(bytes);
+    let result = decoder.decode(bytes);
     let allocated = ALLOCATED.with(Cell::get) - before;
     assert!(allocated <= LIMIT, "{allocated} bytes allocated for a record of {}", bytes.len());
-    let Ok(span) = decoded else { return false };
+    let Ok(span) = result else { return false };
     let call = span.syscall().expect("the decoder makes syscalls");
     assert!(!call.name().is_empty() && call.arg_count() <= 6);
     let strings: usize = (0..=6).filter_map(|arg| call.string(arg)).map(|it| it.bytes.len()).sum();

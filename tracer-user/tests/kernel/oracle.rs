@@ -132,9 +132,8 @@ impl Perf {
                 return None;
             }
         }
-        let named: String =
-            EVENTS.split_whitespace().map(|it| format!(",syscalls:sys_enter_{it}")).collect();
-        let events = format!("{all}{named}");
+        let named = EVENTS.split_whitespace().collect::<Vec<_>>().join(",syscalls:sys_enter_");
+        let events = format!("{all},syscalls:sys_enter_{named}");
         let child = Command::new("perf")
             .args(["stat", "-x,", "-D", "-1", "-e", &events, "-p", &pid.to_string()])
             .arg(format!("--control=fifo:{},{}", control.display(), answer.display()))
@@ -234,7 +233,6 @@ fn agree_with_perf(mut command: Command) {
     // The one that was running when perf began; a child's return is an exit too.
     let exits = kernel(Counter::Matched) + kernel(Counter::ExitOnly) + kernel(Counter::ChildReturn);
     assert_eq!((kernel(Counter::ExitOnly), exits), (1, counted["raw_syscalls:sys_exit"]));
-    println!("{} calls of {} kinds agree", total, seen.len());
 }
 
 /// Waits until the process waits for its line.

@@ -140,6 +140,7 @@ impl Perf {
             .arg("-o")
             .arg(&out)
             .stdout(Stdio::null())
+            .stderr(File::create(folder.path().join("said")).unwrap())
             .spawn()
             .unwrap();
         let both_ends = |path| File::options().read(true).write(true).open(path).unwrap();
@@ -149,7 +150,8 @@ impl Perf {
         let mut perf = Self { child, folder };
         let mut answer = both_ends(&answer);
         while !readable(&answer) {
-            assert_eq!(perf.child.try_wait().unwrap(), None, "perf has given up");
+            let said = fs::read_to_string(perf.folder.path().join("said")).unwrap();
+            assert_eq!(perf.child.try_wait().unwrap(), None, "perf has given up: {said}");
         }
         let mut said = [0; 4];
         answer.read_exact(&mut said).unwrap();

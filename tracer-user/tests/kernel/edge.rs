@@ -126,7 +126,7 @@ fn a_child_returns_once_more_from_the_call_that_made_it() {
 
 #[test]
 fn exec_by_a_thread_that_is_not_the_first() {
-    for _ in 0..20 {
+    for _ in 0..5 {
         let ledger = edge("thread-exec");
         assert_eq!(ledger.kernel.get(Counter::InFlight), 0);
         assert_eq!(ledger.kernel.get(Counter::Superseded), 0);

@@ -16,7 +16,7 @@ use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 use crate::{
     edge::{compare, describe},
     recording::{Recording, record_workload, ring_for},
-    support::{Workload, amount, count, skipped, syscalls, workload_path},
+    support::{Workload, amount, count, fewer_in_guests, skipped, syscalls, workload_path},
 };
 
 /// What no counter of trouble may show.
@@ -31,9 +31,9 @@ fn nothing_odd(ledger: &tracer_user::ledger::Ledger) {
 /// A thread that is not the first executes a program, over and over.
 #[test]
 fn a_thousand_processes_taken_over_by_a_thread() {
-    const ROUNDS: u64 = 1000;
+    let rounds = fewer_in_guests(1000);
     let mut command = Command::new(workload_path());
-    command.args(["wait", "taken-over", &ROUNDS.to_string()]).stdout(Stdio::piped());
+    command.args(["wait", "taken-over", &rounds.to_string()]).stdout(Stdio::piped());
     let mut workload = Workload::with(&mut command);
     let mut output = workload.stdout();
     let options = TraceOptions {
@@ -50,7 +50,7 @@ fn a_thousand_processes_taken_over_by_a_thread() {
     compare("taken-over", &text, &spans);
     nothing_odd(&ledger);
     // In each round two calls of `pause` and one of `execve`; in the end one of `getgid`.
-    let calls = 3 * ROUNDS + 1;
+    let calls = 3 * rounds + 1;
     assert_eq!(spans.len() as u64, calls);
     assert_eq!(ledger.kernel.get(Counter::Stored), calls);
     assert_eq!(ledger.kernel.get(Counter::ExitOnly), 0);
@@ -61,7 +61,7 @@ fn a_thousand_processes_taken_over_by_a_thread() {
 /// their ids are used again and again.
 #[test]
 fn every_call_of_processes_born_and_executed() {
-    let lives = amount("TRACER_TEST_LIVES", 5_000);
+    let lives = amount("TRACER_TEST_LIVES", fewer_in_guests(5_000));
     let ring_size = ring_for(lives * 6);
     let options = TraceOptions { ring_size, ..TraceOptions::default() };
     let (spans, ledger) = record_workload(&["born-and-executed", &lives.to_string()], options);

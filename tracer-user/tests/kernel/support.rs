@@ -173,6 +173,11 @@ pub(crate) fn amount(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
 }
 
+/// So many; in a virtual machine, where everything is emulated, a twentieth.
+pub(crate) fn fewer_in_guests(usual: u64) -> u64 {
+    if std::env::var_os("TRACER_TEST_BIN").is_some() { usual.div_ceil(20) } else { usual }
+}
+
 /// How many spans have this name.
 pub(crate) fn count(spans: &[SpanRecord], name: &str) -> usize {
     spans.iter().filter(|span| span.span_name() == name).count()

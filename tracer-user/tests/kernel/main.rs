@@ -17,6 +17,7 @@ mod guests;
 mod hosts;
 mod model;
 mod more;
+mod moves;
 mod oracle;
 mod perturbation;
 mod property;

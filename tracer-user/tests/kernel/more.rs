@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use tracer_common::{counter::Counter, event::CaptureState};
@@ -51,7 +51,13 @@ fn processes_with_the_same_id() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn vfork_lasts_as_long_as_its_child() {
-    let (spans, _) = trace_workload(&["observe"], only("vfork,nanosleep"));
+    let mut command = Command::new(workload_path());
+    let workload = Workload::with(command.args(["wait", "observe"]).stdout(Stdio::null()));
+    let pids = vec![workload.pid()];
+    let mut session = Session::start(&TraceOptions { pids, ..only("vfork,nanosleep") });
+    workload.run();
+    session.wait_for_end();
+    let (spans, _) = session.stop();
     let vfork = spans.iter().find(|span| span.span_name() == "vfork").unwrap();
     let child = u64::try_from(vfork.syscall().unwrap().ret).unwrap();
     let naps: Vec<_> = spans.iter().filter(|span| span.thread_id() == child).collect();
@@ -149,7 +155,9 @@ fn two_tracers_of_the_whole_system() {
     let start = |name: &str| {
         let (out, books) = (path(name), path(&format!("{name}.books")));
         let export = format!("json={}", out.display());
-        Running::start(&["--export", &export, "--ledger", books.to_str().unwrap()])
+        // Their own writes are what could go round and round.
+        let calls = "getppid,write";
+        Running::start(&["-e", calls, "--export", &export, "--ledger", books.to_str().unwrap()])
     };
     let tracers = [start("one"), start("two")];
     let workload = Workload::new(&["calls", "1000"]);

@@ -2,9 +2,11 @@
 //! record. As property tests, for the sanitizers of coverage-guided fuzzing need a nightly
 //! compiler. `TRACER_FUZZ_CASES` says how many cases each has.
 
+#![expect(clippy::expect_used, reason = "a test says what it expected by failing")]
+
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
+    cell::{Cell, RefCell},
     sync::Arc,
 };
 
@@ -21,6 +23,8 @@ const LIMIT: usize = 64 << 10;
 
 thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+    static DECODER: RefCell<Decoder> =
+        RefCell::new(Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot()));
 }
 
 struct Counting;
@@ -45,12 +49,13 @@ static ALLOCATOR: Counting = Counting;
 
 /// The body: decodes, looks at all there is, and returns whether it was a record.
 fn decode(bytes: &[u8]) -> bool {
-    let mut decoder = Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot());
-    let before = ALLOCATED.with(Cell::get);
-    let decoded = decoder.decode(bytes);
-    let allocated = ALLOCATED.with(Cell::get) - before;
+    let (result, allocated) = DECODER.with_borrow_mut(|decoder| {
+        let before = ALLOCATED.with(Cell::get);
+        let result = decoder.decode(bytes);
+        (result, ALLOCATED.with(Cell::get) - before)
+    });
     assert!(allocated <= LIMIT, "{allocated} bytes allocated for a record of {}", bytes.len());
-    let Ok(span) = decoded else { return false };
+    let Ok(span) = result else { return false };
     let call = span.syscall().expect("the decoder makes syscalls");
     assert!(!call.name().is_empty() && call.arg_count() <= 6);
     let strings: usize = (0..=6).filter_map(|arg| call.string(arg)).map(|it| it.bytes.len()).sum();
@@ -61,11 +66,13 @@ fn decode(bytes: &[u8]) -> bool {
     true
 }
 
+fn wanted() -> u32 {
+    std::env::var("TRACER_FUZZ_CASES").map_or(1_000, |text| text.parse().expect("a number"))
+}
+
 fn cases() -> ProptestConfig {
-    let cases =
-        std::env::var("TRACER_FUZZ_CASES").map_or(1_000, |text| text.parse().expect("a number"));
     // Nothing is kept between runs: what a failure shows is its smallest case.
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: wanted(), failure_persistence: None, ..ProptestConfig::default() }
 }
 
 /// A record as the kernel side could write it.
@@ -156,6 +163,42 @@ proptest! {
         }
         decode(&bytes);
     }
+}
+
+/// A generator that costs little, for very many cases: a hundred for each one wanted.
+#[test]
+fn very_many_damaged_records() {
+    let texts: [&[u8]; 4] = [b"", b"/etc/hostname", &[b'x'; 70], &[0xff; 700]];
+    let records: Vec<Vec<u8>> = (0..texts.len())
+        .map(|count| {
+            let strings = texts.iter().zip(0..).take(count);
+            let strings: Vec<_> =
+                strings.map(|(text, arg)| (arg, CaptureState::Whole, *text)).collect();
+            encode(SyscallEvent { nr: 257, ret: -2, ..SyscallEvent::default() }, &strings)
+        })
+        .collect();
+    let mut state = 1u64;
+    // xorshift64, <https://www.jstatsoft.org/article/view/v008i14>.
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 11).expect("53 bits") % below
+    };
+    let (mut good, mut bad) = (0u64, 0u64);
+    let mut bytes = Vec::new();
+    for _ in 0..100 * u64::from(wanted()) {
+        bytes.clone_from(&records[random(records.len())]);
+        for _ in 0..random(4) {
+            let at = random(bytes.len());
+            bytes[at] = u8::try_from(random(256)).expect("a byte");
+        }
+        if random(8) == 0 {
+            bytes.truncate(random(bytes.len()));
+        }
+        if decode(&bytes) { good += 1 } else { bad += 1 }
+    }
+    assert!(good > 0 && bad > 0, "{good} records and {bad} others");
 }
 
 /// No record of the kernel side is as long; one that claims to be costs no memory.

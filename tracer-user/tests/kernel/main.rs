@@ -26,6 +26,7 @@ mod memory;
 mod model;
 #[cfg(target_arch = "x86_64")]
 mod more;
+mod moves;
 mod oracle;
 #[cfg(feature = "receiver-tests")]
 mod otlp;

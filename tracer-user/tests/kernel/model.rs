@@ -16,7 +16,7 @@ use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 use crate::{
     edge::describe,
     recording::Recording,
-    support::{Workload, amount, syscalls, workload_path},
+    support::{Workload, amount, fewer_in_guests, syscalls, workload_path},
 };
 
 #[path = "../shared/machine.rs"]
@@ -284,7 +284,7 @@ fn play(told: &str, mut next: impl FnMut(&[Op]) -> Option<Op>) {
 
 #[test]
 fn random_sequences_are_counted_and_recorded_as_the_model_says() {
-    let sequences = amount("TRACER_TEST_SEQUENCES", 10);
+    let sequences = amount("TRACER_TEST_SEQUENCES", fewer_in_guests(6));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let first = amount("TRACER_TEST_SEED", u64::from(now.subsec_nanos()));
     for seed in first..first + sequences {

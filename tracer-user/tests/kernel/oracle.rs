@@ -16,7 +16,7 @@ use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 use crate::{
     edge::{compare, describe},
     recording::{Recording, record_workload, ring_for},
-    support::{Workload, amount, count, rounds, skipped, syscalls, workload_path},
+    support::{Workload, amount, count, fewer_in_guests, skipped, syscalls, workload_path},
 };
 
 /// What no counter of trouble may show.
@@ -31,9 +31,9 @@ fn nothing_odd(ledger: &tracer_user::ledger::Ledger) {
 /// A thread that is not the first executes a program, over and over.
 #[test]
 fn a_thousand_processes_taken_over_by_a_thread() {
-    let times = rounds(1000, 50) as u64;
+    let rounds = fewer_in_guests(1000);
     let mut command = Command::new(workload_path());
-    command.args(["wait", "taken-over", &times.to_string()]).stdout(Stdio::piped());
+    command.args(["wait", "taken-over", &rounds.to_string()]).stdout(Stdio::piped());
     let mut workload = Workload::with(&mut command);
     let mut output = workload.stdout();
     let options = TraceOptions {
@@ -50,7 +50,7 @@ fn a_thousand_processes_taken_over_by_a_thread() {
     compare("taken-over", &text, &spans);
     nothing_odd(&ledger);
     // In each round two calls of `pause` and one of `execve`; in the end one of `getgid`.
-    let calls = 3 * times + 1;
+    let calls = 3 * rounds + 1;
     assert_eq!(spans.len() as u64, calls);
     assert_eq!(ledger.kernel.get(Counter::Stored), calls);
     assert_eq!(ledger.kernel.get(Counter::ExitOnly), 0);
@@ -61,7 +61,7 @@ fn a_thousand_processes_taken_over_by_a_thread() {
 /// their ids are used again and again.
 #[test]
 fn every_call_of_processes_born_and_executed() {
-    let lives = amount("TRACER_TEST_LIVES", rounds(5_000, 300) as u64);
+    let lives = amount("TRACER_TEST_LIVES", fewer_in_guests(5_000));
     let ring_size = ring_for(lives * 6);
     let options = TraceOptions { ring_size, ..TraceOptions::default() };
     let (spans, ledger) = record_workload(&["born-and-executed", &lives.to_string()], options);
@@ -132,15 +132,15 @@ impl Perf {
                 return None;
             }
         }
-        let named: String =
-            EVENTS.split_whitespace().map(|it| format!(",syscalls:sys_enter_{it}")).collect();
-        let events = format!("{all}{named}");
+        let named = EVENTS.split_whitespace().collect::<Vec<_>>().join(",syscalls:sys_enter_");
+        let events = format!("{all},syscalls:sys_enter_{named}");
         let child = Command::new("perf")
             .args(["stat", "-x,", "-D", "-1", "-e", &events, "-p", &pid.to_string()])
             .arg(format!("--control=fifo:{},{}", control.display(), answer.display()))
             .arg("-o")
             .arg(&out)
             .stdout(Stdio::null())
+            .stderr(File::create(folder.path().join("said")).unwrap())
             .spawn()
             .unwrap();
         let both_ends = |path| File::options().read(true).write(true).open(path).unwrap();
@@ -150,7 +150,8 @@ impl Perf {
         let mut perf = Self { child, folder };
         let mut answer = both_ends(&answer);
         while !readable(&answer) {
-            assert_eq!(perf.child.try_wait().unwrap(), None, "perf has given up");
+            let said = fs::read_to_string(perf.folder.path().join("said")).unwrap();
+            assert_eq!(perf.child.try_wait().unwrap(), None, "perf has given up: {said}");
         }
         let mut said = [0; 4];
         answer.read_exact(&mut said).unwrap();
@@ -234,7 +235,6 @@ fn agree_with_perf(mut command: Command) {
     // The one that was running when perf began; a child's return is an exit too.
     let exits = kernel(Counter::Matched) + kernel(Counter::ExitOnly) + kernel(Counter::ChildReturn);
     assert_eq!((kernel(Counter::ExitOnly), exits), (1, counted["raw_syscalls:sys_exit"]));
-    println!("{} calls of {} kinds agree", total, seen.len());
 }
 
 /// Waits until the process waits for its line.

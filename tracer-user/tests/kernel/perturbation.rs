@@ -30,7 +30,6 @@ fn programs_observe_the_same() {
         String::from_utf8(output.stdout).unwrap()
     });
     assert_eq!(alone, traced);
-    println!("{alone}");
     let expected = [
         "handlers ran 100",
         "20 alarms came: true",

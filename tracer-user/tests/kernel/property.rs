@@ -8,7 +8,7 @@ use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::{
     recording::{record_workload, ring_for},
-    support::amount,
+    support::{amount, fewer_in_guests},
 };
 
 #[path = "../shared/predictable.rs"]
@@ -23,7 +23,7 @@ const LANES: u64 = 3 * THREADS;
 #[test]
 fn every_call_of_a_random_program() {
     let rounds = amount("TRACER_TEST_ROUNDS", 1);
-    let calls = amount("TRACER_TEST_CALLS", 5_000);
+    let calls = amount("TRACER_TEST_CALLS", fewer_in_guests(5_000));
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seed = amount("TRACER_TEST_SEED", u64::from(now.subsec_nanos()));
     for seed in seed..seed + rounds {

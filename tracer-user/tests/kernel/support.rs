@@ -178,6 +178,12 @@ pub(crate) fn amount(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).map_or(usual, |text| text.parse().expect("a number"))
 }
 
+/// So many; in a virtual machine, where everything is emulated, a twentieth.
+pub(crate) fn fewer_in_guests(usual: u64) -> u64 {
+    let usual = usize::try_from(usual).expect("a size");
+    rounds(usual, usual.div_ceil(20)) as u64
+}
+
 /// How many spans have this name.
 pub(crate) fn count(spans: &[SpanRecord], name: &str) -> usize {
     spans.iter().filter(|span| span.span_name() == name).count()

@@ -51,7 +51,9 @@ fn a_program_that_the_kernel_starts() {
     }
     let (spans, ledger) = session.stop();
     let mut by_process: BTreeMap<u32, Vec<&SpanRecord>> = BTreeMap::new();
-    spans.iter().for_each(|span| by_process.entry(span.process_id()).or_default().push(span));
+    for span in &spans {
+        by_process.entry(span.process_id()).or_default().push(span);
+    }
     let calls = |spans: &Vec<&SpanRecord>| {
         spans.iter().filter(|span| span.span_name() == "getppid").count() == 777
     };

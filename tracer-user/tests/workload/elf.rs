@@ -29,11 +29,19 @@ fn image(width: Width, code: &[u8]) -> Vec<u8> {
             put(&2u16.to_le_bytes());
             put(&MACHINE.to_le_bytes());
             put(&1u32.to_le_bytes());
-            [BASE + HEAD, 64, 0].iter().for_each(|word| put(&word.to_le_bytes()));
+            for word in [BASE + HEAD, 64, 0] {
+                put(&word.to_le_bytes());
+            }
             put(&0u32.to_le_bytes());
-            [64u16, 56, 1, 0, 0, 0].iter().for_each(|half| put(&half.to_le_bytes()));
-            [1u32, 5].iter().for_each(|word| put(&word.to_le_bytes()));
-            [0, BASE, BASE, size, size, 0x1000].iter().for_each(|word| put(&word.to_le_bytes()));
+            for half in [64u16, 56, 1, 0, 0, 0] {
+                put(&half.to_le_bytes());
+            }
+            for word in [1u32, 5] {
+                put(&word.to_le_bytes());
+            }
+            for word in [0, BASE, BASE, size, size, 0x1000] {
+                put(&word.to_le_bytes());
+            }
         }
         #[cfg(target_arch = "x86_64")]
         Width::Narrow => {
@@ -43,11 +51,15 @@ fn image(width: Width, code: &[u8]) -> Vec<u8> {
             put(b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0");
             put(&2u16.to_le_bytes());
             put(&EM_386.to_le_bytes());
-            [1, BASE + HEAD, 52, 0, 0].iter().for_each(|word| put(&word.to_le_bytes()));
-            [52u16, 32, 1, 0, 0, 0].iter().for_each(|half| put(&half.to_le_bytes()));
-            [1, 0, BASE, BASE, size, size, 5, 0x1000]
-                .iter()
-                .for_each(|word| put(&word.to_le_bytes()));
+            for word in [1, BASE + HEAD, 52, 0, 0] {
+                put(&word.to_le_bytes());
+            }
+            for half in [52u16, 32, 1, 0, 0, 0] {
+                put(&half.to_le_bytes());
+            }
+            for word in [1, 0, BASE, BASE, size, size, 5, 0x1000] {
+                put(&word.to_le_bytes());
+            }
         }
     }
     out.extend_from_slice(code);

@@ -89,7 +89,8 @@ impl Puppet {
         let text = |text: String| CString::new(text).expect("text");
         let folder = text(self.folder.display().to_string());
         let number = text(number.to_string());
-        let words = [c"puppet", c"now", c"puppet-again", &folder, &number].map(|it| it.as_ptr());
+        let words = [c"puppet", c"now", c"puppet-again", folder.as_c_str(), number.as_c_str()]
+            .map(std::ffi::CStr::as_ptr);
         let words = [words[0], words[1], words[2], words[3], words[4], ptr::null()];
         let nothing = [ptr::null::<u8>()];
         let path = c"/proc/self/exe".as_ptr() as usize;

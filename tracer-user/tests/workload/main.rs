@@ -23,6 +23,7 @@ mod predictable;
 mod puppet;
 #[cfg(target_arch = "x86_64")]
 mod raw;
+mod uring;
 
 use std::{
     env,
@@ -54,6 +55,7 @@ fn main() {
         [_, "memory", case] => memory::run(case),
         #[cfg(target_arch = "x86_64")]
         [_, "raw"] => raw::run(),
+        [_, "uring", rounds] => uring::do_nothing(number(rounds)),
         [_, "lives", count] => lives(number(count)),
         [_, "born-and-executed", count] => lives::born_and_executed(number(count)),
         [_, "predictable", run @ ..] => predictable_run(run).first(),

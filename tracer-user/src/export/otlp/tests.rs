@@ -1,3 +1,5 @@
+//! The exporter without a receiver.
+
 use super::*;
 use crate::span_record::{SpanContext, test_call};
 

@@ -104,6 +104,14 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "WHICH", default_value = "unexpected", help_heading = "Output")]
     pub(super) otlp_error_status: ErrorStatusChoice,
 
+    /// Keep OTLP requests in a file without a name in this folder while the receiver is away
+    #[arg(long, value_name = "DIR", help_heading = "Output")]
+    pub(super) otlp_spill: Option<PathBuf>,
+
+    /// Size of that file, at most
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "Output")]
+    pub(super) otlp_spill_size: String,
+
     /// Export this share of all traces, whole: 0.1 or 10%; otlp=10% for one destination alone
     #[arg(long, value_name = "[NAME=]SHARE", help_heading = "Output")]
     pub(super) sample: Vec<String>,

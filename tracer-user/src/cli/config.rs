@@ -20,7 +20,7 @@ use super::{
     limits::{self, LimitError, Share},
 };
 use crate::{
-    export::otlp::{ErrorStatus, OtlpOptionError, OtlpOptions},
+    export::otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
     filter::{FilterError, SyscallFilter, nearest},
     kernel::{
         ResultFilter,
@@ -47,8 +47,8 @@ pub(super) enum UsageError {
     Errno { name: String, hint: String },
     #[error("--{option}: `{value}` is not a time; write it like 500us, 10ms or 1s")]
     Time { option: &'static str, value: String },
-    #[error("--ring-size: `{0}` is not a size; write it like 64KiB or 16MiB")]
-    Size(String),
+    #[error("--{option}: `{value}` is not a size; write it like 64KiB or 16MiB")]
+    Size { option: &'static str, value: String },
     #[error(
         "--ring-size: {value} is not a power of two of at least one page ({page} bytes); \
          the nearest are {below} and {above}"
@@ -193,6 +193,10 @@ fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportCon
                 ErrorStatusChoice::Unexpected => ErrorStatus::Unexpected,
                 ErrorStatusChoice::Never => ErrorStatus::Never,
             };
+            if let Some(folder) = args.otlp_spill.clone() {
+                let bytes = parse_size("otlp-spill-size", &args.otlp_spill_size)?;
+                options.spill = Some(SpillOptions { folder, bytes });
+            }
             // A little less than there is, so that what is left is counted by who knows more.
             options.drain = shutdown_timeout.mul_f64(0.9);
         }
@@ -289,9 +293,13 @@ fn parse_time(option: &'static str, text: Option<&str>) -> Result<Option<Duratio
     time.map(Some).ok_or_else(|| UsageError::Time { option, value: text.into() })
 }
 
-fn parse_ring_size(text: &str) -> Result<u32, UsageError> {
+fn parse_size(option: &'static str, text: &str) -> Result<u64, UsageError> {
     let parser = SizeParser::new().with_binary();
-    let value = parser.parse_size(text).map_err(|_| UsageError::Size(text.into()))?;
+    parser.parse_size(text).map_err(|_| UsageError::Size { option, value: text.into() })
+}
+
+fn parse_ring_size(text: &str) -> Result<u32, UsageError> {
+    let value = parse_size("ring-size", text)?;
     let page = page_size() as u64;
     let largest = 1u64 << 30;
     if value.is_power_of_two() && (page..=largest).contains(&value) {
@@ -321,7 +329,7 @@ mod tests {
         let error = parse_ring_size("100KiB").unwrap_err().to_string();
         assert!(error.contains("64KiB and 128KiB"), "{error}");
         assert!(parse_ring_size("1KiB").is_err() && parse_ring_size("8GiB").is_err());
-        assert!(matches!(parse_ring_size("big"), Err(UsageError::Size(_))));
+        assert!(matches!(parse_ring_size("big"), Err(UsageError::Size { .. })));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tracer_user::ring_buffer::DropReason;
+use tracer_user::{export::otlp::SpillOptions, ring_buffer::DropReason};
 
 use crate::{
     receiver::{Receiver, SHARED},
@@ -60,10 +60,21 @@ fn past_the_deadline_everything_is_counted_by_the_account() {
 
 #[test]
 fn a_receiver_that_comes_back_gets_everything() {
+    come_back(None);
+}
+
+#[test]
+fn a_receiver_that_comes_back_gets_what_waits_on_disk() {
+    come_back(Some(SpillOptions { folder: std::env::temp_dir(), bytes: 1 << 30 }));
+}
+
+fn come_back(spill: Option<SpillOptions>) {
     let first = Receiver::start(None);
     let port = first.port("grpc");
     let mut options = options(&first.url("grpc"), "fine/restart", &[GRPC]);
     options.batch.spans = 10;
+    options.in_flight = 2;
+    options.spill = spill;
     let mut buffer = start(&options);
     let push = |from: u64, to: u64| (from..to).for_each(|n| buffer.push(span(n, 1, b"/x")));
     let wait_for = |count: u64| {

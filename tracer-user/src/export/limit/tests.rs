@@ -1,7 +1,8 @@
+//! Which spans are passed on, and how the others are counted.
+
 use super::*;
 use crate::{
     export::MemoryExporter,
-    ring_buffer::{Destination, SpanRingBuffer},
     span_record::{SpanContext, test_call},
 };
 
@@ -22,21 +23,30 @@ fn span(trace: u64) -> SpanRecord {
     SpanRecord::from_syscall(&context, test_call(39, 1))
 }
 
+/// What a destination does with an exporter, in batches of 100.
+fn drive(inner: impl Exporter + 'static, limits: Limits, spans: &[SpanRecord]) -> Arc<Delivery> {
+    let delivery = Arc::new(Delivery::new("test"));
+    let mut limited = Limited::new(Box::new(inner), Arc::clone(&delivery), limits);
+    assert!(limited.settles_later());
+    for batch in spans.chunks(100) {
+        let count = batch.len() as u64;
+        delivery.enqueue(count, u64::MAX, || true);
+        delivery.take(count).unwrap();
+        if let Err(error) = limited.export(batch) {
+            delivery.settle_dropped(DropReason::Rejected, count - error.delivered() as u64);
+        }
+    }
+    assert_eq!(delivery.queued(), 0);
+    assert_eq!(delivery.delivered() + delivery.dropped_total(), spans.len() as u64);
+    delivery
+}
+
 fn run(
     limits: Limits,
     spans: impl Iterator<Item = SpanRecord>,
 ) -> (Vec<SpanRecord>, Arc<Delivery>) {
     let memory = MemoryExporter::new();
-    let destination = Destination::new("memory", memory.clone()).limited(limits);
-    let delivery = destination.delivery();
-    let buffer = SpanRingBuffer::with_destinations(1 << 15, vec![destination]).unwrap();
-    let mut pushed = 0;
-    for span in spans {
-        buffer.push(span);
-        pushed += 1;
-    }
-    buffer.shutdown();
-    assert_eq!(delivery.delivered() + delivery.dropped_total(), pushed);
+    let delivery = drive(memory.clone(), limits, &spans.collect::<Vec<_>>());
     (memory.take(), delivery)
 }
 
@@ -100,12 +110,8 @@ impl Exporter for Failing {
 #[test]
 fn an_error_counts_what_was_passed_on() {
     let limits = Limits { sample: 0.5, max_rate: None };
-    let destination = Destination::new("failing", Failing).limited(limits);
-    let delivery = destination.delivery();
-    let buffer = SpanRingBuffer::with_destinations(1 << 15, vec![destination]).unwrap();
-    (0..1000).for_each(|n| buffer.push(span(n)));
-    buffer.shutdown();
-    assert_eq!(delivery.delivered() + delivery.dropped_total(), 1000);
+    let spans: Vec<_> = (0..1000).map(span).collect();
+    let delivery = drive(Failing, limits, &spans);
     let passed = 1000 - delivery.dropped(DropReason::NotSampled);
     assert_eq!(delivery.delivered() + delivery.dropped(DropReason::Rejected), passed);
     assert!(delivery.delivered() > 0 && delivery.dropped(DropReason::Rejected) > 0);

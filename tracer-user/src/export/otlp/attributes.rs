@@ -8,6 +8,7 @@ use tracer_common::{
 
 use super::{
     super::argument::{self, arguments},
+    known::{self, ARGUMENT, Argument, key, push_int},
     wire::{Field, push_choice, push_len, varint_len},
 };
 use crate::{
@@ -43,10 +44,6 @@ fn push_head(out: &mut Vec<u8>, field: Field, key: Key<'_>, value: usize) {
     push_len(out, VALUE, value);
 }
 
-fn push_int(out: &mut Vec<u8>, key: Key<'_>, value: i64) {
-    push_int_of(out, OF_SPAN, key, value);
-}
-
 pub(super) fn push_int_of(out: &mut Vec<u8>, field: Field, key: Key<'_>, value: i64) {
     let value = value.cast_unsigned();
     push_head(out, field, key, 1 + varint_len(value));
@@ -64,24 +61,19 @@ pub(super) fn push_text(out: &mut Vec<u8>, field: Field, key: Key<'_>, value: &s
     out.extend_from_slice(value.as_bytes());
 }
 
-/// Bytes of a traced program. One byte that is not UTF-8 would make the whole request unreadable,
-/// so then all are escaped; returns whether they were.
-fn push_foreign(out: &mut Vec<u8>, key: Key<'_>, bytes: &[u8]) -> bool {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        push_text(out, OF_SPAN, key, text);
-        return false;
-    }
+/// Bytes of a traced program that are not UTF-8. One of them would make the whole request
+/// unreadable, so all are escaped.
+fn push_escaped(out: &mut Vec<u8>, key: Key<'_>, bytes: &[u8]) {
     let len = escape::utf8_len(bytes);
     push_head(out, OF_SPAN, key, 1 + varint_len(len as u64) + len);
     push_len(out, STRING, len);
     escape::push_utf8(out, bytes);
-    true
 }
 
 /// The attributes of a span that is not a syscall's. Its own word goes before ours.
 pub(super) fn push_named(out: &mut Vec<u8>, span: &SpanRecord) {
     for (key, value) in own_attributes(span) {
-        push_int(out, (key, ""), value);
+        push_int_of(out, OF_SPAN, (key, ""), value);
     }
     for (key, value) in span.attributes() {
         push_text(out, OF_SPAN, (key, ""), value);
@@ -102,39 +94,50 @@ pub(super) fn push_syscall(
     call: &SyscallSpan,
     text: &mut Vec<u8>,
 ) {
-    push_int(out, ("thread.id", ""), span.thread_id().cast_signed());
-    push_int(out, ("tracer.logical_clock", ""), span.logical_clock().cast_signed());
+    push_int(out, key!(int_template "thread.id"), span.thread_id().cast_signed());
+    push_int(out, key!(int_template "tracer.logical_clock"), span.logical_clock().cast_signed());
     push_comm(out, call.comm());
     if let Some(errno) = call.errno() {
         push_error(out, errno);
     }
-    push_int(out, ("syscall.number", ""), i64::from(call.nr));
-    push_text(out, OF_SPAN, ("syscall.abi", ""), call.abi.name());
+    push_int(out, key!(int_template "syscall.number"), i64::from(call.nr));
+    push_short(out, key!(text_template "syscall.abi"), call.abi.name());
     if call.has_result() {
-        push_int(out, ("syscall.return", ""), call.ret);
+        push_int(out, key!(int_template "syscall.return"), call.ret);
     }
-    push_int(out, ("syscall.cgroup_id", ""), call.cgroup_id.cast_signed());
+    push_int(out, key!(int_template "syscall.cgroup_id"), call.cgroup_id.cast_signed());
     if call.record != Record::Complete {
-        push_text(out, OF_SPAN, ("syscall.record", ""), call.record.name());
-        push_text(out, OF_SPAN, ("syscall.reason", ""), call.reason.name());
+        push_short(out, key!(text_template "syscall.record"), call.record.name());
+        push_short(out, key!(text_template "syscall.reason"), call.reason.name());
     }
     let context = argument::context(call);
-    for (index, arg) in arguments(call, &context).iter().enumerate() {
-        push_argument(out, call, &context, (index, arg), text);
+    for (index, (arg, raw)) in arguments(call, &context).iter().zip(call.args).enumerate() {
+        push_argument(out, call, &context, (index, arg, raw), text);
     }
 }
 
+/// A string of tracer's own, which is short.
+fn push_short<const N: usize>(out: &mut Vec<u8>, template: &[u8; N], text: &'static str) {
+    let is_short = known::push_text(out, template, text.as_bytes());
+    debug_assert!(is_short, "`{text}` is long");
+}
+
 fn push_comm(out: &mut Vec<u8>, comm: &[u8]) {
-    if !comm.is_empty() && push_foreign(out, ("thread.name", ""), comm) {
+    if comm.is_empty() {
+        return;
+    }
+    // A name has 16 bytes at most.
+    let is_text = std::str::from_utf8(comm).is_ok();
+    if !is_text || !known::push_text(out, key!(text_template "thread.name"), comm) {
+        push_escaped(out, ("thread.name", ""), comm);
         push_true(out, ("syscall.thread_name_escaped", ""));
     }
 }
 
 fn push_error(out: &mut Vec<u8>, errno: u32) {
-    const KEY: Key<'_> = ("error.type", "");
     match errno::name(errno) {
-        Some(name) => push_text(out, OF_SPAN, KEY, name),
-        None => push_text(out, OF_SPAN, KEY, &format!("errno_{errno}")),
+        Some(name) => push_short(out, key!(text_template "error.type"), name),
+        None => push_text(out, OF_SPAN, ("error.type", ""), &format!("errno_{errno}")),
     }
 }
 
@@ -142,25 +145,34 @@ fn push_argument(
     out: &mut Vec<u8>,
     call: &SyscallSpan,
     context: &Context,
-    (index, arg): (usize, &Arg),
+    (index, arg, raw): (usize, &Arg, u64),
     text: &mut Vec<u8>,
 ) {
-    const PREFIX: &str = "syscall.arg.";
-    let escaped = if let Some(string) = argument::text(call, index, arg.kind) {
-        push_foreign(out, (PREFIX, arg.name), string.bytes)
-    } else if let Some(value) = number(arg.name, arg.kind, call.args[index]) {
-        push_int(out, (PREFIX, arg.name), value);
-        false
+    if let Some(string) = argument::text(call, index, arg.kind) {
+        push_string(out, arg.name, string.bytes);
+    } else if let Some(value) = number(arg.name, arg.kind, raw) {
+        if !known::push_argument(out, arg.name, Argument::Int(value)) {
+            push_int_of(out, OF_SPAN, (ARGUMENT, arg.name), value);
+        }
     } else {
         text.clear();
         argument::push_value(text, call, context, arg.kind, index);
-        push_foreign(out, (PREFIX, arg.name), text)
-    };
-    if escaped {
-        push_true(out, ("syscall.arg_escaped.", arg.name));
+        push_string(out, arg.name, text);
     }
     if let Some(state) = argument::state(call, index, arg.kind) {
         push_text(out, OF_SPAN, ("syscall.arg_state.", arg.name), state.name());
+    }
+}
+
+fn push_string(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
+    let key = (ARGUMENT, name);
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        if !known::push_argument(out, name, Argument::Text(bytes)) {
+            push_text(out, OF_SPAN, key, text);
+        }
+    } else {
+        push_escaped(out, key, bytes);
+        push_true(out, ("syscall.arg_escaped.", name));
     }
 }
 

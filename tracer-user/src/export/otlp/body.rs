@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// Bytes that go back to the pool when nobody has them any more.
-    fn lend(&self, buffer: Vec<u8>) -> Bytes {
+    pub(super) fn lend(&self, buffer: Vec<u8>) -> Bytes {
         Bytes::from_owner(Lent { buffer, pool: self.clone() })
     }
 }

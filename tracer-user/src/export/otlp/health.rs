@@ -55,10 +55,10 @@ impl Health {
         }
     }
 
-    /// It has taken spans and has something to say about them, which is passed on once.
+    /// A word of the receiver or about it with which nothing is lost; only the first is said.
     pub(super) fn warned(&self, delivery: &Delivery, message: &str) {
         if !self.has_warned.swap(true, Ordering::Relaxed) {
-            log::warn!("{}: {} says: {message}", delivery.name(), self.receiver);
+            log::warn!("{}: {}: {message}", delivery.name(), self.receiver);
         }
     }
 

@@ -1,6 +1,7 @@
 //! One request until it is settled: sent, and sent again as often as the receiver may want it.
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -86,6 +87,12 @@ impl Line {
     pub(super) fn give_up(&self, reason: DropReason, spans: u64, text: &str) {
         self.delivery.settle_dropped(reason, spans);
         self.health.given_up(&self.delivery, text);
+    }
+
+    /// A request cannot be put on disk; it waits in memory.
+    pub(super) fn cannot_store(&self, error: &io::Error) {
+        let text = format!("cannot keep spans on disk: {error}; they wait in memory");
+        self.health.warned(&self.delivery, &text);
     }
 
     /// Returns when it is known what became of the spans.
@@ -189,7 +196,7 @@ impl Line {
                 delivery.end_attempt(spans, true);
                 self.health.fine(delivery);
                 if !message.is_empty() {
-                    self.health.warned(delivery, message);
+                    self.health.warned(delivery, &format!("the receiver says: {message}"));
                 }
             }
             Ok(rejected) if rejected <= spans => {

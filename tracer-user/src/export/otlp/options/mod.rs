@@ -67,6 +67,15 @@ pub struct BatchLimits {
     pub age: Duration,
 }
 
+/// Where requests wait while too many are on their way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpillOptions {
+    /// A folder on a disk; the file in it has no name.
+    pub folder: PathBuf,
+    /// Size of the file at most, in bytes.
+    pub bytes: u64,
+}
+
 /// Files for TLS, all PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -101,6 +110,8 @@ pub struct OtlpOptions {
     pub batch: BatchLimits,
     /// Requests on their way at the same time, at most. With `batch.bytes` it bounds memory.
     pub in_flight: u32,
+    /// Where more of them wait; `None`: in the destination's queue, in memory, alone.
+    pub spill: Option<SpillOptions>,
     /// How long `shutdown` waits for requests on their way.
     pub drain: Duration,
 }
@@ -204,6 +215,7 @@ impl OtlpOptions {
             },
             batch: BatchLimits { bytes: 2 << 20, spans: 8192, age: Duration::from_millis(200) },
             in_flight: 8,
+            spill: None,
             drain: Duration::from_secs(5),
         })
     }

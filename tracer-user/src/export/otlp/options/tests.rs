@@ -1,3 +1,5 @@
+//! The variables and the URL, right and wrong.
+
 use super::{environment::GRPC_METHOD, *};
 
 fn options(url: Option<&str>, set: &[(&str, &str)]) -> Result<OtlpOptions, OtlpOptionError> {

@@ -1,3 +1,5 @@
+//! Answers of all kinds.
+
 use super::*;
 use hyper::header::HeaderValue;
 

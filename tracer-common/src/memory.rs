@@ -239,6 +239,15 @@ const PRCTL_IN: u64 = mask(&[15]);
 /// `_CHILD_SUBREAPER` and `_TID_ADDRESS`.
 const PRCTL_OUT: u64 = mask(&[2, 5, 9, 11, 16, 19, 25, 37, 40]);
 
+/// Commands of terminals, without their letter, that pass something: `TCSETS` and `TCSETA` with
+/// their forms, `TIOCSPGRP`, `TIOCSTI`, `TIOCSWINSZ`, `TIOCMBIS`, `TIOCMBIC`, `TIOCMSET`,
+/// `TIOCSSOFTCAR`, `TIOCSSERIAL`, `TIOCPKT`, `FIONBIO` and `TIOCSETD`; `FIOASYNC` is folded onto
+/// `TIOCSTI`. All others return something, ioctl_tty(2).
+pub const TERMINAL_IN: u64 = mask(&[
+    0x02, 0x03, 0x04, 0x06, 0x07, 0x08, 0x10, 0x12, 0x14, 0x16, 0x17, 0x18, 0x1a, 0x1f, 0x20, 0x21,
+    0x23,
+]);
+
 /// What of data is captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DataLimit {

@@ -8,7 +8,8 @@ use tracer_common::{
     event::{LARGE_PAYLOAD, Phase},
     memory::{
         Count, MAX_ARGV, MAX_CONTROL, MAX_ELEMENTS, MAX_ENVP, MAX_IOCTL, MAX_IOVECS, MAX_MESSAGES,
-        MAX_OPS, MAX_SOCKADDR, OP_WORDS, Op, OpKind, OpWords, SPECIAL, condition_holds, part,
+        MAX_OPS, MAX_SOCKADDR, OP_WORDS, Op, OpKind, OpWords, SPECIAL, TERMINAL_IN,
+        condition_holds, part,
     },
 };
 
@@ -365,11 +366,12 @@ fn ioctl(task: Task, state: &mut InFlight, pointer: u64) -> bool {
     let command = argument(&state.event.args, 1) & 0xffff_ffff;
     let direction = command >> 30;
     let size = command >> 16 & 0x3fff;
+    let at_exit = state.item.phase == Phase::Exit as u8;
     let (len, wanted) = match (direction, command >> 8 & 0xff) {
-        (0, TERMINALS) => (TERMIOS, true),
+        (0, TERMINALS) => (TERMIOS, at_exit != condition_holds(command & 0xff, TERMINAL_IN)),
         (0, SOCKETS) => (IFREQ, true),
         (0, _) => return false,
-        _ if state.item.phase == Phase::Exit as u8 => (size, direction & READS != 0),
+        _ if at_exit => (size, direction & READS != 0),
         _ => (size, direction & WRITES != 0),
     };
     if !wanted || !is_readable(pointer) {

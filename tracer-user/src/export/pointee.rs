@@ -114,7 +114,7 @@ impl<'a> Memory<'a> {
             self.form == Form::Detail || !matches!(kind, Struct::Pollfd | Struct::FdSet)
         });
         let same = passed.zip(returned).is_some_and(|(a, b)| a.bytes == b.bytes);
-        match (passed.filter(|_| !same), returned) {
+        match (passed, returned.filter(|_| !same)) {
             (Some(passed), Some(returned)) => {
                 out.extend(match self.form {
                     Form::Text if is_number(kind, extent) => &b"["[..],

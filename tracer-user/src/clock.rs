@@ -56,7 +56,7 @@ fn measure(namespace_nanos: i64) -> i64 {
     best.map_or(0, |(_, offset)| offset)
 }
 
-/// What our time namespace adds to the host's boot clock, in nanoseconds: time_namespaces(7). The
+/// What our time namespace adds to the host's boot clock, in nanoseconds: `time_namespaces(7)`. The
 /// file is about the namespace of our children, which is ours unless somebody has just left it.
 fn namespace() -> i64 {
     let of = |name| fs::read_link(format!("/proc/self/ns/{name}")).ok();

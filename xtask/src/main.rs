@@ -8,6 +8,7 @@ mod bench;
 mod codegen;
 mod ebpf;
 mod edge_cases;
+mod parity;
 mod run;
 mod setup;
 mod test;
@@ -117,6 +118,12 @@ enum Verb {
         #[arg(long)]
         write: bool,
     },
+    /// Run ten programs under strace and under tracer, and compare what both say
+    ///
+    /// Debian's packages of the programs are installed where they are missing. Needs root. The
+    /// table is the last of the output; it says how many calls are equal in name and result, how
+    /// many in all arguments too, and names what the rest differ in.
+    Parity(parity::Options),
     /// Run all that CI runs
     ///
     /// setup, lint, codegen --check and build-ebpf --check, up to the first that fails; then test,
@@ -138,6 +145,7 @@ fn main() -> ExitCode {
         }
         Verb::Lint => succeed(lint::run()),
         Verb::Bench { write } => succeed(bench::run(write)),
+        Verb::Parity(options) => succeed(parity::run(&options)),
         Verb::Ci => ci::run(),
     };
     result.unwrap_or_else(|error| {

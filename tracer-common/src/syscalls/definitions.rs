@@ -2256,7 +2256,7 @@ pub(super) static MOVE_PAGES: Syscall = Syscall {
         Arg::new("pages", ArgKind::Ptr),
         Arg::new("nodes", ArgKind::Ptr),
         Arg::new("status", ArgKind::Ptr),
-        Arg::new("flags", ArgKind::Flags(Set::MbindFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::MovePagesFlags)),
     ],
     ret: Ret::Int,
 };
@@ -2405,7 +2405,10 @@ pub(super) static MSGCTL: Syscall = Syscall {
 pub(super) static MSGGET: Syscall = Syscall {
     name: "msgget",
     class: Class::IPC,
-    args: &[Arg::new("key", ArgKind::Hex), Arg::new("msgflg", ArgKind::Flags(Set::IpcFlags))],
+    args: &[
+        Arg::new("key", ArgKind::Enum(Set::IpcKeys)),
+        Arg::new("msgflg", ArgKind::Flags(Set::IpcFlags)),
+    ],
     ret: Ret::Int,
 };
 
@@ -3317,7 +3320,7 @@ pub(super) static RSEQ: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("rseq", ArgKind::Ptr),
-        Arg::new("rseq_len", ArgKind::Uint),
+        Arg::new("rseq_len", ArgKind::Hex),
         Arg::new("flags", ArgKind::Flags(Set::RseqFlags)),
         Arg::new("sig", ArgKind::Hex),
     ],
@@ -3591,7 +3594,7 @@ pub(super) static SEMGET: Syscall = Syscall {
     name: "semget",
     class: Class::IPC,
     args: &[
-        Arg::new("key", ArgKind::Hex),
+        Arg::new("key", ArgKind::Enum(Set::IpcKeys)),
         Arg::new("nsems", ArgKind::Int),
         Arg::new("semflg", ArgKind::Flags(Set::IpcFlags)),
     ],
@@ -4041,7 +4044,7 @@ pub(super) static SHMGET: Syscall = Syscall {
     name: "shmget",
     class: Class::IPC,
     args: &[
-        Arg::new("key", ArgKind::Hex),
+        Arg::new("key", ArgKind::Enum(Set::IpcKeys)),
         Arg::new("size", ArgKind::Size),
         Arg::new("shmflg", ArgKind::Flags(Set::ShmgetFlags)),
     ],

@@ -9,6 +9,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use nix::errno::Errno;
 use tracer_common::{
     event::{Reason, Record},
+    memory::part,
     syscalls::Ret,
 };
 
@@ -17,7 +18,7 @@ use super::{
     argument::{self, arguments},
 };
 use crate::escape;
-use crate::span_record::{SpanRecord, SyscallSpan};
+use crate::span_record::{Captured, SpanRecord, SyscallSpan};
 use crate::values::{self, Context};
 
 const SECOND: u64 = 1_000_000_000;
@@ -151,9 +152,14 @@ impl Lines {
             match ret {
                 Ret::Pointer => values::push_pointer(out, call.ret.cast_unsigned()),
                 Ret::None => out.push(b'?'),
+                Ret::Int | Ret::Fd | Ret::Size if values::push_result(out, context) => {}
                 Ret::Int | Ret::Fd | Ret::Size => out.extend(number.format(call.ret).bytes()),
             }
-            values::push_result_note(out, context);
+            let returned = |index| {
+                let captured = call.returned(index, part::WHOLE);
+                captured.filter(Captured::is_read).map(|it| it.bytes)
+            };
+            values::push_result_note(out, context, returned);
         }
         if call.record == Record::Complete {
             push_duration(out, span.duration_nanos());

@@ -2,15 +2,14 @@
 
 use tracer_common::syscalls::Set;
 
-use super::{Context, combined, commands, set};
+use super::{Context, combined, commands, node::Node, process, reader::Reader, set, time};
 
 /// How many arguments the call has, where the table's number is only the most.
 pub(super) fn argument_count(context: &Context) -> Option<usize> {
     let args = context.args;
     Some(match context.name {
-        "open" if !creates(args[1]) => 2,
+        "open" | "mq_open" if !creates(args[1]) => 2,
         "openat" if !creates(args[2]) => 3,
-        "mq_open" if !creates(args[1]) => 2,
         "fcntl" | "fcntl64" => return fcntl(context),
         "futex" | "futex_time64" => futex(context),
         "prctl" => return prctl(context),
@@ -101,6 +100,16 @@ fn clone(context: &Context) -> Option<usize> {
     }
 }
 
+/// A result that is not read in decimal: bits of `fcntl`, a mode of `umask`.
+pub(super) fn result(context: &Context) -> Option<Node> {
+    let value = u64::try_from(context.ret).ok()?;
+    match context.name {
+        "fcntl" | "fcntl64" if commands::fcntl_result_is_bits(context) => Some(Node::Hex(value)),
+        "umask" => Some(Node::Octal(value)),
+        _ => None,
+    }
+}
+
 /// What strace writes behind the result, without brackets.
 pub(super) fn result_note(context: &Context) -> Option<String> {
     match context.name {
@@ -113,4 +122,59 @@ pub(super) fn result_note(context: &Context) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// What strace writes behind the result of a call that has waited for descriptors: those that are
+/// ready. `returned` has the memory of an argument after the call.
+pub(super) fn ready<'a>(
+    context: &Context,
+    returned: impl Fn(usize) -> Option<&'a [u8]>,
+) -> Option<String> {
+    match context.name {
+        _ if context.ret <= 0 => None,
+        "poll" | "ppoll" | "ppoll_time64" => polled(context, returned(0)?),
+        "select" | "_newselect" | "pselect6" | "pselect6_time64" => selected(context, returned),
+        _ => None,
+    }
+}
+
+/// `[{fd=3, revents=POLLIN}]`
+fn polled(context: &Context, bytes: &[u8]) -> Option<String> {
+    const SIZE: usize = 8;
+    let items = bytes.chunks_exact(SIZE).filter_map(|bytes| {
+        let mut reader = Reader::new(bytes, context.abi);
+        let (fd, _, events) = (reader.i32()?, reader.u16()?, reader.u16()?);
+        let events = set::flags_text(Set::PollEvents, context.abi, events.into());
+        (events != "0").then(|| format!("{{fd={fd}, revents={events}}}"))
+    });
+    let items: Vec<String> = items.collect();
+    (!items.is_empty()).then(|| format!("[{}]", items.join(", ")))
+}
+
+/// `in [3], out [4], left {tv_sec=0, tv_usec=5}`
+fn selected<'a>(context: &Context, returned: impl Fn(usize) -> Option<&'a [u8]>) -> Option<String> {
+    let mut parts = Vec::new();
+    for (index, name) in [(1, "in"), (2, "out"), (3, "except")] {
+        let Some(bytes) = returned(index).filter(|bytes| bytes.iter().any(|byte| *byte != 0))
+        else {
+            continue;
+        };
+        parts.push(format!("{name} {}", text(&process::bits(bytes))));
+    }
+    if let Some(left) = returned(4) {
+        let layout = match context.name {
+            "pselect6" => time::TIMESPEC,
+            "pselect6_time64" => time::TIMESPEC64,
+            _ => time::TIMEVAL,
+        };
+        let left = super::layout::read(layout, &mut Reader::new(left, context.abi));
+        parts.push(format!("left {}", text(&left.into())));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn text(node: &Node) -> String {
+    let mut out = Vec::new();
+    node.push_text(&mut out);
+    String::from_utf8_lossy(&out).into_owned()
 }

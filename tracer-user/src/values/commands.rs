@@ -47,9 +47,37 @@ pub(super) fn command(set: Set, context: &Context, argument: usize) -> &'static 
     set::name(set, context.abi, value & 0xffff_ffff).unwrap_or_default()
 }
 
+/// Commands of `ioctl` that only return something.
+const RETURNED: [&str; 20] = [
+    "TCGETS",
+    "TCGETS2",
+    "TIOCGWINSZ",
+    "TIOCMGET",
+    "FIONREAD",
+    "TIOCGPGRP",
+    "TIOCGSID",
+    "TIOCGETD",
+    "TIOCOUTQ",
+    "TIOCGPTN",
+    "TIOCGEXCL",
+    "BLKROGET",
+    "BLKSSZGET",
+    "BLKBSZGET",
+    "BLKPBSZGET",
+    "BLKIOMIN",
+    "BLKIOOPT",
+    "BLKGETSIZE",
+    "BLKGETSIZE64",
+    "FS_IOC_GETFLAGS",
+];
+
 /// What the third argument of `ioctl` points to.
 pub(super) fn ioctl(reader: &mut Reader<'_>, context: &Context) -> Option<Node> {
     let command = command(Set::IoctlCommands, context, 1);
+    // Before the call there is nothing of use in what it is to fill in.
+    if !context.at_exit && RETURNED.contains(&command) {
+        return None;
+    }
     let number =
         |reader: &mut Reader<'_>| Some(Node::List(vec![Node::Signed(reader.i32()?.into())]));
     match command {
@@ -88,8 +116,9 @@ pub(super) fn ioctl_number(context: &Context, value: u64) -> Option<String> {
     let set = match command(Set::IoctlCommands, context, 1) {
         "TCXONC" => Set::TcxoncActions,
         "TCFLSH" => Set::TcflshQueues,
-        "TCSBRK" | "TCSBRKP" | "TIOCSCTTY" => return Some(int(value).to_string()),
-        "BTRFS_IOC_CLONE or FICLONE" => return Some(int(value).to_string()),
+        "TCSBRK" | "TCSBRKP" | "TIOCSCTTY" | "BTRFS_IOC_CLONE or FICLONE" => {
+            return Some(int(value).to_string());
+        }
         _ => return None,
     };
     Some(set::value_text(set, context.abi, value))
@@ -200,6 +229,12 @@ pub(super) fn fcntl_result(context: &Context) -> Option<String> {
         "F_GETSIG" if value != 0 => Some(signal::name(i32::try_from(value).ok()?)),
         _ => None,
     }
+}
+
+/// Whether the result is a set of bits, read in hexadecimal.
+pub(super) fn fcntl_result_is_bits(context: &Context) -> bool {
+    let command = command(Set::FcntlCommands, context, 1);
+    matches!(command, "F_GETFL" | "F_GETFD" | "F_GET_SEALS" | "F_GETLEASE")
 }
 
 /// What the second argument of `prctl` points to.

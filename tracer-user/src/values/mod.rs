@@ -40,6 +40,8 @@ mod signal;
 mod socket;
 mod structs;
 mod tables;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use tracer_common::{
@@ -124,9 +126,19 @@ pub fn push_command_number(
     text.map(|text| out.extend(text.bytes())).is_some()
 }
 
-/// Appends what strace writes behind a result, with a space and brackets: ` (flags O_RDWR)`.
-pub fn push_result_note(out: &mut Vec<u8>, context: &Context) -> bool {
-    let note = call::result_note(context);
+/// Appends a result that is not read in decimal: flags of `fcntl`, the mode of `umask`.
+pub fn push_result(out: &mut Vec<u8>, context: &Context) -> bool {
+    push_text(out, call::result(context))
+}
+
+/// Appends what strace writes behind a result, with a space and brackets: ` (flags O_RDWR)`,
+/// ` ([{fd=3, revents=POLLIN}])`. `returned` has the memory of an argument after the call.
+pub fn push_result_note<'a>(
+    out: &mut Vec<u8>,
+    context: &Context,
+    returned: impl Fn(usize) -> Option<&'a [u8]>,
+) -> bool {
+    let note = call::result_note(context).or_else(|| call::ready(context, returned));
     note.map(|note| out.extend(format!(" ({note})").bytes())).is_some()
 }
 

@@ -1,6 +1,7 @@
 //! Generates the syscall table of `tracer-common` from `syscalls.txt` and the numbers of the
 //! `syscalls` crate, and the tables of named constants from `sets.txt`.
 
+mod coverage;
 mod emit;
 mod kind;
 mod names;
@@ -31,12 +32,16 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let names = Names::parse(sets::names()?, include_str!("structs.txt"))?;
     let definitions = source::parse(include_str!("syscalls.txt"), &names)
         .context("xtask/src/codegen/syscalls.txt")?;
+    let coverage = (coverage::FILE.to_owned(), coverage::document(&definitions));
     let mut calls = generate(&definitions)?;
     calls.push(("names.rs".to_owned(), names.source(emit::HEADER)));
     let calls = calls.into_iter().map(|(name, text)| (format!("{OUTPUT}/{name}"), text));
-    for (name, text) in calls.chain([sets::generate(root)?]) {
+    for (name, text) in calls.chain([sets::generate(root)?, coverage]) {
         let path = root.join(&name);
-        let text = format(root, text).with_context(|| format!("formatting {name}"))?;
+        let text = match name.strip_suffix(".rs") {
+            Some(_) => format(root, text).with_context(|| format!("formatting {name}"))?,
+            None => text,
+        };
         let old = match fs::read_to_string(&path) {
             Ok(old) => Some(old),
             Err(error) if error.kind() == ErrorKind::NotFound => None,

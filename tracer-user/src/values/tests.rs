@@ -1,0 +1,168 @@
+//! Any bytes give text that is harmless and JSON that is valid, and neither grows without bounds.
+
+use proptest::prelude::*;
+use tracer_common::{
+    event::Abi,
+    syscalls::{self, ArgKind, Set, Struct},
+};
+
+use super::*;
+
+/// Most bytes of text or JSON for one value of up to 600 bytes.
+const MOST: usize = 64 * 1024;
+
+fn context() -> impl Strategy<Value = Context> {
+    let abi = prop::sample::select(Abi::ALL.to_vec());
+    let names = vec![
+        "ioctl",
+        "fcntl",
+        "prctl",
+        "bpf",
+        "setsockopt",
+        "getsockopt",
+        "futex",
+        "sched_setattr",
+        "io_uring_setup",
+        "landlock_add_rule",
+        "name_to_handle_at",
+        "poll",
+        "select",
+        "clone",
+    ];
+    let name = prop::sample::select(names);
+    // Commands and levels are small; other arguments are anything.
+    let number = prop_oneof![0..64_u64, 0x5400..0x5480_u64, any::<u64>()];
+    let args = proptest::array::uniform6(number);
+    (abi, name, args, any::<i64>(), any::<bool>())
+        .prop_map(|(abi, name, args, ret, at_exit)| Context { abi, name, args, ret, at_exit })
+}
+
+fn check_text(out: &[u8]) -> Result<(), TestCaseError> {
+    let text = std::str::from_utf8(out).map_err(|_| TestCaseError::fail("not UTF-8"))?;
+    prop_assert!(!text.chars().any(char::is_control), "{text}");
+    prop_assert!(out.len() <= MOST, "{} bytes", out.len());
+    Ok(())
+}
+
+fn check_json(out: &[u8]) -> Result<(), TestCaseError> {
+    prop_assert!(out.len() <= MOST, "{} bytes", out.len());
+    serde_json::from_slice::<serde_json::Value>(out)
+        .map(|_| ())
+        .map_err(|error| TestCaseError::fail(format!("{error}: {}", out.escape_ascii())))
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_structure_or_none(
+        context in context(),
+        bytes in prop::collection::vec(any::<u8>(), 0..600),
+    ) {
+        for kind in Struct::ALL {
+            let (mut text, mut json) = (Vec::new(), Vec::new());
+            let decoded = push_struct(&mut text, *kind, &context, &bytes);
+            prop_assert_eq!(decoded, !text.is_empty());
+            prop_assert_eq!(push_detail(&mut json, *kind, &context, &bytes), decoded);
+            if decoded {
+                check_text(&text)?;
+                check_json(&json)?;
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_an_address_or_none(
+        context in context(),
+        family in prop::sample::select(vec![0_u16, 1, 2, 10, 16, 17, 40, 999]),
+        rest in prop::collection::vec(any::<u8>(), 0..150),
+    ) {
+        let bytes = [&family.to_le_bytes()[..], &rest].concat();
+        let (mut text, mut json) = (Vec::new(), Vec::new());
+        prop_assert!(push_sockaddr(&mut text, &context, &bytes));
+        prop_assert!(push_sockaddr_detail(&mut json, &context, &bytes));
+        check_text(&text)?;
+        check_json(&json)?;
+        prop_assert!(!push_sockaddr(&mut text, &context, &bytes[..1]));
+    }
+
+    #[test]
+    fn any_bytes_are_control_messages(
+        context in context(),
+        bytes in prop::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(24), any::<u8>()], 0..600),
+    ) {
+        let (mut text, mut json) = (Vec::new(), Vec::new());
+        push_control(&mut text, &context, &bytes);
+        push_control_detail(&mut json, &context, &bytes);
+        check_text(&text)?;
+        check_json(&json)?;
+    }
+
+    #[test]
+    fn any_number_has_a_text(context in context(), value in any::<u64>()) {
+        let mut out = Vec::new();
+        for set in Set::ALL {
+            push_flags(&mut out, *set, &context, value);
+            push_enum(&mut out, *set, &context, value);
+            check_text(&out)?;
+            out.clear();
+        }
+        for kind in [ArgKind::IoctlArg, ArgKind::FcntlArg, ArgKind::PrctlArg] {
+            push_command_number(&mut out, kind, &context, value);
+        }
+        let low = u32::try_from(value & 0xffff_ffff).unwrap();
+        push_signal(&mut out, low.cast_signed());
+        push_file_mode(&mut out, low);
+        push_mode(&mut out, low);
+        push_device(&mut out, value);
+        push_result(&mut out, &context);
+        let memory = value.to_le_bytes();
+        push_result_note(&mut out, &context, |_| Some(&memory[..]));
+        prop_assert!(argument_count(&context, 6) <= 6);
+        check_text(&out)?;
+    }
+}
+
+/// Structures that are shown only for some commands, or by the exporters.
+const BY_COMMAND: [Struct; 3] = [Struct::IoctlArg, Struct::FcntlArg, Struct::PrctlArg];
+
+#[test]
+fn every_structure_of_the_table_has_a_decoder() {
+    for kind in Struct::ALL {
+        for abi in [Abi::X86_64, Abi::I386, Abi::Aarch64] {
+            let context = Context { abi, name: "", args: [0; MAX_ARGS], ret: 0, at_exit: true };
+            let bytes = vec![0; usize::from(kind.size(abi))];
+            let mut out = Vec::new();
+            let decoded = push_struct(&mut out, *kind, &context, &bytes);
+            assert!(decoded || BY_COMMAND.contains(kind), "{}", kind.name());
+            let text = String::from_utf8(out).unwrap();
+            // Two are arguments in memory, which only i386 has.
+            let is_other = matches!(kind, Struct::MmapArg | Struct::SelectArg) && abi != Abi::I386;
+            let is_cut = text.contains("cut after") && !is_other;
+            assert!(!is_cut, "{} {}: {text}", kind.name(), abi.name());
+        }
+    }
+}
+
+#[test]
+fn what_is_cut_short_is_said() {
+    let context =
+        Context { abi: Abi::X86_64, name: "", args: [0; MAX_ARGS], ret: 0, at_exit: true };
+    for kind in [Struct::Timespec, Struct::Stat, Struct::Rusage, Struct::Sigaction, Struct::Sysinfo]
+    {
+        let mut out = Vec::new();
+        assert!(push_struct(&mut out, kind, &context, &[0; 9]));
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("cut after 9 bytes"), "{text}");
+    }
+}
+
+#[test]
+fn sets_of_the_syscall_table_are_used_as_what_they_are() {
+    for abi in [Abi::X86_64, Abi::I386, Abi::Aarch64] {
+        for (_, call) in syscalls::all(abi) {
+            for arg in call.args {
+                let (ArgKind::Flags(set) | ArgKind::Enum(set)) = arg.kind else { continue };
+                assert!(constants(set, abi).next().is_some(), "{}: {}", call.name, arg.name);
+            }
+        }
+    }
+}

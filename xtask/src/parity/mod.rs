@@ -1,0 +1,134 @@
+//! `cargo xtask parity`: real programs under strace and under tracer, call by call.
+
+mod compare;
+mod lines;
+mod normal;
+mod report;
+mod workloads;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use self::compare::Comparison;
+use self::lines::Thread;
+use self::workloads::{PACKAGES, WORKLOADS, Workload};
+use crate::{command, privilege, setup};
+
+/// What can be chosen.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Compare only the workloads whose name contains this
+    filter: Option<String>,
+    /// Write the table to docs/parity.md
+    #[arg(long, conflicts_with = "filter")]
+    write: bool,
+    /// Leave both outputs of each workload in this folder
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<PathBuf>,
+    /// Fail if fewer than 99 % of the calls are equal in name and result, or fewer than 95 % in
+    /// all arguments
+    #[arg(long)]
+    check: bool,
+}
+
+/// Bytes of strings and data that both show.
+const STRINGS: &str = "32";
+
+/// Compares all workloads and prints the table.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    setup::install(&PACKAGES).context("the programs to compare")?;
+    let mut cargo = command::cargo()?;
+    cargo.args(["build", "--locked", "-p", "tracer-user", "--bin", "tracer"]);
+    let tracer = command::build(&mut cargo, "bin", "tracer")?.path;
+    let folder = tempfile::tempdir().context("a folder to work in")?;
+    let mut comparisons = Vec::new();
+    for workload in &WORKLOADS {
+        if options.filter.as_ref().is_some_and(|filter| !workload.name.contains(filter.as_str())) {
+            continue;
+        }
+        eprintln!("parity: {}", workload.name);
+        let comparison = compare(workload, &tracer, folder.path(), options.keep.as_deref())
+            .with_context(|| workload.name.to_owned())?;
+        comparisons.push((workload.name, comparison));
+    }
+    let table = report::table(&comparisons);
+    println!("{table}");
+    if options.write {
+        let path = command::root()?.join("docs/parity.md");
+        fs::write(&path, table).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if options.check {
+        report::check(&comparisons)?;
+    }
+    Ok(())
+}
+
+/// Runs a workload under both, in the same place.
+fn compare(
+    workload: &Workload,
+    tracer: &Path,
+    folder: &Path,
+    keep: Option<&Path>,
+) -> Result<Comparison> {
+    let strace = folder.join("strace.txt");
+    let ours = folder.join("tracer.txt");
+    let mut command = Command::new("strace");
+    command.args(["-f", "-qq", "-a1", "-s", STRINGS, "-e", "signal=none", "-o"]).arg(&strace);
+    trace(workload, folder, command.arg("--"))?;
+    let mut command = privilege::as_root(tracer)?;
+    command.args(["trace", "--data", "-s", STRINGS, "--color", "never", "--fail-on-loss", "-o"]);
+    trace(workload, folder, command.arg(&ours).arg("--"))?;
+    let (theirs, ours) = (read(&strace)?, read(&ours)?);
+    if let Some(keep) = keep {
+        fs::create_dir_all(keep)?;
+        fs::write(keep.join(format!("{}.strace", workload.name)), &theirs)?;
+        fs::write(keep.join(format!("{}.tracer", workload.name)), &ours)?;
+    }
+    let theirs: Vec<Thread> = lines::strace(&theirs);
+    let ours: Vec<Thread> = lines::tracer(&ours);
+    ensure!(!theirs.is_empty(), "strace has shown no call");
+    Ok(compare::threads(&theirs, &ours))
+}
+
+/// Prepares the workload's folder, and runs it behind `tracer` or `strace`.
+fn trace(workload: &Workload, folder: &Path, command: &mut Command) -> Result<()> {
+    let place = folder.join("work");
+    if place.exists() {
+        fs::remove_dir_all(&place)?;
+    }
+    fs::create_dir(&place)?;
+    shell(workload.prepare, &place).status().context("preparing")?;
+    let mut server = workload.server.then(|| workloads::serve(&place)).transpose()?;
+    let program = shell(workload.command, &place);
+    command.arg(program.get_program()).args(program.get_args()).current_dir(&place);
+    environment(command, &place);
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
+    if let Some(server) = &mut server {
+        server.stop()?;
+    }
+    let shown = command::describe(command);
+    command::succeeded(&shown, status.with_context(|| format!("starting `{shown}`"))?)
+}
+
+/// A script in the workload's folder. `exec` in it leaves no shell.
+fn shell(script: &str, place: &Path) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-ec", script]).current_dir(place);
+    environment(&mut command, place);
+    command
+}
+
+/// The same for every run, wherever it is.
+fn environment(command: &mut Command, place: &Path) {
+    command.env_clear();
+    command.env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+    command.env("HOME", place).env("LC_ALL", "C").env("TZ", "UTC");
+}
+
+fn read(path: &Path) -> Result<String> {
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

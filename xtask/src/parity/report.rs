@@ -1,0 +1,88 @@
+//! The table of what is equal.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Result, ensure};
+
+use super::compare::Comparison;
+
+/// What is wanted, in per cent.
+const SAME: f64 = 99.0;
+const SAME_ARGS: f64 = 95.0;
+
+/// The table in Markdown.
+pub(super) fn table(comparisons: &[(&str, Comparison)]) -> String {
+    let mut out = "\
+# Parity with strace
+
+Written by `cargo xtask parity --write`. Each program runs under `strace -f` and under
+`tracer trace`; the calls of each thread are aligned, and what differs in every run (addresses, ids,
+times, random values: `xtask/src/parity/normal.rs`) is made equal first. Percentages are of all calls
+that either has shown.
+
+| program | calls | same name and result | | all arguments too | |
+|---|---:|---:|---:|---:|---:|
+"
+    .to_owned();
+    let mut total = Comparison::default();
+    let mut classes: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for (name, it) in comparisons {
+        row(&mut out, name, it);
+        total.theirs += it.theirs;
+        total.ours += it.ours;
+        total.same += it.same;
+        total.same_args += it.same_args;
+        for (class, (count, example)) in &it.classes {
+            classes.entry(class).or_insert((0, example)).0 += count;
+        }
+    }
+    row(&mut out, "all", &total);
+    out.push_str("\n## What differs\n\nstrace's text stands before the slash.\n\n");
+    out.push_str("| class | calls | first example |\n|---|---:|---|\n");
+    let mut classes: Vec<_> = classes.into_iter().collect();
+    classes.sort_by(|a, b| b.1.0.cmp(&a.1.0).then(a.0.cmp(b.0)));
+    for (class, (count, example)) in classes {
+        let example: String =
+            example.replace('|', "\\|").replace('`', "'").chars().take(300).collect();
+        push(&mut out, format_args!("| {class} | {count} | `{example}` |\n"));
+    }
+    out
+}
+
+fn row(out: &mut String, name: &str, it: &Comparison) {
+    push(
+        out,
+        format_args!(
+            "| {name} | {} | {} | {:.2} % | {} | {:.2} % |\n",
+            it.all(),
+            it.same,
+            share(it.same, it.all()),
+            it.same_args,
+            share(it.same_args, it.all())
+        ),
+    );
+}
+
+/// Fails where less is equal than is wanted.
+pub(super) fn check(comparisons: &[(&str, Comparison)]) -> Result<()> {
+    let sum = |count: fn(&Comparison) -> usize| comparisons.iter().map(|(_, it)| count(it)).sum();
+    let all = sum(Comparison::all);
+    let same = share(sum(|it| it.same), all);
+    let same_args = share(sum(|it| it.same_args), all);
+    ensure!(same >= SAME, "{same:.2} % are equal in name and result: {SAME} % are wanted");
+    ensure!(same_args >= SAME_ARGS, "{same_args:.2} % are equal: {SAME_ARGS} % are wanted");
+    Ok(())
+}
+
+/// Per cent.
+#[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2^52")]
+fn share(part: usize, all: usize) -> f64 {
+    if all == 0 { 0.0 } else { part as f64 * 100.0 / all as f64 }
+}
+
+/// Writing to a `String` does not fail.
+fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
+    let written = out.write_fmt(text);
+    debug_assert!(written.is_ok(), "writing to a String");
+}

@@ -17,7 +17,8 @@ pub const OP_WORDS: usize = 3;
 pub type OpWords = [u64; MAX_OPS * OP_WORDS];
 
 /// Elements of an array that are captured, at most.
-pub const MAX_ELEMENTS: usize = 32;
+pub const MAX_ELEMENTS: usize = ELEMENTS as usize;
+const ELEMENTS: u16 = 32;
 /// Bytes of an array that are captured, at most.
 pub const MAX_ARRAY: usize = 512;
 /// Elements of an `iovec` array whose data is captured, at most.
@@ -29,13 +30,15 @@ pub const MAX_ARGV: usize = 32;
 /// Variables of an environment that are counted, at most.
 pub const MAX_ENVP: usize = 128;
 /// Bytes of a socket address: `sizeof(struct sockaddr_storage)`.
-pub const MAX_SOCKADDR: usize = 128;
+pub const MAX_SOCKADDR: usize = SOCKADDR as usize;
+const SOCKADDR: u16 = 128;
 /// Bytes of control messages that are captured, at most.
 pub const MAX_CONTROL: usize = 128;
 /// Bytes of the argument of `ioctl` that are captured, at most.
 pub const MAX_IOCTL: usize = 256;
 /// Longest data that can be asked for, in bytes.
-pub const MAX_DATA: usize = 4096;
+pub const MAX_DATA: usize = DATA as usize;
+const DATA: u16 = 4096;
 
 /// Parts of an argument, in [`crate::event::CaptureHeader::part`].
 pub mod part {
@@ -242,7 +245,7 @@ const PRCTL_OUT: u64 = mask(&[2, 5, 9, 11, 16, 19, 25, 37, 40]);
 /// Commands of terminals, without their letter, that pass something: `TCSETS` and `TCSETA` with
 /// their forms, `TIOCSPGRP`, `TIOCSTI`, `TIOCSWINSZ`, `TIOCMBIS`, `TIOCMBIC`, `TIOCMSET`,
 /// `TIOCSSOFTCAR`, `TIOCSSERIAL`, `TIOCPKT`, `FIONBIO` and `TIOCSETD`; `FIOASYNC` is folded onto
-/// `TIOCSTI`. All others return something, ioctl_tty(2).
+/// `TIOCSTI`. All others return something, `ioctl_tty(2)`.
 pub const TERMINAL_IN: u64 = mask(&[
     0x02, 0x03, 0x04, 0x06, 0x07, 0x08, 0x10, 0x12, 0x14, 0x16, 0x17, 0x18, 0x1a, 0x1f, 0x20, 0x21,
     0x23,
@@ -325,11 +328,11 @@ fn operation(
             always(op)
         }
         ArgKind::Sockaddr(when, extent) => {
-            let op = Op::new(OpKind::Bytes, arg, 1, MAX_SOCKADDR as u16);
+            let op = Op::new(OpKind::Bytes, arg, 1, SOCKADDR);
             always(counted(op, extent).on(when))
         }
         ArgKind::PathOut(extent) => {
-            let op = Op::new(OpKind::Bytes, arg, 1, MAX_DATA as u16);
+            let op = Op::new(OpKind::Bytes, arg, 1, DATA);
             always(counted(op, extent).on(When::Exit))
         }
         ArgKind::Data(when, extent) if limit.data => {
@@ -338,7 +341,7 @@ fn operation(
         }
         ArgKind::Iovec(when, extent) => {
             let size = Struct::Iovec.size(abi);
-            let op = Op::new(OpKind::Iovec, arg, size, size * MAX_ELEMENTS as u16);
+            let op = Op::new(OpKind::Iovec, arg, size, size * ELEMENTS);
             always(counted(op, extent).on(when))
         }
         ArgKind::Msghdr(when) => {

@@ -233,8 +233,7 @@ mod tests {
                 "args": [
                     {"name": "dfd", "value": 0xffff_ff9c_u64, "text": "AT_FDCWD"},
                     {"name": "filename", "value": 4096, "text": "/etc/hostname"},
-                    {"name": "flags", "value": 0x80000, "text": "0x80000"},
-                    {"name": "mode", "value": 0, "text": "0"},
+                    {"name": "flags", "value": 0x80000, "text": "O_RDONLY|O_CLOEXEC"},
                 ],
                 "ret": -2, "error": "ENOENT", "record": "complete", "reason": "none",
             },

@@ -264,8 +264,7 @@ impl<'a> Memory<'a> {
         let mut list = List::new(self.form, out);
         let start = out.len();
         let mut shown = 0;
-        for number in 0..MAX_MESSAGES as u8 {
-            let first = number * part::MESSAGE;
+        for first in (0..).step_by(usize::from(part::MESSAGE)).take(MAX_MESSAGES) {
             let Some(it) = Message::new(*self, returned, first) else { break };
             list.next(out);
             it.push_in_array(out);
@@ -284,7 +283,7 @@ impl<'a> Memory<'a> {
             return false;
         }
         let mut list = List::new(self.form, out);
-        for part in 0..MAX_ARGV as u8 {
+        for part in (0..).take(MAX_ARGV) {
             let Some(it) = self.call.passed(self.index, part) else { break };
             list.next(out);
             match (it.is_read(), self.form) {

@@ -286,10 +286,10 @@ mod tests {
         assert_eq!(
             line(openat(b"/etc/hostname", 3), false),
             "22:13:20.123456 cat[8431/8432] \
-             openat(AT_FDCWD, \"/etc/hostname\", 0x80000, 0) = 3 <0.000009876>\n"
+             openat(AT_FDCWD, \"/etc/hostname\", O_RDONLY|O_CLOEXEC) = 3 <0.000009876>\n"
         );
         assert!(line(openat(b"/x", -2), false).ends_with(
-            "openat(AT_FDCWD, \"/x\", 0x80000, 0) = -1 ENOENT (No such file or directory) \
+            "openat(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory) \
              <0.000009876>\n"
         ));
         assert!(
@@ -303,11 +303,11 @@ mod tests {
         let call = |record, reason| SyscallSpan { record, reason, ..openat(b"/x", 5) };
         let end = |call| line(call, false).split_once("openat").unwrap().1.to_owned();
         let unfinished = call(Record::EnterOnly, Reason::Unfinished);
-        assert_eq!(end(unfinished), "(AT_FDCWD, \"/x\", 0x80000, 0 <unfinished ...>\n");
+        assert_eq!(end(unfinished), "(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC <unfinished ...>\n");
         let noreturn = call(Record::EnterOnly, Reason::NoReturn);
-        assert_eq!(end(noreturn), "(AT_FDCWD, \"/x\", 0x80000, 0) = ?\n");
+        assert_eq!(end(noreturn), "(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = ?\n");
         let resumed = call(Record::ExitOnly, Reason::EnterNotSeen);
-        assert_eq!(end(resumed), " resumed>(AT_FDCWD, \"/x\", 0x80000, 0) = 5\n");
+        assert_eq!(end(resumed), " resumed>(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = 5\n");
     }
 
     #[test]

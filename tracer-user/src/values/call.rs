@@ -8,9 +8,8 @@ use super::{Context, combined, commands, node::Node, process, reader::Reader, se
 pub(super) fn argument_count(context: &Context) -> Option<usize> {
     let args = context.args;
     Some(match context.name {
-        "open" if !creates(args[1]) => 2,
+        "open" | "mq_open" if !creates(args[1]) => 2,
         "openat" if !creates(args[2]) => 3,
-        "mq_open" if !creates(args[1]) => 2,
         "fcntl" | "fcntl64" => return fcntl(context),
         "futex" | "futex_time64" => futex(context),
         "prctl" => return prctl(context),

@@ -9,10 +9,6 @@ pub(super) fn flags(set: Set, context: &Context, value: u64) -> String {
     let abi = context.abi;
     let value = narrowed(set, value);
     match set {
-        // What they make is always open for both.
-        Set::OpenFlags if matches!(context.name, "dup3" | "pipe2") => {
-            set::flags_text(set, abi, value)
-        }
         Set::OpenFlags => files::open_flags(abi, value),
         Set::MmapFlags => mmap_flags(abi, value),
         Set::CloneFlags => clone_flags(abi, value),

@@ -116,8 +116,9 @@ pub(super) fn ioctl_number(context: &Context, value: u64) -> Option<String> {
     let set = match command(Set::IoctlCommands, context, 1) {
         "TCXONC" => Set::TcxoncActions,
         "TCFLSH" => Set::TcflshQueues,
-        "TCSBRK" | "TCSBRKP" | "TIOCSCTTY" => return Some(int(value).to_string()),
-        "BTRFS_IOC_CLONE or FICLONE" => return Some(int(value).to_string()),
+        "TCSBRK" | "TCSBRKP" | "TIOCSCTTY" | "BTRFS_IOC_CLONE or FICLONE" => {
+            return Some(int(value).to_string());
+        }
         _ => return None,
     };
     Some(set::value_text(set, context.abi, value))

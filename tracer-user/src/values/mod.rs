@@ -17,7 +17,7 @@
 //! - `bytes` are a traced program's: any values, any length. A structure that was cut short (page
 //!   end, limit) has fewer bytes than [`Struct::size`]; one whose length is an argument has as many
 //!   as the program said, at most [`Struct::size`].
-//! - Text that is not ours goes through [`crate::escape`].
+//! - Text that is not ours goes through `crate::escape`.
 //! - A function that returns `bool` appends nothing when it returns `false`; the caller then writes
 //!   the pointer.
 //! - An array is written by the caller, element by element. `fd_set`, `cpu_set` and `sigset` are
@@ -84,7 +84,7 @@ pub fn push_struct(out: &mut Vec<u8>, kind: Struct, context: &Context, bytes: &[
 }
 
 /// Appends a structure as a JSON value: an object with the kernel's names of the fields; numbers as
-/// numbers, flags and enums as strings, bytes of programs by [`crate::escape::push_json`].
+/// numbers, flags and enums as strings, bytes of programs by `crate::escape::push_json`.
 pub fn push_detail(out: &mut Vec<u8>, kind: Struct, context: &Context, bytes: &[u8]) -> bool {
     push_json(out, structs::decode(kind, context, bytes))
 }

@@ -248,10 +248,10 @@ impl Node {
                 out.extend(name.bytes());
                 push_all(out, b"(", items, b", ", b")");
             }
-            Self::Note(node, note) => {
-                node.push_text(out);
+            Self::Note(value, comment) => {
+                value.push_text(out);
                 out.extend(b" /* ");
-                escape::push_visible(out, note.as_bytes());
+                escape::push_visible(out, comment.as_bytes());
                 out.extend(b" */");
             }
             Self::More => out.extend(b"..."),

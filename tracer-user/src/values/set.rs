@@ -108,6 +108,8 @@ mod tests {
         for set in Set::ALL {
             for abi in Abi::ALL {
                 let table = table(*set, *abi);
+                let [native, ..] = tables::tables(*set);
+                assert!(!native.entries.is_empty(), "{}", set.name());
                 assert!(!table.entries.is_empty(), "{}", set.name());
                 let names = table.entries.iter().all(|(name, _)| !name.is_empty());
                 assert!(names, "{}", set.name());

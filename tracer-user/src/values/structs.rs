@@ -117,10 +117,7 @@ pub(super) fn decode(kind: Struct, context: &Context, bytes: &[u8]) -> Option<No
     if let Some(layout) = described(kind) {
         return Some(layout::read(layout, &mut reader).into());
     }
-    if let Some(number) = number(kind, context, &mut reader) {
-        return number;
-    }
-    special(kind, context, &mut reader, bytes)
+    number(kind, context, &mut reader).or_else(|| special(kind, context, &mut reader, bytes))
 }
 
 /// Structures that are but a list of fields.
@@ -171,16 +168,17 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
     })
 }
 
-/// Plain numbers; `Some(None)` for one of which not all bytes are there.
-fn number(kind: Struct, context: &Context, reader: &mut Reader<'_>) -> Option<Option<Node>> {
-    Some(match kind {
-        Struct::Int | Struct::Socklen => reader.i32().map(|value| Node::Signed(value.into())),
+/// Plain numbers, of which all bytes must be there.
+fn number(kind: Struct, context: &Context, reader: &mut Reader<'_>) -> Option<Node> {
+    match kind {
+        Struct::Int | Struct::Socklen | Struct::SchedParam => {
+            reader.i32().map(|value| Node::Signed(value.into()))
+        }
         Struct::Uint => reader.u32().map(|value| Node::Unsigned(value.into())),
-        Struct::Uid32 | Struct::Gid32 => reader.u32().map(id),
         Struct::Uid | Struct::Gid if reader.is_narrow() => reader
             .u16()
             .map(|value| if value == u16::MAX { id(u32::MAX) } else { id(value.into()) }),
-        Struct::Uid | Struct::Gid => reader.u32().map(id),
+        Struct::Uid32 | Struct::Gid32 | Struct::Uid | Struct::Gid => reader.u32().map(id),
         Struct::Ulong => reader.ulong().map(Node::Unsigned),
         Struct::U64 => reader.u64().map(Node::Unsigned),
         Struct::Off if context.name.starts_with("sendfile") => reader.ulong().map(Node::Unsigned),
@@ -195,12 +193,8 @@ fn number(kind: Struct, context: &Context, reader: &mut Reader<'_>) -> Option<Op
         Struct::Time => reader.long().map(time::seconds),
         Struct::WaitStatus => process::wait_status(reader),
         Struct::FdPair => FD_PAIR.read(reader),
-        Struct::SchedParam => {
-            // `[0]`: a structure of one field.
-            reader.i32().map(|value| Node::Signed(value.into()))
-        }
-        _ => return None,
-    })
+        _ => None,
+    }
 }
 
 /// A user or group id.

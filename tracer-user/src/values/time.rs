@@ -129,8 +129,8 @@ fn dated(node: Node, seconds: i64, nanos: i64) -> Node {
     let nanos = i32::try_from(nanos).unwrap_or_default();
     let Ok(time) = Timestamp::new(seconds, nanos) else { return node };
     let part = if nanos == 0 { String::new() } else { format!(".{nanos:09}") };
-    let note = format!("{}{part}+0000", time.strftime("%Y-%m-%dT%H:%M:%S"));
-    Node::Note(Box::new(node), note)
+    let date = format!("{}{part}+0000", time.strftime("%Y-%m-%dT%H:%M:%S"));
+    Node::Note(Box::new(node), date)
 }
 
 /// The two times of `utimensat`: with dates, and with the names of two special values.

@@ -157,7 +157,7 @@ fn length(args: &mut [u64; 6], extent: Extent, kind: Struct) {
 
 /// Contents: zeroes, small numbers, large ones, signals in front.
 fn fill(place: &mut [u8], content: u64, kind: Struct, random: &mut Random) {
-    let words = place.chunks_exact_mut(if content % 2 == 0 { 4 } else { 8 });
+    let words = place.chunks_exact_mut(if content.is_multiple_of(2) { 4 } else { 8 });
     for word in words {
         let value = match content {
             0 => 0,
@@ -179,7 +179,7 @@ fn fill(place: &mut [u8], content: u64, kind: Struct, random: &mut Random) {
         place[4..8].fill(0);
         place[8..12].copy_from_slice(&code.to_le_bytes());
     }
-    if matches!(kind, Struct::Stat | Struct::Stat64 | Struct::Statx) && content % 3 == 0 {
+    if matches!(kind, Struct::Stat | Struct::Stat64 | Struct::Statx) && content.is_multiple_of(3) {
         // A mode of a real type where x86-64 and i386 have it, beside others.
         let mode: u32 =
             [0o100_644, 0o020_620, 0o040_755, 0o060_660][usize::try_from(content / 3).unwrap() % 4];
@@ -196,7 +196,9 @@ fn address_of(place: &mut [u8], content: u64, random: &mut Random) -> u64 {
         bytes.len() as u64
     };
     let mut sixteen = [0; 16];
-    sixteen.iter_mut().for_each(|byte| *byte = u8::try_from(random.next() & 0xff).unwrap());
+    for byte in &mut sixteen {
+        *byte = u8::try_from(random.next() & 0xff).unwrap();
+    }
     match content % 12 {
         0 => text(b"\x02\0\x00\x50\x7f\0\0\x01\0\0\0\0\0\0\0\0"),
         1 => text(&[&[10, 0, 1, 0xbb, 0, 0, 0, 1], &sixteen[..], &[0; 4]].concat()),

@@ -33,9 +33,8 @@ fn expect(text: &str) {
 
 /// A raw system call: what libc adds to a call of the same name would be in the way.
 fn call(nr: libc::c_long, args: [usize; 6]) -> libc::c_long {
-    let [a, b, c, d, e, f] = args;
     // SAFETY: the callers pass valid memory, or addresses that the kernel refuses.
-    unsafe { libc::syscall(nr, a, b, c, d, e, f) }
+    unsafe { libc::syscall(nr, args[0], args[1], args[2], args[3], args[4], args[5]) }
 }
 
 fn address<T>(value: &T) -> usize {

@@ -75,14 +75,15 @@ fn parse(line: &str) -> Call {
 }
 
 fn native(call: &Call) {
-    let [a, b, c, d, e, f] = call.args;
+    let [first, second, third, fourth, fifth, sixth] = call.args;
+    let nr = call.nr.cast_signed();
     // SAFETY: the test has made sure that the call does nothing.
-    unsafe { libc::syscall(call.nr.cast_signed(), a, b, c, d, e, f) };
+    unsafe { libc::syscall(nr, first, second, third, fourth, fifth, sixth) };
 }
 
 /// The old gate to the kernel, which takes 32-bit calls from 64-bit programs too.
 fn compat(call: &Call) {
-    let [a, b, c, d, e, f] = call.args;
+    let [first, second, third, fourth, fifth, sixth] = call.args;
     // SAFETY: as above; the registers that the compiler keeps for itself are saved.
     unsafe {
         asm!(
@@ -94,12 +95,12 @@ fn compat(call: &Call) {
             "pop rbp",
             "pop rbx",
             inout("rax") call.nr => _,
-            in("r8") a,
-            in("rcx") b,
-            in("rdx") c,
-            in("rsi") d,
-            in("rdi") e,
-            in("r9") f,
+            in("r8") first,
+            in("rcx") second,
+            in("rdx") third,
+            in("rsi") fourth,
+            in("rdi") fifth,
+            in("r9") sixth,
             lateout("r10") _,
             lateout("r11") _,
         );

@@ -39,15 +39,45 @@ that either has shown.
     }
     row(&mut out, "all", &total);
     out.push_str("\n## What differs\n\nstrace's text stands before the slash.\n\n");
-    out.push_str("| class | calls | first example |\n|---|---:|---|\n");
+    out.push_str("| class | calls | why | first example |\n|---|---:|---|---|\n");
     let mut classes: Vec<_> = classes.into_iter().collect();
     classes.sort_by(|a, b| b.1.0.cmp(&a.1.0).then(a.0.cmp(b.0)));
     for (class, (count, example)) in classes {
         let example: String =
             example.replace('|', "\\|").replace('`', "'").chars().take(300).collect();
-        push(&mut out, format_args!("| {class} | {count} | `{example}` |\n"));
+        push(&mut out, format_args!("| {class} | {count} | {} | `{example}` |\n", reason(class)));
     }
     out
+}
+
+/// Why calls of a class differ.
+fn reason(class: &str) -> &'static str {
+    const REASONS: [(&str, &str); 12] = [
+        (
+            "getdents64: argument 2",
+            "strace counts the entries in the buffer, which is not captured",
+        ),
+        (
+            "rt_sigreturn:",
+            "strace reads the mask from the stack, and shows a register as the result",
+        ),
+        ("clone: another number", "strace names the arguments and leaves out those without use"),
+        ("getsockname: argument 2", "a port that the kernel chooses"),
+        ("getpeername: argument 2", "a port that the kernel chooses"),
+        ("poll: argument 3", "the time that is left"),
+        ("write: argument 2", "random or dated data of the program"),
+        ("pwrite64: argument 2", "random or dated data of the program"),
+        ("read: argument 2", "random or dated data of the program"),
+        ("pread64: argument 2", "random or dated data of the program"),
+        ("sendto: argument 2", "random or dated data of the program"),
+        ("futex:", "the program's threads met otherwise"),
+    ];
+    let known = REASONS.iter().find(|(start, _)| class.starts_with(start));
+    match known {
+        Some((_, reason)) => reason,
+        None if class.contains("alone") => "the program did otherwise in that run",
+        None => "not explained",
+    }
 }
 
 fn row(out: &mut String, name: &str, it: &Comparison) {

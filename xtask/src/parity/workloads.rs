@@ -37,7 +37,8 @@ pub(super) struct Workload {
 /// Files in folders.
 const TREE: &str = "for d in a b c; do mkdir -p t/$d/sub; for f in 1 2 3 4 5 6 7 8; do \
     seq 1 $((f * 40)) > t/$d/$f; ln -s ../$f t/$d/sub/$f; done; done; chmod 600 t/a/1";
-const REPOSITORY: &str = "for d in a b; do mkdir $d; for f in 1 2 3 4; do seq 1 $((f * 30)) > $d/$f; \
+const REPOSITORY: &str = "export GIT_AUTHOR_DATE=2001-01-01T00:00:00Z \
+    GIT_COMMITTER_DATE=2001-01-01T00:00:00Z; for d in a b; do mkdir $d; for f in 1 2 3 4; do seq 1 $((f * 30)) > $d/$f; \
     done; done; find . -type f -exec touch -d 2001-01-01 {} +; git init -q .; git config user.name n; git config user.email n@e; \
     git config gc.auto 0; git add .; git commit -qm one; echo more >> a/1; git commit -qam two; \
     echo changed >> b/2; find . -type f -exec touch -d 2001-01-02 {} +; git status --short";

@@ -3,13 +3,16 @@
 use std::fmt::Write as _;
 
 use super::Set;
-use crate::codegen::{emit::HEADER, names::variant_name as variant};
+use crate::codegen::emit::HEADER;
 
 /// The tables of values.
 pub(super) fn tables(sets: &[Set]) -> String {
     let mut statics = String::new();
-    let mut arms = String::new();
-    for set in sets {
+    let mut rows = String::new();
+    // The order of the enum.
+    let mut sets: Vec<&Set> = sets.iter().collect();
+    sets.sort_by(|a, b| a.source.name.cmp(&b.source.name));
+    for set in &sets {
         let constant = set.source.name.to_ascii_uppercase();
         let mut places = Vec::new();
         for (at, values) in set.values.iter().enumerate() {
@@ -24,10 +27,7 @@ pub(super) fn tables(sets: &[Set]) -> String {
             }
             places.push(format!("&{name}"));
         }
-        push(
-            &mut arms,
-            format_args!("Set::{} => [{}],\n", variant(&set.source.name), places.join(", ")),
-        );
+        push(&mut rows, format_args!("[{}],\n", places.join(", ")));
     }
     format!(
         "{HEADER}use tracer_common::syscalls::Set;
@@ -35,15 +35,18 @@ pub(super) fn tables(sets: &[Set]) -> String {
         use super::set::Table;
 
         /// The set's tables for x86-64, i386 and aarch64.
-        pub(super) fn tables(set: Set) -> [&'static Table; 3] {{ match set {{ {arms} }} }}
-        {statics}"
+        pub(super) fn tables(set: Set) -> [&'static Table; 3] {{ TABLES[set as usize] }}
+
+        static TABLES: [[&Table; 3]; {}] = [{rows}];
+        {statics}",
+        sets.len()
     )
 }
 
 fn entries(out: &mut String, name: &str, set: &Set, values: &[(String, u64)]) {
     let mut entries = String::new();
     for (shown, value) in values {
-        push(&mut entries, format_args!("({shown:?}, {value:#x}),\n"));
+        push(&mut entries, format_args!("({shown:?}, {}),\n", hexadecimal(*value)));
     }
     push(
         out,
@@ -55,6 +58,19 @@ fn entries(out: &mut String, name: &str, set: &Set, values: &[(String, u64)]) {
             set.source.unknown
         ),
     );
+}
+
+/// `0x1_0000`: groups of four digits from five digits on.
+fn hexadecimal(value: u64) -> String {
+    let digits = format!("{value:x}");
+    let mut out = String::from("0x");
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(4) {
+            out.push('_');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// Writing to a `String` does not fail.

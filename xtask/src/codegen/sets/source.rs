@@ -155,13 +155,14 @@ mod tests {
     fn resolved(text: &str) -> String {
         let set = &parse(text).unwrap()[0];
         let values = set.resolve(&constants()).unwrap();
-        values.iter().map(|(name, value)| format!("{name}={value} ")).collect()
+        let shown = values.iter().map(|(name, value)| format!("{name}={value}"));
+        shown.collect::<Vec<_>>().join(" ")
     }
 
     #[test]
     fn words_are_resolved_in_their_order() {
-        assert_eq!(resolved("flags x X: A_MASK A_*"), "A_MASK=3 A_ONE=1 A_TWO=2 ");
-        assert_eq!(resolved("enum x X: A_* !A_MASK\n  C=B D=0x10 E?"), "A_ONE=1 A_TWO=2 C=8 D=16 ");
+        assert_eq!(resolved("flags x X: A_MASK A_*"), "A_MASK=3 A_ONE=1 A_TWO=2");
+        assert_eq!(resolved("enum x X: A_* !A_MASK\n  C=B D=0x10 E?"), "A_ONE=1 A_TWO=2 C=8 D=16");
     }
 
     #[test]

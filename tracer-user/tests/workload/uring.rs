@@ -48,8 +48,8 @@ pub(crate) fn do_nothing(rounds: u64) {
     // Zeroes are `IORING_OP_NOP`.
     map(ring, OFF_ENTRIES);
     let word = |offset: u32| {
-        // SAFETY: the kernel's offsets are inside the page.
-        unsafe { submissions.cast::<u8>().add(offset as usize).cast::<u32>() }
+        // SAFETY: the kernel's offsets are multiples of 4 inside the page.
+        unsafe { submissions.cast::<u32>().add(offset as usize / 4) }
     };
     for index in 0..ENTRIES {
         // SAFETY: as above.
@@ -62,10 +62,18 @@ pub(crate) fn do_nothing(rounds: u64) {
         // SAFETY: no pointers are passed.
         let done = unsafe {
             let none = ptr::null::<c_void>();
-            libc::syscall(libc::SYS_io_uring_enter, ring, ENTRIES, ENTRIES, GET_EVENTS, none, 0usize)
+            libc::syscall(
+                libc::SYS_io_uring_enter,
+                ring,
+                ENTRIES,
+                ENTRIES,
+                GET_EVENTS,
+                none,
+                0usize,
+            )
         };
         assert_eq!(done, i64::from(ENTRIES));
-        // SAFETY: the completions' words are in the same mapping.
+        // The completions' words are in the same mapping.
         let (head, tail) = (word(params.completions.head), word(params.completions.tail));
         // SAFETY: as above.
         unsafe { head.write_volatile(tail.read_volatile()) };

@@ -16,7 +16,10 @@ use tracer_common::event::{CaptureState, SyscallEvent};
 use tracer_user::{
     clock::WallClock,
     decode::{Decoder, encode},
-    export::{Exporter, JsonExporter, Output, TextExporter, TextStyle},
+    export::{
+        Delivery, Exporter, JsonExporter, Output, ParquetExporter, TextExporter, TextStyle,
+        parquet::{Compression, ParquetOptions},
+    },
     ids::IdSource,
     ring_buffer::SpanRingBuffer,
     span_record::SpanRecord,
@@ -39,6 +42,61 @@ fn spans() -> Vec<SpanRecord> {
     let (mut decoder, records) = (decoder(), [record(0, b""), record(257, b"/etc/hostname")]);
     let batch = (0..BATCH).map(|n| decoder.decode(&records[n % 2]));
     batch.collect::<Result<_, _>>().unwrap_or_default()
+}
+
+/// Calls as a busy host makes them: three kinds, some with a path, by several threads, each with
+/// its own time, duration, result and arguments.
+fn varied_spans(count: u64) -> Vec<SpanRecord> {
+    let mut decoder = decoder();
+    let mut state = 1_u64;
+    let spans = (0..count).map(|n| {
+        // A linear congruential generator: the same spans in each run.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let random = state >> 33;
+        let (tgid, tid) = (1000 + n as u32 / 256 % 8, 1000 + n as u32 / 64 % 32);
+        let event = SyscallEvent {
+            nr: [39, 0, 257][n as usize % 3],
+            start_ns: 1_000_000 * n,
+            duration_ns: 200 + random % 5000,
+            ret: if random.is_multiple_of(7) { -2 } else { (random % 4096).cast_signed() },
+            args: [random % 64, 0x7ffd_0000_0000 + random % 65_536, random % 8192, 0, 0, 0],
+            tgid,
+            tid,
+            process_start_ns: u64::from(tgid),
+            comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
+            ..SyscallEvent::default()
+        };
+        let path = format!("/proc/{}/task/{}/stat", random % 300, random % 40);
+        let strings = [(1, CaptureState::Whole, path.as_bytes())];
+        let record = encode(event, if event.nr == 257 { &strings } else { &[] });
+        decoder.decode(&record)
+    });
+    spans.collect::<Result<_, _>>().unwrap_or_default()
+}
+
+/// Rows through the whole exporter into files of a temporary folder, flushes included.
+fn parquet(c: &mut Criterion) {
+    let mut group = c.benchmark_group("parquet");
+    let spans = varied_spans(65_536);
+    group.throughput(Throughput::Elements(spans.len() as u64)).sample_size(20);
+    for (name, compression) in [("zstd", Compression::Zstd), ("none", Compression::None)] {
+        let Ok(folder) = tempfile::tempdir() else { continue };
+        let options = ParquetOptions { compression, ..ParquetOptions::new(folder.path().into()) };
+        let account = Arc::new(Delivery::new("parquet"));
+        let Ok(mut exporter) = ParquetExporter::open(options, Arc::clone(&account)) else {
+            continue;
+        };
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                for batch in spans.chunks(BATCH) {
+                    account.hold(batch.len() as u64);
+                    drop(exporter.export(black_box(batch)));
+                }
+            });
+        });
+        assert_eq!(account.dropped_total(), 0, "{:?}", account.first_error());
+    }
+    group.finish();
 }
 
 fn decode(c: &mut Criterion) {
@@ -99,5 +157,5 @@ fn export(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, push, export);
+criterion_group!(benches, decode, push, export, parquet);
 criterion_main!(benches);

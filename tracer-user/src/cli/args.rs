@@ -16,6 +16,28 @@ pub(super) struct Cli {
 pub(super) enum Verb {
     /// Show syscalls as they happen, or write them to files
     Trace(Box<TraceArgs>),
+    /// Make complete Parquet files of what a killed tracer has left in a recording
+    Recover(RecoverArgs),
+}
+
+const RECOVER_EXAMPLES: &str = "\
+Examples:
+  tracer recover recording         a recording of your own
+  sudo tracer recover /var/log/tracer
+
+Prints each file that was recovered, with its spans, and what a running tracer still writes, which
+is left alone. May be run again, and twice at once. What is older than one flush-interval (1s unless
+given) when tracer was killed is recovered.
+
+Exit status: 0 also when nothing was left behind; 1 when something cannot be recovered, which stays
+where it is.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = RECOVER_EXAMPLES)]
+pub(super) struct RecoverArgs {
+    /// The folder that was given as --export parquet=DIR
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
 }
 
 const EXAMPLES: &str = "\
@@ -26,6 +48,12 @@ Examples:
   sudo tracer trace --cgroup system.slice/nginx.service --min-duration 10ms
   sudo tracer trace -u www-data --export json=calls.jsonl --duration 10s
   sudo tracer trace --comm redis-server -e '!epoll_wait,!read' --export null --ledger books.json
+  sudo tracer trace --export parquet=recording,rotate-interval=1m --duration 10m
+
+Parquet files go to DIR/date=YYYY-MM-DD/hour=HH/host=NAME. Options follow the folder after commas:
+rotate-size=256MiB and rotate-interval=5m say when a file is finished, flush-interval=1s what a kill
+may lose (`tracer recover DIR` brings back the rest), compression=zstd or none. A folder with a comma
+in its name is written with a slash at its end: parquet=a,b/,compression=none.
 
 Kinds of scope combine: a call must be in each kind that is given. Within a kind any value does.
 
@@ -77,8 +105,9 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "TIME", help_heading = "Filter")]
     pub(super) min_duration: Option<String>,
 
-    /// Where spans go: text[=FILE], json[=FILE], null; FILE - is standard output
-    #[arg(long, value_name = "KIND[=FILE]", help_heading = "Output")]
+    /// Where spans go: text[=FILE], json[=FILE], parquet=DIR[,OPTION=VALUE]..., null; FILE - is
+    /// standard output
+    #[arg(long, value_name = "KIND[=TARGET]", help_heading = "Output")]
     pub(super) export: Vec<OsString>,
 
     /// The same as --export text=FILE

@@ -11,8 +11,12 @@ use nix::unistd::User;
 use parse_size::Config as SizeParser;
 use tracer_common::{errno, event::COMM_LEN};
 
-use super::args::{ColorChoice, TraceArgs};
+use super::{
+    args::{ColorChoice, TraceArgs},
+    parquet::{self, TargetError},
+};
 use crate::{
+    export::parquet::ParquetOptions,
     filter::{FilterError, SyscallFilter, nearest},
     kernel::{
         ResultFilter,
@@ -46,8 +50,12 @@ pub(super) enum UsageError {
          the nearest are {below} and {above}"
     )]
     RingSize { value: u64, page: u64, below: String, above: String },
-    #[error("--export: unknown kind `{0}`; known are text[=FILE], json[=FILE] and null")]
+    #[error(
+        "--export: unknown kind `{0}`; known are text[=FILE], json[=FILE], parquet=DIR and null"
+    )]
     Export(String),
+    #[error("--export: {0}")]
+    Parquet(#[from] TargetError),
     #[error("--export: null takes no file")]
     NullTarget,
 }
@@ -65,24 +73,21 @@ pub(super) struct TraceConfig {
     pub(super) verbose: u8,
 }
 
+/// A format with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ExportConfig {
-    pub(super) kind: ExportKind,
-    pub(super) target: Target,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExportKind {
-    Text,
-    Json,
+pub(super) enum ExportConfig {
+    Text(Target),
+    Json(Target),
+    Parquet(ParquetOptions),
     Null,
 }
 
-impl ExportKind {
-    pub(super) const fn name(self) -> &'static str {
+impl ExportConfig {
+    pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Text => "text",
-            Self::Json => "json",
+            Self::Text(_) => "text",
+            Self::Json(_) => "json",
+            Self::Parquet(_) => "parquet",
             Self::Null => "null",
         }
     }
@@ -144,12 +149,10 @@ impl TraceConfig {
 fn exports(args: &TraceArgs) -> Result<Vec<ExportConfig>, UsageError> {
     let mut all: Vec<_> =
         args.export.iter().map(|it| parse_export(it)).collect::<Result<_, _>>()?;
-    all.extend(args.output.iter().map(|path| ExportConfig {
-        kind: ExportKind::Text,
-        target: target(Some(path.as_os_str()), Target::Stderr),
-    }));
+    let texts = args.output.iter().map(|path| target(Some(path.as_os_str()), Target::Stderr));
+    all.extend(texts.map(ExportConfig::Text));
     if all.is_empty() {
-        all.push(ExportConfig { kind: ExportKind::Text, target: Target::Stderr });
+        all.push(ExportConfig::Text(Target::Stderr));
     }
     Ok(all)
 }
@@ -161,14 +164,11 @@ fn parse_export(text: &OsStr) -> Result<ExportConfig, UsageError> {
         None => (bytes, None),
     };
     match kind {
-        b"text" => {
-            Ok(ExportConfig { kind: ExportKind::Text, target: target(file, Target::Stderr) })
-        }
-        b"json" => {
-            Ok(ExportConfig { kind: ExportKind::Json, target: target(file, Target::Stdout) })
-        }
+        b"text" => Ok(ExportConfig::Text(target(file, Target::Stderr))),
+        b"json" => Ok(ExportConfig::Json(target(file, Target::Stdout))),
+        b"parquet" => Ok(ExportConfig::Parquet(parquet::parse_target(file.unwrap_or_default())?)),
         b"null" if file.is_some() => Err(UsageError::NullTarget),
-        b"null" => Ok(ExportConfig { kind: ExportKind::Null, target: Target::Stdout }),
+        b"null" => Ok(ExportConfig::Null),
         _ => Err(UsageError::Export(String::from_utf8_lossy(kind).into_owned())),
     }
 }
@@ -265,11 +265,13 @@ mod tests {
     #[test]
     fn exports_name_kind_and_place() {
         let parse = |text: &str| parse_export(OsStr::new(text));
-        let expected = ExportConfig { kind: ExportKind::Json, target: Target::File("a=b".into()) };
-        assert_eq!(parse("json=a=b").unwrap(), expected);
-        assert_eq!(parse("json").unwrap().target, Target::Stdout);
-        assert_eq!(parse("text").unwrap().target, Target::Stderr);
-        assert_eq!(parse("text=-").unwrap().target, Target::Stdout);
+        assert_eq!(parse("json=a=b").unwrap(), ExportConfig::Json(Target::File("a=b".into())));
+        assert_eq!(parse("json").unwrap(), ExportConfig::Json(Target::Stdout));
+        assert_eq!(parse("text").unwrap(), ExportConfig::Text(Target::Stderr));
+        assert_eq!(parse("text=-").unwrap(), ExportConfig::Text(Target::Stdout));
+        let expected = ExportConfig::Parquet(ParquetOptions::new("out".into()));
+        assert_eq!(parse("parquet=out").unwrap(), expected);
+        assert!(parse("parquet").unwrap_err().to_string().contains("parquet=DIR"));
         assert!(parse("xml=f").unwrap_err().to_string().contains("text[=FILE]"));
         assert!(parse("null=f").is_err());
     }

@@ -11,12 +11,15 @@ use std::{
 use super::{
     Failure, LOSS, RUN_TIME,
     args::{ColorChoice, TraceArgs},
-    config::{ExportConfig, ExportKind, Target, TraceConfig},
+    config::{ExportConfig, Target, TraceConfig},
     say,
     signals::{self, Event},
 };
 use crate::{
-    export::{JsonExporter, NullExporter, Output, TextExporter, TextStyle},
+    export::{
+        JsonExporter, NullExporter, Output, ParquetExporter, TextExporter, TextStyle,
+        parquet::ParquetOptions,
+    },
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
     ledger::Ledger,
@@ -198,7 +201,7 @@ fn open_destinations(
         .exports
         .iter()
         .map(|export| {
-            let kind = export.kind.name();
+            let kind = export.name();
             names.push(kind);
             let name = match names.iter().filter(|name| **name == kind).count() {
                 1 => kind.to_owned(),
@@ -215,26 +218,38 @@ fn open_destination(
     color: ColorChoice,
     invoker: Option<Invoker>,
 ) -> Result<Destination, Failure> {
-    if export.kind == ExportKind::Null {
-        return Ok(Destination::new(name, NullExporter));
-    }
-    let output = match &export.target {
-        Target::Stdout => Output::stdout().map_err(Failure::run_time)?,
-        Target::Stderr => Output::stderr().map_err(Failure::run_time)?,
-        Target::File(path) => open_file(path, invoker)?,
-    };
-    Ok(match export.kind {
-        ExportKind::Json => Destination::new(name, JsonExporter::new(output)),
-        ExportKind::Text | ExportKind::Null => {
+    Ok(match export {
+        ExportConfig::Null => Destination::new(name, NullExporter),
+        ExportConfig::Json(target) => {
+            Destination::new(name, JsonExporter::new(open_target(target, invoker)?))
+        }
+        ExportConfig::Text(target) => {
+            let output = open_target(target, invoker)?;
             let style = TextStyle { color: wants_color(color, output.is_terminal()) };
             Destination::new(name, TextExporter::new(output, style))
+        }
+        ExportConfig::Parquet(options) => {
+            let options = ParquetOptions { owner: owner(invoker), ..options.clone() };
+            Destination::with_account(name, |account| ParquetExporter::open(options, account))
+                .map_err(Failure::run_time)?
         }
     })
 }
 
+fn open_target(target: &Target, invoker: Option<Invoker>) -> Result<Output, Failure> {
+    match target {
+        Target::Stdout => Output::stdout().map_err(Failure::run_time),
+        Target::Stderr => Output::stderr().map_err(Failure::run_time),
+        Target::File(path) => open_file(path, invoker),
+    }
+}
+
+fn owner(invoker: Option<Invoker>) -> Option<(u32, u32)> {
+    invoker.map(|invoker| (invoker.uid, invoker.gid))
+}
+
 fn open_file(path: &Path, invoker: Option<Invoker>) -> Result<Output, Failure> {
-    let owner = invoker.map(|invoker| (invoker.uid, invoker.gid));
-    Output::create(path, owner).map_err(Failure::run_time)
+    Output::create(path, owner(invoker)).map_err(Failure::run_time)
 }
 
 fn open_ledger(config: &TraceConfig, invoker: Option<Invoker>) -> Result<Option<Output>, Failure> {

@@ -52,6 +52,20 @@ pub(super) fn push_json(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     escaped
 }
 
+/// Appends bytes that are not UTF-8 as text that is: each byte that is in no character as `\xNN`,
+/// and a backslash twice.
+pub(super) fn push_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c == '\\' {
+                out.push(b'\\');
+            }
+            push_char(out, c);
+        }
+        chunk.invalid().iter().for_each(|byte| push_byte_escape(out, *byte));
+    }
+}
+
 fn push_json_char(out: &mut Vec<u8>, c: char, double_backslash: bool) {
     match c {
         '"' => out.extend(b"\\\""),
@@ -136,6 +150,13 @@ mod tests {
             let parsed: String = serde_json::from_str(&text).unwrap();
             let back = if escaped { unescape(&parsed) } else { parsed.into_bytes() };
             prop_assert_eq!(back, bytes);
+        }
+
+        #[test]
+        fn escaped_text_comes_back_whole(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let mut out = Vec::new();
+            push_utf8(&mut out, &bytes);
+            prop_assert_eq!(unescape(&String::from_utf8(out).unwrap()), bytes);
         }
 
         #[test]

@@ -7,6 +7,7 @@ mod json;
 mod memory;
 mod null;
 mod output;
+pub mod parquet;
 mod text;
 
 pub use delivery::{Delivery, DropReason};
@@ -14,6 +15,7 @@ pub use json::JsonExporter;
 pub use memory::MemoryExporter;
 pub use null::NullExporter;
 pub use output::{Output, OutputError};
+pub use parquet::ParquetExporter;
 pub use text::{TextExporter, TextStyle};
 
 use std::io;

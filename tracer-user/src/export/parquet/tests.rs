@@ -1,0 +1,415 @@
+//! The exporter and `recover` together, in folders of the test's own.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ::parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, basic::Type};
+use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tracer_common::event::{CaptureState, SyscallEvent};
+
+use super::{
+    Compression, ParquetExporter, ParquetOptions,
+    recover::{Finding, recover},
+};
+use crate::{
+    clock::WallClock,
+    decode::{Decoder, encode},
+    export::{Delivery, DropReason, Exporter},
+    ids::IdSource,
+    span_record::SpanRecord,
+};
+
+/// Calls of `openat`; each starts before the one in front of it.
+fn spans(count: u64, path: &[u8]) -> Vec<SpanRecord> {
+    let mut decoder = Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot());
+    let make = |n: u64| {
+        let event = SyscallEvent {
+            nr: 257,
+            start_ns: 1_000_000 - n,
+            duration_ns: n,
+            ret: if n.is_multiple_of(2) { 3 } else { -2 },
+            args: [0xffff_ff9c, 0x1000, 0o100, 0o644, 0, 0],
+            tgid: 10,
+            tid: 11,
+            cgroup_id: 77,
+            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..SyscallEvent::default()
+        };
+        decoder.decode(&encode(event, &[(1, CaptureState::Whole, path)])).unwrap()
+    };
+    (0..count).map(make).collect()
+}
+
+struct Recording {
+    folder: TempDir,
+    delivery: Arc<Delivery>,
+    exporter: ParquetExporter,
+}
+
+impl Recording {
+    fn new(change: impl FnOnce(&mut ParquetOptions)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = ParquetOptions::new(folder.path().join("out"));
+        options.rotate_interval = Duration::from_hours(1);
+        options.flush_interval = Duration::from_hours(1);
+        change(&mut options);
+        let delivery = Arc::new(Delivery::new("parquet"));
+        let exporter = ParquetExporter::open(options, Arc::clone(&delivery)).unwrap();
+        Self { folder, delivery, exporter }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    fn export(&mut self, spans: &[SpanRecord]) {
+        self.delivery.hold(spans.len() as u64);
+        self.exporter.export(spans).unwrap();
+    }
+
+    fn dropped(&self) -> u64 {
+        self.delivery.dropped_total()
+    }
+}
+
+/// Files below a folder whose names end so.
+fn files(root: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path(), end));
+        } else if entry.path().to_str().unwrap().ends_with(end) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rows(root: &Path) -> Vec<RecordBatch> {
+    let read = |path: PathBuf| {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap());
+        reader.unwrap().build().unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    files(root, ".parquet").into_iter().flat_map(read).collect()
+}
+
+fn count(root: &Path) -> u64 {
+    rows(root).iter().map(|batch| batch.num_rows() as u64).sum()
+}
+
+fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> &'a Int64Array {
+    batch.column_by_name(name).unwrap().as_any().downcast_ref().unwrap()
+}
+
+fn texts<'a>(batch: &'a RecordBatch, name: &str) -> &'a StringArray {
+    batch.column_by_name(name).unwrap().as_any().downcast_ref().unwrap()
+}
+
+#[test]
+fn spans_come_back_sorted_and_typed() {
+    let mut recording = Recording::new(|_| ());
+    recording.export(&spans(1000, b"/etc/hostname"));
+    assert_eq!((recording.delivery.delivered(), recording.delivery.queued()), (0, 1000));
+    recording.exporter.shutdown().unwrap();
+    assert_eq!((recording.delivery.delivered(), recording.delivery.queued()), (1000, 0));
+    let root = recording.root();
+    // Only the finished file: nothing is left aside.
+    assert_eq!(files(&root, "").len(), 1);
+    let path = files(&root, ".parquet").remove(0);
+    let below: Vec<_> = path.strip_prefix(&root).unwrap().iter().collect();
+    let starts: Vec<_> = below.iter().map(|it| it.to_str().unwrap().split('=').next()).collect();
+    assert_eq!(starts[..3], [Some("date"), Some("hour"), Some("host")]);
+    let batch = rows(&root).remove(0);
+    let starts = numbers(&batch, "start_time_nanos").values();
+    assert!(starts.is_sorted() && starts[0] > 1_600_000_000_000_000_000);
+    assert_eq!(texts(&batch, "span_name").value(0), "openat");
+    assert_eq!(texts(&batch, "arg0_text").value(0), "AT_FDCWD");
+    assert_eq!(texts(&batch, "arg1_text").value(0), "/etc/hostname");
+    assert_eq!(texts(&batch, "arg3_text").value(0), "0644");
+    assert_eq!(numbers(&batch, "arg1").value(0), 0x1000);
+    assert!(numbers(&batch, "arg4").is_null(0) && texts(&batch, "arg4_text").is_null(0));
+    // The last made is the first by time.
+    assert_eq!(numbers(&batch, "result").value(0), -2);
+    assert_eq!(texts(&batch, "status_message").value(0), "ENOENT");
+    assert_eq!(numbers(&batch, "duration_nanos").value(0), 999);
+    let (process, thread) = (batch.column_by_name("process_id").unwrap(), "thread_id");
+    assert_eq!(process.as_any().downcast_ref::<Int32Array>().unwrap().value(0), 10);
+    assert_eq!(numbers(&batch, thread).value(0), 11);
+}
+
+#[test]
+fn the_footer_has_the_schema_statistics_and_the_account() {
+    let mut recording = Recording::new(|options| options.compression = Compression::None);
+    recording.export(&spans(70_000, b"/etc/hostname"));
+    recording.exporter.shutdown().unwrap();
+    let path = files(&recording.root(), ".parquet").remove(0);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let metadata = reader.metadata();
+    let columns = metadata.file_metadata().schema_descr().columns();
+    let first: Vec<_> = columns[..3].iter().map(|it| (it.name(), it.physical_type())).collect();
+    let id = Type::FIXED_LEN_BYTE_ARRAY;
+    assert_eq!(first, [("trace_id", id), ("span_id", id), ("parent_span_id", id)]);
+    assert_eq!((columns[14].name(), columns[14].physical_type()), ("thread_id", Type::INT64));
+    assert_eq!(metadata.num_row_groups(), 2);
+    let group = metadata.row_group(0);
+    assert_eq!(group.num_rows(), 65_536);
+    assert_eq!(group.sorting_columns().unwrap()[0].column_idx, 5);
+    assert!(group.column(5).statistics().unwrap().min_bytes_opt().is_some());
+    let facts = metadata.file_metadata().key_value_metadata().unwrap();
+    let fact = |key: &str| facts.iter().find(|it| it.key == key).unwrap().value.clone().unwrap();
+    assert_eq!(fact("tracer.schema_version"), "1");
+    let ledger: serde_json::Value = serde_json::from_str(&fact("tracer.ledger")).unwrap();
+    assert_eq!((&ledger["rows"], &ledger["queued"]), (&70_000.into(), &70_000.into()));
+}
+
+#[test]
+fn files_are_finished_by_size_and_by_time() {
+    let mut recording = Recording::new(|options| options.rotate_size = 1);
+    for _ in 0..3 {
+        recording.export(&spans(65_536, b"/a"));
+    }
+    assert_eq!(recording.delivery.delivered(), 3 * 65_536);
+    assert_eq!(files(&recording.root(), ".parquet").len(), 3);
+    let mut recording = Recording::new(|options| options.rotate_interval = Duration::from_nanos(1));
+    recording.export(&spans(5, b"/a"));
+    assert_eq!((recording.delivery.delivered(), count(&recording.root())), (5, 5));
+}
+
+/// As a kill does: nothing more is written, and the lock is gone.
+fn kill(recording: Recording) -> (TempDir, PathBuf) {
+    let root = recording.root();
+    let Recording { folder, exporter, .. } = recording;
+    drop(exporter);
+    (folder, root)
+}
+
+fn recovered(root: &Path) -> u64 {
+    let rows = |finding: Finding| match finding {
+        Finding::Recovered { rows, .. } => rows,
+        other => panic!("{other:?}"),
+    };
+    recover(root).unwrap().into_iter().map(rows).sum()
+}
+
+/// Flushes at each chance.
+fn eager(options: &mut ParquetOptions) {
+    options.flush_interval = Duration::from_nanos(1);
+}
+
+#[test]
+fn what_was_flushed_is_recovered_after_a_kill() {
+    // In the journal; in a row group; in both; in two row groups and a journal.
+    for counts in [&[10_u64, 20][..], &[20_000], &[100, 20_000, 7], &[70_000, 5]] {
+        let mut recording = Recording::new(eager);
+        counts.iter().for_each(|n| recording.export(&spans(*n, b"/a")));
+        let (_folder, root) = kill(recording);
+        assert_eq!(count(&root), 0);
+        let total = counts.iter().sum::<u64>();
+        assert_eq!(recovered(&root), total, "{counts:?}");
+        assert_eq!(count(&root), total, "{counts:?}");
+        assert!(rows(&root).iter().all(|it| numbers(it, "start_time_nanos").values().is_sorted()));
+        // Nothing is left, and nothing is there to do a second time.
+        assert_eq!(files(&root, "").len(), files(&root, ".parquet").len());
+        assert!(recover(&root).unwrap().is_empty());
+    }
+}
+
+#[test]
+fn rows_past_the_last_flush_are_lost_and_no_others() {
+    let mut recording = Recording::new(eager);
+    recording.export(&spans(20_000, b"/a"));
+    recording.export(&spans(50, b"/a"));
+    recording.exporter.options.flush_interval = Duration::from_hours(1);
+    recording.export(&spans(70_000, b"/b"));
+    let (_folder, root) = kill(recording);
+    assert_eq!(recovered(&root), 20_050);
+}
+
+#[test]
+fn files_torn_at_any_byte_are_recovered_up_to_the_last_flush() {
+    let mut recording = Recording::new(eager);
+    recording.export(&spans(20_000, b"/a"));
+    recording.export(&spans(50, b"/a"));
+    recording.export(&spans(50, b"/a"));
+    let (_folder, root) = kill(recording);
+    let (data, journal) = (files(&root, ".data").remove(0), files(&root, ".journal-1").remove(0));
+    let whole = fs::read(&journal).unwrap();
+    let (data_bytes, footer) = (fs::read(&data).unwrap(), files(&root, ".footer").remove(0));
+    let footer_bytes = fs::read(&footer).unwrap();
+    for cut in [0, 100, whole.len() / 2, whole.len() - 9, whole.len()] {
+        // A row group that was being written, and a journal cut short.
+        fs::create_dir_all(data.parent().unwrap()).unwrap();
+        fs::write(&data, [&data_bytes[..], &b"half a row group"[..]].concat()).unwrap();
+        fs::write(&footer, &footer_bytes).unwrap();
+        fs::write(footer.with_extension("footer.next"), b"half a footer").unwrap();
+        fs::write(&journal, &whole[..cut]).unwrap();
+        let found = recovered(&root);
+        assert!((20_000..=20_100).contains(&found), "{cut}: {found}");
+        assert_eq!(cut == whole.len(), found == 20_100, "{cut}");
+        assert_eq!(count(&root), found);
+        files(&root, ".parquet").into_iter().for_each(|it| fs::remove_file(it).unwrap());
+    }
+}
+
+#[test]
+fn a_recovery_that_was_killed_is_finished_by_the_next() {
+    let mut recording = Recording::new(eager);
+    recording.export(&spans(20_000, b"/a"));
+    recording.export(&spans(50, b"/a"));
+    let (_folder, root) = kill(recording);
+    let aside = files(&root, ".data").remove(0).parent().unwrap().to_owned();
+    let saved: Vec<_> =
+        files(&aside, "").into_iter().map(|it| (it.clone(), fs::read(it).unwrap())).collect();
+    assert_eq!(recovered(&root), 20_050);
+    // Its journal was published, and all else was still to do.
+    let data = files(&root, "-00000.parquet").remove(0);
+    fs::remove_file(data).unwrap();
+    fs::create_dir(&aside).unwrap();
+    saved.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
+    let half = files(&aside, ".data").remove(0).to_str().unwrap().replace(".data", "-journal.data");
+    fs::write(half, b"half").unwrap();
+    recovered(&root);
+    assert_eq!(count(&root), 20_050);
+    assert!(recover(&root).unwrap().is_empty());
+}
+
+#[test]
+fn a_living_tracers_files_are_left_alone() {
+    let mut recording = Recording::new(eager);
+    recording.export(&spans(20_000, b"/a"));
+    let found = recover(&recording.root()).unwrap();
+    assert!(matches!(found[..], [Finding::InUse { .. }]), "{found:?}");
+    recording.exporter.shutdown().unwrap();
+    assert_eq!(count(&recording.root()), 20_000);
+}
+
+#[test]
+fn garbage_is_an_error_and_stays() {
+    let mut recording = Recording::new(eager);
+    recording.export(&spans(20_000, b"/a"));
+    let (_folder, root) = kill(recording);
+    let (data, footer) = (files(&root, ".data").remove(0), files(&root, ".footer").remove(0));
+    let whole = fs::read(&data).unwrap();
+    // Damage that the footer aside cannot know of.
+    let mut damaged = whole.clone();
+    damaged[4..whole.len() - 4].fill(0xa5);
+    fs::write(&data, &damaged).unwrap();
+    let found = recover(&root).unwrap();
+    assert!(matches!(found[..], [Finding::Damaged { .. }]), "{found:?}");
+    fs::write(&data, &whole[..100]).unwrap();
+    let found = recover(&root).unwrap();
+    assert!(matches!(found[..], [Finding::Damaged { .. }]), "{found:?}");
+    fs::write(&footer, b"TRFOOT01").unwrap();
+    let found = recover(&root).unwrap();
+    assert!(matches!(found[..], [Finding::Damaged { .. }]), "{found:?}");
+    assert!(data.exists() && footer.exists());
+}
+
+#[test]
+fn two_recoveries_at_once_do_it_once() {
+    let mut recording = Recording::new(eager);
+    recording.export(&spans(20_000, b"/a"));
+    recording.export(&spans(50, b"/a"));
+    let (_folder, root) = kill(recording);
+    let both = std::thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(|| recover(&root).unwrap()));
+        threads.map(|thread| thread.join().unwrap())
+    });
+    let damaged = both.iter().flatten().find(|it| matches!(it, Finding::Damaged { .. }));
+    assert!(damaged.is_none(), "{damaged:?}");
+    assert_eq!(count(&root), 20_050);
+}
+
+#[test]
+fn a_removed_folder_costs_its_spans_and_no_more() {
+    let mut recording = Recording::new(|options| {
+        eager(options);
+        options.rotate_interval = Duration::from_nanos(1);
+    });
+    recording.export(&spans(5, b"/a"));
+    recording.exporter.options.rotate_interval = Duration::from_hours(1);
+    recording.export(&spans(20_000, b"/a"));
+    fs::remove_dir_all(recording.root()).unwrap();
+    // As at a rotation.
+    recording.exporter.options.rotate_interval = Duration::from_nanos(1);
+    recording.export(&spans(7, b"/a"));
+    assert!(recording.delivery.dropped(DropReason::FolderGone) >= 7, "{:?}", recording.delivery);
+    let error = recording.delivery.first_error().unwrap();
+    assert!(error.contains("No such file"), "{error}");
+    // The next try makes the folder anew.
+    while recording.delivery.delivered() < 5 + 11 {
+        recording.export(&spans(11, b"/a"));
+    }
+    let total = recording.delivery.delivered() + recording.dropped() + recording.delivery.queued();
+    assert_eq!(total % 11, (5 + 20_000 + 7) % 11, "{:?}", recording.delivery);
+    recording.exporter.shutdown().unwrap();
+    assert_eq!(count(&recording.root()), recording.delivery.delivered() - 5);
+}
+
+#[test]
+fn what_is_wrong_with_the_folder_is_said_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path: PathBuf| {
+        let delivery = Arc::new(Delivery::new("parquet"));
+        ParquetExporter::open(ParquetOptions::new(path), delivery).unwrap_err().to_string()
+    };
+    let error = open(folder.path().join("no/such"));
+    assert!(error.contains("make its parent folder first"), "{error}");
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
+    let error = open(folder.path().join("link"));
+    assert!(error.contains("follows no symbolic links"), "{error}");
+    fs::write(folder.path().join("file"), "").unwrap();
+    let error = open(folder.path().join("file"));
+    assert!(error.contains("Not a directory"), "{error}");
+    assert!(recover(&folder.path().join("missing")).is_err());
+}
+
+#[test]
+fn a_foreign_file_aside_stays() {
+    let recording = Recording::new(eager);
+    let (_folder, root) = kill(recording);
+    let aside = files(&root, "lock").remove(0).parent().unwrap().to_owned();
+    fs::write(aside.join("notes.txt"), "mine").unwrap();
+    assert!(recover(&root).unwrap().is_empty());
+    assert!(aside.join("notes.txt").exists());
+}
+
+/// Undoes the escaping of text whose mark is set.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.extend(rest[..at].bytes());
+        if let Some(hex) = rest[at..].strip_prefix("\\x") {
+            out.push(u8::from_str_radix(&hex[..2], 16).unwrap());
+            rest = &hex[2..];
+        } else {
+            out.push(b'\\');
+            rest = &rest[at + 2..];
+        }
+    }
+    out.extend(rest.bytes());
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_path_comes_back(path in proptest::collection::vec(1u8.., 0..200)) {
+        let batch = super::columns::Columns::batch(&spans(1, &path)).unwrap();
+        let text = texts(&batch, "arg1_text").value(0);
+        let marks = batch.column_by_name("args_escaped").unwrap();
+        let marks: &Int32Array = marks.as_any().downcast_ref().unwrap();
+        let escaped = marks.is_valid(0);
+        prop_assert!(!escaped || marks.value(0) == 1 << 1);
+        let back = if escaped { unescape(text) } else { text.as_bytes().to_vec() };
+        prop_assert_eq!(back, path);
+    }
+}

@@ -7,6 +7,7 @@ mod privilege;
 mod bench;
 mod codegen;
 mod ebpf;
+mod python;
 mod run;
 mod setup;
 mod test;
@@ -51,8 +52,9 @@ No cargo runs as root: what needs root is the built program, started through sud
 enum Verb {
     /// Install what building the eBPF object needs, and the programs that tests use
     ///
-    /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace and sudo,
-    /// and bpf-linker with `cargo install`. Does nothing when all of it is there.
+    /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace, sudo and
+    /// python3-venv, and bpf-linker with `cargo install`. Then, in target/python, other readers of
+    /// recordings from PyPI. Does nothing when all of it is there.
     Setup,
     /// Build the eBPF object into `tracer-ebpf/prebuilt`
     ///

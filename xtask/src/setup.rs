@@ -5,12 +5,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, privilege};
+use crate::{command, privilege, python};
 
 /// Debian packages: a rustc with the BPF target, its core library, LLVM's library, and what tests
 /// use.
-const PACKAGES: [&str; 5] =
-    ["rustc-web", "libstd-rust-web-dev-bpf", "llvm-22-dev", "strace", "sudo"];
+const PACKAGES: [&str; 6] =
+    ["rustc-web", "libstd-rust-web-dev-bpf", "llvm-22-dev", "strace", "sudo", "python3-venv"];
 
 /// The version of bpf-linker that makes the reference.
 const BPF_LINKER: &str = "0.13.0";
@@ -20,7 +20,7 @@ const ELSEWHERE: &str = "\
 This system has no apt-get, and `setup` knows Debian's packages only. To change kernel code, install
   - a rustup nightly with its library's sources: rustup toolchain install nightly-2026-05-20 --component rust-src
   - bpf-linker 0.13.0, of the same LLVM: cargo install bpf-linker --version 0.13.0 --locked
-  - strace, for the tests
+  - strace and python3 with venv, for the tests
 and build with `cargo +nightly-2026-05-20 build --release --target bpfel-unknown-none -Z build-std=core -p tracer-ebpf`
 and the flags in xtask/src/ebpf/mod.rs. The committed object is made, and checked, on Debian.
 Everything else (building, testing, user code) needs stable Rust alone.";
@@ -35,6 +35,8 @@ pub(crate) fn run() -> Result<()> {
         install_bpf_linker()?;
     }
     println!("setup: {} and bpf-linker {BPF_LINKER} are installed", PACKAGES.join(", "));
+    python::install()?;
+    println!("setup: {} are installed in target/python", python::described());
     Ok(())
 }
 

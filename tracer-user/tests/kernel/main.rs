@@ -14,5 +14,6 @@ mod edge;
 mod errors;
 mod filter;
 mod hosts;
+mod parquet;
 mod scope;
 mod strings;

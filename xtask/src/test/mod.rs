@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use self::summary::Summary;
 use crate::command::{self, Executable};
 use crate::privilege::{self, Bpf};
+use crate::python;
 
 /// A kernel test that runs for longer than this hangs; the longest takes a fifth of it on a busy
 /// host.
@@ -62,6 +63,10 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     };
     // One at a time: each sees the whole system.
     command.arg("--test-threads=1").args(filter).current_dir(&tests.package);
+    if !python::is_installed()? {
+        skip_readers(&tests, filter, summary)?;
+        command.arg(format!("--skip={}", python::NEEDS_IT));
+    }
     run_tests(&mut command, HANGS, summary).context("the kernel tests")
 }
 
@@ -79,6 +84,20 @@ fn skip(
     eprintln!("test: ****************************************************************");
     eprintln!("test: {count} kernel tests SKIPPED: {reason}");
     eprintln!("test: ****************************************************************");
+    summary.skipped += count;
+    Ok(())
+}
+
+/// Counts and reports the tests that need other readers of recordings.
+fn skip_readers(tests: &Executable, filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let list = command::output(
+        Command::new(&tests.path).arg("--list").args(filter).current_dir(&tests.package),
+    )?;
+    let needing: Vec<&str> = list.lines().filter(|it| it.contains(python::NEEDS_IT)).collect();
+    let count = summary::count_listed(&needing.join("\n"));
+    if count > 0 {
+        eprintln!("test: {count} kernel tests SKIPPED: no Python; run `cargo xtask setup`");
+    }
     summary.skipped += count;
     Ok(())
 }

@@ -5,10 +5,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::command;
+use crate::{command, python};
 
 /// Tests that are left out, and why.
-const TOO_LONG: [(&str, &str); 1] = [("sixteen_million", "too long under emulation")];
+const LEFT_OUT: [(&str, &str); 2] = [
+    ("sixteen_million", "too long under emulation"),
+    (python::NEEDS_IT, "no Python in the guests"),
+];
 
 /// The programs that are built here.
 pub(super) struct Programs {
@@ -51,7 +54,7 @@ pub(super) fn select(
     skip: &[String],
 ) -> Result<Selection> {
     let list = command::output(Command::new(&programs.tests).arg("--list").args(filter))?;
-    let mut reasons = TOO_LONG.map(|(text, reason)| (text.to_owned(), reason.to_owned())).to_vec();
+    let mut reasons = LEFT_OUT.map(|(text, reason)| (text.to_owned(), reason.to_owned())).to_vec();
     reasons.extend(skip.iter().map(|text| (text.clone(), format!("--skip {text}"))));
     let selection = choose(&list, filter, &reasons);
     ensure!(selection.run > 0, "no kernel test is left to run in the guests");

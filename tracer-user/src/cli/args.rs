@@ -20,10 +20,14 @@ pub(super) enum Verb {
     Recover(RecoverArgs),
 }
 
+/// The folder for what is on its way to an object store.
+const SPOOL: &str = "/var/lib/tracer";
+
 const RECOVER_EXAMPLES: &str = "\
 Examples:
   tracer recover recording         a recording of your own
   sudo tracer recover /var/log/tracer
+  sudo -E tracer recover s3://bucket/prefix     what stands in the spool: recovers and uploads it
 
 Prints each file that was recovered, with its spans, and what a running tracer still writes, which
 is left alone. May be run again, and twice at once. What is older than one flush-interval (1s unless
@@ -35,9 +39,13 @@ where it is.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = RECOVER_EXAMPLES)]
 pub(super) struct RecoverArgs {
-    /// The folder that was given as --export parquet=DIR
+    /// The folder or address that was given as --export parquet=DIR
     #[arg(value_name = "DIR")]
-    pub(super) folder: PathBuf,
+    pub(super) target: PathBuf,
+
+    /// Where Parquet files stand until an object store has them
+    #[arg(long, value_name = "DIR", default_value = SPOOL)]
+    pub(super) spool: PathBuf,
 }
 
 const EXAMPLES: &str = "\
@@ -53,7 +61,8 @@ Examples:
 Parquet files go to DIR/date=YYYY-MM-DD/hour=HH/host=NAME. Options follow the folder after commas:
 rotate-size=256MiB and rotate-interval=5m say when a file is finished, flush-interval=1s what a kill
 may lose (`tracer recover DIR` brings back the rest), compression=zstd or none. A folder with a comma
-in its name is written with a slash at its end: parquet=a,b/,compression=none.
+in its name is written with a slash at its end: parquet=a,b/,compression=none. DIR can be an object
+store: s3://BUCKET/PREFIX, gs:// or az://, with who you are in AWS_…, GOOGLE_… or AZURE_… variables.
 
 Kinds of scope combine: a call must be in each kind that is given. Within a kind any value does.
 
@@ -109,6 +118,10 @@ pub(super) struct TraceArgs {
     /// standard output
     #[arg(long, value_name = "KIND[=TARGET]", help_heading = "Output")]
     pub(super) export: Vec<OsString>,
+
+    /// Where Parquet files stand until an object store has them
+    #[arg(long, value_name = "DIR", default_value = SPOOL, help_heading = "Output")]
+    pub(super) spool: PathBuf,
 
     /// The same as --export text=FILE
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]

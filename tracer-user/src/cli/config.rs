@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -148,7 +148,7 @@ impl TraceConfig {
 
 fn exports(args: &TraceArgs) -> Result<Vec<ExportConfig>, UsageError> {
     let mut all: Vec<_> =
-        args.export.iter().map(|it| parse_export(it)).collect::<Result<_, _>>()?;
+        args.export.iter().map(|it| parse_export(it, &args.spool)).collect::<Result<_, _>>()?;
     let texts = args.output.iter().map(|path| target(Some(path.as_os_str()), Target::Stderr));
     all.extend(texts.map(ExportConfig::Text));
     if all.is_empty() {
@@ -157,7 +157,7 @@ fn exports(args: &TraceArgs) -> Result<Vec<ExportConfig>, UsageError> {
     Ok(all)
 }
 
-fn parse_export(text: &OsStr) -> Result<ExportConfig, UsageError> {
+fn parse_export(text: &OsStr, spool: &Path) -> Result<ExportConfig, UsageError> {
     let bytes = text.as_bytes();
     let (kind, file) = match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]))),
@@ -166,7 +166,9 @@ fn parse_export(text: &OsStr) -> Result<ExportConfig, UsageError> {
     match kind {
         b"text" => Ok(ExportConfig::Text(target(file, Target::Stderr))),
         b"json" => Ok(ExportConfig::Json(target(file, Target::Stdout))),
-        b"parquet" => Ok(ExportConfig::Parquet(parquet::parse_target(file.unwrap_or_default())?)),
+        b"parquet" => {
+            Ok(ExportConfig::Parquet(parquet::parse_target(file.unwrap_or_default(), spool)?))
+        }
         b"null" if file.is_some() => Err(UsageError::NullTarget),
         b"null" => Ok(ExportConfig::Null),
         _ => Err(UsageError::Export(String::from_utf8_lossy(kind).into_owned())),
@@ -264,7 +266,7 @@ mod tests {
 
     #[test]
     fn exports_name_kind_and_place() {
-        let parse = |text: &str| parse_export(OsStr::new(text));
+        let parse = |text: &str| parse_export(OsStr::new(text), Path::new("/spool"));
         assert_eq!(parse("json=a=b").unwrap(), ExportConfig::Json(Target::File("a=b".into())));
         assert_eq!(parse("json").unwrap(), ExportConfig::Json(Target::Stdout));
         assert_eq!(parse("text").unwrap(), ExportConfig::Text(Target::Stderr));

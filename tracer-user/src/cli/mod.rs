@@ -43,7 +43,7 @@ impl From<UsageError> for Failure {
 pub fn main() -> ExitCode {
     let outcome = match Cli::parse().verb {
         Verb::Trace(args) => trace::run(*args),
-        Verb::Recover(args) => parquet::run_recover(&args.folder),
+        Verb::Recover(args) => parquet::run_recover(&args),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

@@ -1,4 +1,4 @@
-//! `--export parquet=TARGET`: the folder and its options, and `tracer recover`.
+//! `--export parquet=TARGET`: the folder or object store with its options, and `tracer recover`.
 
 use std::{
     ffi::OsStr,
@@ -10,17 +10,20 @@ use std::{
 
 use parse_size::Config as SizeParser;
 
-use super::{Failure, RUN_TIME, say};
+use super::{Failure, RUN_TIME, args::RecoverArgs, config::UsageError, say};
 use crate::export::parquet::{
     Compression, ParquetOptions,
     recover::{Finding, recover},
+    upload::{is_url, spool_folder, upload_all},
 };
 
 /// A mistake in the target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum TargetError {
-    #[error("parquet needs a folder: parquet=DIR")]
+    #[error("parquet needs a folder or an object store: parquet=DIR, parquet=s3://BUCKET/PREFIX")]
     NoFolder,
+    #[error("`{0}` is no address of an object store: it is not UTF-8")]
+    Address(String),
     #[error(
         "`{0}` is no option of parquet; known are rotate-size, rotate-interval, flush-interval and \
          compression (a folder with a comma in its name is written with a slash at its end)"
@@ -32,7 +35,7 @@ pub(super) enum TargetError {
 
 /// Takes apart `DIR[,OPTION=VALUE]...`. Options begin at the first comma after the last slash, so
 /// that any folder can be named.
-pub(super) fn parse_target(target: &OsStr) -> Result<ParquetOptions, TargetError> {
+pub(super) fn parse_target(target: &OsStr, spool: &Path) -> Result<ParquetOptions, TargetError> {
     let bytes = target.as_bytes();
     let name = bytes.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let (_, last) = bytes.split_at(name);
@@ -43,11 +46,26 @@ pub(super) fn parse_target(target: &OsStr) -> Result<ParquetOptions, TargetError
     if folder.is_empty() {
         return Err(TargetError::NoFolder);
     }
-    let mut parsed = ParquetOptions::new(PathBuf::from(OsStr::from_bytes(folder)));
+    let mut parsed = match address(folder)? {
+        Some(url) => ParquetOptions {
+            upload: Some(url.to_owned()),
+            ..ParquetOptions::new(spool_folder(spool, url))
+        },
+        None => ParquetOptions::new(PathBuf::from(OsStr::from_bytes(folder))),
+    };
     for option in options.split(|byte| *byte == b',').filter(|option| !option.is_empty()) {
         set(&mut parsed, &String::from_utf8_lossy(option))?;
     }
     Ok(parsed)
+}
+
+/// The address, if it is one of an object store.
+fn address(target: &[u8]) -> Result<Option<&str>, TargetError> {
+    if !is_url(target) {
+        return Ok(None);
+    }
+    let failed = |_| TargetError::Address(String::from_utf8_lossy(target).into_owned());
+    std::str::from_utf8(target).map(Some).map_err(failed)
 }
 
 fn set(options: &mut ParquetOptions, text: &str) -> Result<(), TargetError> {
@@ -88,33 +106,68 @@ fn wrong(
 }
 
 /// Runs `tracer recover`.
-pub(super) fn run_recover(folder: &Path) -> Result<u8, Failure> {
-    let findings = recover(folder).map_err(Failure::run_time)?;
-    let mut lines = Vec::new();
-    let (mut files, mut spans, mut damaged) = (0_u64, 0, false);
-    for finding in &findings {
-        match finding {
-            Finding::Recovered { path, rows } => {
-                files += 1;
-                spans += rows;
-                lines.push(format!("{}: {rows} spans", folder.join(path).display()));
-            }
-            Finding::InUse { run } => {
-                lines.push(format!("{}: in use, left alone", folder.join(run).display()));
-            }
-            Finding::Damaged { path, reason } => {
-                damaged = true;
-                say(&format!("{}: not recovered: {reason}", folder.join(path).display()));
+pub(super) fn run_recover(args: &RecoverArgs) -> Result<u8, Failure> {
+    let target = args.target.as_os_str().as_bytes();
+    let url = address(target).map_err(UsageError::from)?;
+    let folder = url.map_or_else(|| args.target.clone(), |url| spool_folder(&args.spool, url));
+    let mut report = Report::default();
+    report.local(&folder)?;
+    if let Some(url) = url {
+        report.upload(&folder, url)?;
+    }
+    let mut out = io::stdout().lock();
+    for line in report.lines {
+        let failed = |error| Failure::run_time(format!("cannot write: {error}"));
+        writeln!(out, "{line}").map_err(failed)?;
+    }
+    Ok(if report.failed { RUN_TIME } else { 0 })
+}
+
+/// What was done, for standard output; what could not be is said at once.
+#[derive(Default)]
+struct Report {
+    lines: Vec<String>,
+    failed: bool,
+}
+
+impl Report {
+    fn local(&mut self, folder: &Path) -> Result<(), Failure> {
+        let (mut files, mut spans) = (0_u64, 0);
+        for finding in recover(folder).map_err(Failure::run_time)? {
+            match finding {
+                Finding::Recovered { path, rows } => {
+                    files += 1;
+                    spans += rows;
+                    self.lines.push(format!("{}: {rows} spans", folder.join(path).display()));
+                }
+                Finding::InUse { run } => {
+                    let run = folder.join(run);
+                    self.lines.push(format!("{}: in use, left alone", run.display()));
+                }
+                Finding::Damaged { path, reason } => {
+                    self.failed = true;
+                    let path = folder.join(path);
+                    say(&format!("{}: not recovered: {reason}", path.display()));
+                }
             }
         }
+        self.lines.push(format!("recovered {spans} spans in {files} files"));
+        Ok(())
     }
-    lines.push(format!("recovered {spans} spans in {files} files"));
-    let mut out = io::stdout().lock();
-    for line in lines {
-        writeln!(out, "{line}")
-            .map_err(|error| Failure::run_time(format!("cannot write: {error}")))?;
+
+    fn upload(&mut self, folder: &Path, url: &str) -> Result<(), Failure> {
+        let url = url.trim_end_matches('/');
+        for (path, sent) in upload_all(folder, url).map_err(Failure::run_time)? {
+            match sent {
+                Ok(()) => self.lines.push(format!("{url}/{path}: uploaded")),
+                Err(error) => {
+                    self.failed = true;
+                    say(&format!("{}: not uploaded: {error}", folder.join(path).display()));
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(if damaged { RUN_TIME } else { 0 })
 }
 
 #[cfg(test)]
@@ -122,7 +175,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<ParquetOptions, TargetError> {
-        parse_target(OsStr::new(text))
+        parse_target(OsStr::new(text), Path::new("/spool"))
     }
 
     #[test]
@@ -151,6 +204,14 @@ mod tests {
             (Path::new("a,b"), Compression::None)
         );
         assert_eq!(parse("date=1/x=2").unwrap().folder, Path::new("date=1/x=2"));
+    }
+
+    #[test]
+    fn an_object_store_has_a_folder_in_the_spool() {
+        let options = parse("s3://bucket/a,compression=none").unwrap();
+        assert_eq!(options.upload.as_deref(), Some("s3://bucket/a"));
+        assert_eq!(options.folder, Path::new("/spool/s3%3A%2F%2Fbucket%2Fa"));
+        assert_eq!(options.compression, Compression::None);
     }
 
     #[test]

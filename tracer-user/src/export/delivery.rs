@@ -33,6 +33,8 @@ drop_reasons! {
     Quota = "quota",
     /// The folder that files are written to was removed.
     FolderGone = "folder_gone",
+    /// The object store was away until the end; the file with them is in the spool folder.
+    NotUploaded = "not_uploaded",
     /// The reader of a pipe has gone.
     PipeClosed = "pipe_closed",
     /// The exporter refused the spans for another reason.

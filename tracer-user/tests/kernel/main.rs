@@ -14,6 +14,7 @@ mod edge;
 mod errors;
 mod filter;
 mod hosts;
+mod object_store;
 mod parquet;
 mod scope;
 mod strings;

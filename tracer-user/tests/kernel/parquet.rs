@@ -19,13 +19,17 @@ use crate::support::{
     Running, Workload, json, json_lines, stderr, tracer, tracer_path, workload_path,
 };
 
+/// The Python of `cargo xtask setup`.
+pub(crate) fn python() -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python/bin/python");
+    assert!(path.exists(), "no {}: run `cargo xtask setup`", path.display());
+    path
+}
+
 /// What the other readers find, see `tests/parquet/readers.py`.
-fn readers(command: &str, folder: &Path) -> Value {
-    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = crate_folder.join("../target/python/bin/python");
-    assert!(python.exists(), "no {}: run `cargo xtask setup`", python.display());
-    let output = Command::new(python)
-        .arg(crate_folder.join("tests/parquet/readers.py"))
+pub(crate) fn readers(command: &str, folder: &Path) -> Value {
+    let output = Command::new(python())
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet/readers.py"))
         .arg(command)
         .arg(folder)
         .output()

@@ -87,6 +87,11 @@ impl Folder {
         Ok(folder)
     }
 
+    /// A descriptor of its own for the same folder.
+    pub(super) fn reopen(&self) -> io::Result<Self> {
+        Ok(Self { file: self.file.try_clone()?, owner: self.owner })
+    }
+
     /// Makes a file for reading and writing; fails where there is one.
     pub(super) fn create_file(&self, name: &str) -> io::Result<File> {
         let file = self.open_at(name, OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL)?;

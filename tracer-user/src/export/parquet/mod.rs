@@ -11,6 +11,7 @@ mod place;
 pub mod recover;
 mod run;
 mod schema;
+pub mod upload;
 
 use std::{
     io,
@@ -21,9 +22,11 @@ use std::{
 
 use super::{Delivery, DropReason, ExportError, Exporter};
 use crate::span_record::SpanRecord;
+use folder::Folder;
 use part::{Part, PartError};
 use place::hour_of;
 use run::Run;
+use upload::{Store, Uploader};
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,9 @@ pub enum Compression {
 pub struct ParquetOptions {
     /// The root folder. It is made where it is missing, its parents are not.
     pub folder: PathBuf,
+    /// An object store to which finished files are moved, `s3://bucket/prefix`; `folder` is then
+    /// the spool in which they stand until they have arrived.
+    pub upload: Option<String>,
     /// User and group that files and folders are given to.
     pub owner: Option<(u32, u32)>,
     /// How pages are compressed.
@@ -68,6 +74,7 @@ impl ParquetOptions {
     pub const fn new(folder: PathBuf) -> Self {
         Self {
             folder,
+            upload: None,
             owner: None,
             compression: Compression::Zstd,
             rotate_size: 256 << 20,
@@ -109,6 +116,7 @@ pub struct ParquetExporter {
     pending: Vec<SpanRecord>,
     /// Why writing failed, until it works again.
     trouble: Option<DropReason>,
+    uploader: Option<Uploader>,
 }
 
 #[derive(Debug)]
@@ -139,14 +147,29 @@ impl ParquetExporter {
     /// Prepares the folder, so that what is wrong with it shows before anything is traced. What
     /// becomes of the spans is entered into `delivery`.
     pub fn open(options: ParquetOptions, delivery: Arc<Delivery>) -> Result<Self, ParquetError> {
-        let run = Run::open(&options)
-            .map_err(|source| ParquetError::new(options.folder.clone(), source))?;
+        let failed = |source| ParquetError::new(options.folder.clone(), source);
+        let store = match &options.upload {
+            Some(url) => Some(Store::new(url).map_err(|error| failed(io::Error::other(error)))?),
+            None => None,
+        };
+        if let (Some(_), Some(spool)) = (&store, options.folder.parent()) {
+            Folder::create(spool, options.owner).map_err(failed)?;
+        }
+        let run = Run::open(&options).map_err(failed)?;
+        let uploader = match store {
+            Some(store) => {
+                let (spool, account) = (options.folder.clone(), Arc::clone(&delivery));
+                Some(Uploader::start(store, spool, options.owner, account).map_err(failed)?)
+            }
+            None => None,
+        };
         Ok(Self {
             options,
             delivery,
             state: State::Ready(run),
             pending: Vec::with_capacity(GROUP_ROWS),
             trouble: None,
+            uploader,
         })
     }
 
@@ -244,12 +267,22 @@ impl ParquetExporter {
         };
         let Writing { run, part, .. } = writing;
         let ledger = run::ledger(&self.delivery, part.rows());
+        let path = part.path();
         match part.finish(run.root(), run.aside(), ledger) {
             Ok(rows) => {
-                self.delivery.settle_delivered(rows);
+                self.settle(path, rows);
                 self.state = State::Ready(run);
             }
             Err((error, part)) => self.give_up(&error, run, part),
+        }
+    }
+
+    /// A file is finished: its spans are delivered, or will be when it has been uploaded.
+    fn settle(&self, path: String, rows: u64) {
+        match &self.uploader {
+            None => self.delivery.settle_delivered(rows),
+            Some(uploader) if uploader.send(path, rows) => {}
+            Some(_) => self.delivery.settle_dropped(DropReason::NotUploaded, rows),
         }
     }
 
@@ -265,13 +298,15 @@ impl ParquetExporter {
 
     /// Saves what can be saved of a file that cannot be written on, and counts the rest.
     fn give_up(&mut self, error: &PartError, run: Run, part: Box<Part>) {
-        let (cause, rows) = (part.failure(), part.rows());
+        let (cause, rows, path) = (part.failure(), part.rows(), part.path());
         let ledger = run::ledger(&self.delivery, rows);
         let saved = part.salvage(run.root(), run.aside(), ledger).unwrap_or_else(|error| {
             log::debug!("{}: nothing saved: {error}", self.delivery.name());
             0
         });
-        self.delivery.settle_delivered(saved);
+        if saved > 0 {
+            self.settle(path, saved);
+        }
         run.close();
         self.fail(error, cause, rows - saved);
     }
@@ -352,6 +387,9 @@ impl Exporter for ParquetExporter {
         self.rotate();
         if let State::Ready(run) = std::mem::replace(&mut self.state, State::unreachable()) {
             run.close();
+        }
+        if let Some(uploader) = self.uploader.take() {
+            uploader.finish();
         }
         Ok(())
     }

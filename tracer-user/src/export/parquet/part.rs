@@ -154,6 +154,11 @@ impl Part {
         })
     }
 
+    /// Its path below the root when it is finished.
+    pub(super) fn path(&self) -> String {
+        self.place.path()
+    }
+
     /// Rows in row groups.
     pub(super) const fn rows(&self) -> u64 {
         self.groups.rows

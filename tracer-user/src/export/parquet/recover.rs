@@ -94,7 +94,7 @@ pub fn recover(path: &Path) -> Result<Vec<Finding>, ParquetError> {
 }
 
 /// Root may recover for whom the folder belongs to, and gives them the files.
-fn owner_of(path: &Path) -> io::Result<Option<(u32, u32)>> {
+pub(super) fn owner_of(path: &Path) -> io::Result<Option<(u32, u32)>> {
     if !Uid::effective().is_root() {
         return Ok(None);
     }

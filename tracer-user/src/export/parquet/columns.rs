@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{
     ArrayRef, RecordBatch,
-    builder::{BooleanBuilder, FixedSizeBinaryBuilder, Int32Builder, Int64Builder, StringBuilder},
+    builder::{BooleanBuilder, FixedSizeBinaryBuilder, Int64Builder, StringBuilder},
 };
 use arrow_schema::ArrowError;
 use tracer_common::{
@@ -17,47 +17,35 @@ use super::{
         argument::{self, Decoded, arguments},
         escape, json,
     },
-    schema::{ARGS, SCHEMA},
+    dictionary::Dictionary,
+    schema::{ARGS, Few, SCHEMA},
 };
 use crate::span_record::{SpanRecord, SyscallSpan};
 
 /// Rows of a batch: small enough for its columns to stay in a cache.
 pub(super) const BATCH_ROWS: usize = 4096;
 
-/// Builders for all columns, in the order of the schema.
+/// Columns in the making.
 #[derive(Debug)]
 pub(super) struct Columns {
-    trace_id: FixedSizeBinaryBuilder,
+    /// Those of few values, for as many rows as come.
+    few: Vec<Dictionary>,
+    /// The others, for a batch.
+    many: Many,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Many {
     span_id: FixedSizeBinaryBuilder,
-    parent_span_id: FixedSizeBinaryBuilder,
-    span_name: StringBuilder,
-    span_kind: Int32Builder,
     start_time: Int64Builder,
     end_time: Int64Builder,
     logical_clock: Int64Builder,
     duration: Int64Builder,
-    status_code: Int32Builder,
-    status_message: StringBuilder,
-    attributes: StringBuilder,
-    resource: StringBuilder,
-    process_id: Int32Builder,
-    thread_id: Int64Builder,
-    abi: StringBuilder,
-    syscall_nr: Int32Builder,
     args: [Int64Builder; ARGS],
     texts: [StringBuilder; ARGS],
-    marks: [Int32Builder; 4],
     result: Int64Builder,
-    errno: Int32Builder,
-    comm: StringBuilder,
     comm_escaped: BooleanBuilder,
-    cgroup_id: Int64Builder,
-    record: StringBuilder,
-    reason: StringBuilder,
-    container_id: StringBuilder,
-    parent_process_id: Int32Builder,
-    process_start: Int64Builder,
-    scratch: Vec<u8>,
 }
 
 /// A set of arguments, one bit each, as the column has it.
@@ -69,112 +57,152 @@ struct Marks {
     not_read: i32,
 }
 
-impl Columns {
+impl Many {
     fn new() -> Self {
         let number = || Int64Builder::with_capacity(BATCH_ROWS);
-        let small = || Int32Builder::with_capacity(BATCH_ROWS);
-        let text = || StringBuilder::with_capacity(BATCH_ROWS, BATCH_ROWS * 8);
-        let id = |bytes| FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, bytes);
         Self {
-            trace_id: id(16),
-            span_id: id(8),
-            parent_span_id: id(8),
-            span_name: text(),
-            span_kind: small(),
+            span_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 8),
             start_time: number(),
             end_time: number(),
             logical_clock: number(),
             duration: number(),
-            status_code: small(),
-            status_message: text(),
-            attributes: text(),
-            resource: text(),
-            process_id: small(),
-            thread_id: number(),
-            abi: text(),
-            syscall_nr: small(),
             args: std::array::from_fn(|_| number()),
-            texts: std::array::from_fn(|_| text()),
-            marks: std::array::from_fn(|_| small()),
+            texts: std::array::from_fn(|_| {
+                StringBuilder::with_capacity(BATCH_ROWS, BATCH_ROWS * 8)
+            }),
             result: number(),
-            errno: small(),
-            comm: text(),
             comm_escaped: BooleanBuilder::with_capacity(BATCH_ROWS),
-            cgroup_id: number(),
-            record: text(),
-            reason: text(),
-            container_id: text(),
-            parent_process_id: small(),
-            process_start: number(),
-            scratch: Vec::new(),
         }
+    }
+
+    /// The columns with their names.
+    fn finish(mut self) -> Vec<(String, ArrayRef)> {
+        let mut all: Vec<(String, ArrayRef)> = vec![
+            ("span_id".into(), Arc::new(self.span_id.finish())),
+            ("start_time_nanos".into(), Arc::new(self.start_time.finish())),
+            ("end_time_nanos".into(), Arc::new(self.end_time.finish())),
+            ("logical_clock".into(), Arc::new(self.logical_clock.finish())),
+            ("duration_nanos".into(), Arc::new(self.duration.finish())),
+            ("result".into(), Arc::new(self.result.finish())),
+            ("comm_escaped".into(), Arc::new(self.comm_escaped.finish())),
+        ];
+        for (n, column) in self.args.iter_mut().enumerate() {
+            all.push((format!("arg{n}"), Arc::new(column.finish())));
+        }
+        for (n, column) in self.texts.iter_mut().enumerate() {
+            all.push((format!("arg{n}_text"), Arc::new(column.finish())));
+        }
+        all
+    }
+}
+
+impl Columns {
+    pub(super) fn new() -> Self {
+        let few = Few::NAMES.iter().map(|_| Dictionary::default()).collect();
+        Self { few, many: Many::new(), scratch: Vec::new() }
     }
 
     /// Makes a batch of these spans, [`BATCH_ROWS`] at best.
-    pub(super) fn batch<'a>(
-        spans: impl IntoIterator<Item = &'a SpanRecord>,
-    ) -> Result<RecordBatch, ArrowError> {
+    pub(super) fn batch(spans: &[SpanRecord]) -> Result<RecordBatch, ArrowError> {
         let mut columns = Self::new();
-        for span in spans {
-            columns.push(span)?;
+        columns.push(spans)?;
+        let mut all = columns.take_many()?;
+        for (name, few) in Few::NAMES.iter().zip(&columns.few) {
+            let index = SCHEMA.index_of(name)?;
+            all.push((index, few.to_array(SCHEMA.field(index).data_type())?));
         }
-        columns.finish()
+        all.sort_by_key(|(index, _)| *index);
+        let arrays = all.into_iter().map(|(_, array)| array).collect();
+        RecordBatch::try_new(Arc::clone(&SCHEMA), arrays)
     }
 
-    fn push(&mut self, span: &SpanRecord) -> Result<(), ArrowError> {
-        self.trace_id.append_value(span.trace_id())?;
-        self.span_id.append_value(span.span_id())?;
-        match span.parent_span_id() {
-            Some(id) => self.parent_span_id.append_value(id)?,
-            None => self.parent_span_id.append_null(),
+    /// Appends spans.
+    pub(super) fn push(&mut self, spans: &[SpanRecord]) -> Result<(), ArrowError> {
+        spans.iter().try_for_each(|span| self.push_span(span))
+    }
+
+    /// Takes out the columns that are no dictionaries, with their places in the schema.
+    pub(super) fn take_many(&mut self) -> Result<Vec<(usize, ArrayRef)>, ArrowError> {
+        let many = std::mem::replace(&mut self.many, Many::new()).finish();
+        many.into_iter().map(|(name, array)| Ok((SCHEMA.index_of(&name)?, array))).collect()
+    }
+
+    /// The columns of few values with their places in the schema.
+    pub(super) fn few(&mut self) -> Result<Vec<(usize, &mut Dictionary)>, ArrowError> {
+        let all = Few::NAMES.iter().zip(&mut self.few);
+        all.map(|(name, few)| Ok((SCHEMA.index_of(name)?, few))).collect()
+    }
+
+    #[inline]
+    fn set(&mut self, column: Few, value: &[u8]) {
+        self.few[column as usize].push(value);
+    }
+
+    #[inline]
+    fn set_option(&mut self, column: Few, value: Option<&[u8]>) {
+        let column = &mut self.few[column as usize];
+        match value {
+            Some(value) => column.push(value),
+            None => column.push_null(),
         }
-        self.span_name.append_value(span.span_name());
-        self.span_kind.append_value(i32::from(span.span_kind() as u8));
-        self.start_time.append_value(signed(span.start_time_nanos()));
-        self.end_time.append_value(signed(span.end_time_nanos()));
-        self.logical_clock.append_value(signed(span.logical_clock()));
-        self.duration.append_value(signed(span.duration_nanos()));
-        self.status_code.append_value(i32::from(span.status_code() as u8));
-        self.status_message.append_value(span.status_message());
+    }
+
+    fn push_span(&mut self, span: &SpanRecord) -> Result<(), ArrowError> {
+        self.set(Few::TraceId, &span.trace_id());
+        self.many.span_id.append_value(span.span_id())?;
+        self.set_option(Few::ParentSpanId, span.parent_span_id().as_ref().map(<[u8; 8]>::as_slice));
+        self.set(Few::SpanName, span.span_name().as_bytes());
+        self.set(Few::SpanKind, &i32::from(span.span_kind() as u8).to_le_bytes());
+        self.many.start_time.append_value(signed(span.start_time_nanos()));
+        self.many.end_time.append_value(signed(span.end_time_nanos()));
+        self.many.logical_clock.append_value(signed(span.logical_clock()));
+        self.many.duration.append_value(signed(span.duration_nanos()));
+        self.set(Few::StatusCode, &i32::from(span.status_code() as u8).to_le_bytes());
+        self.set(Few::StatusMessage, span.status_message().as_bytes());
         self.push_entries(span);
-        self.process_id.append_value(span.process_id().cast_signed());
-        self.thread_id.append_value(span.thread_id().cast_signed());
+        self.set(Few::ProcessId, &span.process_id().to_le_bytes());
+        self.set(Few::ThreadId, &span.thread_id().to_le_bytes());
         match span.syscall() {
             Some(call) => self.push_call(call),
             None => self.push_no_call(),
         }
         // Nobody tells these yet.
-        self.container_id.append_null();
-        self.parent_process_id.append_null();
-        self.process_start.append_null();
+        for column in [Few::ContainerId, Few::ParentProcessId, Few::ProcessStart] {
+            self.set_option(column, None);
+        }
         Ok(())
     }
 
     fn push_entries(&mut self, span: &SpanRecord) {
         for (column, entries) in
-            [(&mut self.attributes, span.attributes()), (&mut self.resource, span.resource())]
+            [(Few::Attributes, span.attributes()), (Few::Resource, span.resource())]
         {
-            if entries.is_empty() {
-                column.append_value("{}");
-            } else {
-                self.scratch.clear();
-                json::push_entries(&mut self.scratch, entries);
-                append(column, &self.scratch);
-            }
+            self.scratch.clear();
+            json::push_entries(&mut self.scratch, entries);
+            self.few[column as usize].push(&self.scratch);
         }
     }
 
     fn push_call(&mut self, call: &SyscallSpan) {
-        self.abi.append_value(call.abi.name());
-        self.syscall_nr.append_value(call.nr.cast_signed());
+        self.set(Few::Abi, call.abi.name().as_bytes());
+        self.set(Few::SyscallNr, &call.nr.to_le_bytes());
         self.push_arguments(call);
-        self.result.append_option(call.has_result().then_some(call.ret));
-        self.errno.append_option(call.errno().map(u32::cast_signed));
-        let escaped = append_bytes(&mut self.comm, &mut self.scratch, call.comm());
-        self.comm_escaped.append_value(escaped);
-        self.cgroup_id.append_value(call.cgroup_id.cast_signed());
-        self.record.append_value(call.record.name());
-        self.reason.append_value(call.reason.name());
+        self.many.result.append_option(call.has_result().then_some(call.ret));
+        let errno = call.errno().map(u32::to_le_bytes);
+        self.set_option(Few::Errno, errno.as_ref().map(<[u8; 4]>::as_slice));
+        let comm = call.comm();
+        let escaped = std::str::from_utf8(comm).is_err();
+        if escaped {
+            self.scratch.clear();
+            escape::push_utf8(&mut self.scratch, comm);
+            self.few[Few::Comm as usize].push(&self.scratch);
+        } else {
+            self.set(Few::Comm, comm);
+        }
+        self.many.comm_escaped.append_value(escaped);
+        self.set(Few::CgroupId, &call.cgroup_id.to_le_bytes());
+        self.set(Few::Record, call.record.name().as_bytes());
+        self.set(Few::Reason, call.reason.name().as_bytes());
     }
 
     fn push_arguments(&mut self, call: &SyscallSpan) {
@@ -182,23 +210,28 @@ impl Columns {
         let mut marks = Marks::default();
         for index in 0..ARGS {
             let Some(arg) = described.get(index) else {
-                self.args[index].append_null();
-                self.texts[index].append_null();
+                self.many.args[index].append_null();
+                self.many.texts[index].append_null();
                 continue;
             };
             let raw = call.args[index];
-            self.args[index].append_value(raw.cast_signed());
+            self.many.args[index].append_value(raw.cast_signed());
             self.push_text(call, index, arg.kind, &mut marks);
         }
         let Marks { escaped, truncated, fault, not_read } = marks;
-        for (column, mark) in self.marks.iter_mut().zip([escaped, truncated, fault, not_read]) {
-            column.append_option((mark != 0).then_some(mark));
+        for (column, mark) in [
+            (Few::Escaped, escaped),
+            (Few::Truncated, truncated),
+            (Few::Fault, fault),
+            (Few::NotRead, not_read),
+        ] {
+            self.set_option(column, (mark != 0).then_some(&mark.to_le_bytes()));
         }
     }
 
     fn push_text(&mut self, call: &SyscallSpan, index: usize, kind: ArgKind, marks: &mut Marks) {
         let bit = 1 << index;
-        let text = &mut self.texts[index];
+        let text = &mut self.many.texts[index];
         if !kind.is_string() && call.payload.as_slice().is_empty() {
             return push_value(text, &mut self.scratch, call.abi, kind, call.args[index]);
         }
@@ -221,36 +254,25 @@ impl Columns {
     }
 
     fn push_no_call(&mut self) {
-        self.abi.append_null();
-        self.syscall_nr.append_null();
-        self.args.iter_mut().for_each(Int64Builder::append_null);
-        self.texts.iter_mut().for_each(StringBuilder::append_null);
-        self.marks.iter_mut().for_each(Int32Builder::append_null);
-        self.result.append_null();
-        self.errno.append_null();
-        self.comm.append_null();
-        self.comm_escaped.append_null();
-        self.cgroup_id.append_null();
-        self.record.append_null();
-        self.reason.append_null();
-    }
-
-    fn finish(mut self) -> Result<RecordBatch, ArrowError> {
-        let mut all: Vec<ArrayRef> = Vec::with_capacity(SCHEMA.fields().len());
-        macro_rules! take {
-            ($($column:expr),* $(,)?) => { $(all.push(Arc::new($column.finish()));)* };
+        for column in [
+            Few::Abi,
+            Few::SyscallNr,
+            Few::Escaped,
+            Few::Truncated,
+            Few::Fault,
+            Few::NotRead,
+            Few::Errno,
+            Few::Comm,
+            Few::CgroupId,
+            Few::Record,
+            Few::Reason,
+        ] {
+            self.set_option(column, None);
         }
-        take!(self.trace_id, self.span_id, self.parent_span_id, self.span_name, self.span_kind);
-        take!(self.start_time, self.end_time, self.logical_clock, self.duration);
-        take!(self.status_code, self.status_message, self.attributes, self.resource);
-        take!(self.process_id, self.thread_id, self.abi, self.syscall_nr);
-        self.args.iter_mut().for_each(|column| all.push(Arc::new(column.finish())));
-        self.texts.iter_mut().for_each(|column| all.push(Arc::new(column.finish())));
-        self.marks.iter_mut().for_each(|column| all.push(Arc::new(column.finish())));
-        take!(self.result, self.errno, self.comm, self.comm_escaped, self.cgroup_id);
-        take!(self.record, self.reason);
-        take!(self.container_id, self.parent_process_id, self.process_start);
-        RecordBatch::try_new(Arc::clone(&SCHEMA), all)
+        self.many.args.iter_mut().for_each(Int64Builder::append_null);
+        self.many.texts.iter_mut().for_each(StringBuilder::append_null);
+        self.many.result.append_null();
+        self.many.comm_escaped.append_null();
     }
 }
 
@@ -295,7 +317,6 @@ fn push_value(
 
 /// Whether the decoded form is something else than an address, or the number in decimal.
 const fn says_more(abi: Abi, kind: ArgKind, raw: u64) -> bool {
-    let is_low = raw <= u32::MAX as u64;
     let is_small = raw <= i32::MAX as u64;
     match kind {
         ArgKind::Path
@@ -303,12 +324,12 @@ const fn says_more(abi: Abi, kind: ArgKind, raw: u64) -> bool {
         | ArgKind::Ptr
         | ArgKind::BufIn
         | ArgKind::BufOut
-        | ArgKind::Sockaddr => false,
+        | ArgKind::Sockaddr
+        | ArgKind::Offset => false,
         ArgKind::Int | ArgKind::Fd | ArgKind::DirFd | ArgKind::Pid | ArgKind::Signal => !is_small,
         ArgKind::Uid | ArgKind::Gid => raw >= u32::MAX as u64,
-        ArgKind::Uint => !is_low,
+        ArgKind::Uint => raw > u32::MAX as u64,
         ArgKind::Long => matches!(abi, Abi::I386 | Abi::Arm) && !is_small,
-        ArgKind::Offset => false,
         ArgKind::Ulong | ArgKind::Size => raw > i64::MAX as u64,
         ArgKind::Mode | ArgKind::Hex | ArgKind::Dev | ArgKind::Flags => true,
     }

@@ -5,6 +5,7 @@
 //! by [`recover`]. A span is delivered when the file with it is finished.
 
 mod columns;
+mod dictionary;
 mod folder;
 mod part;
 mod place;

@@ -12,14 +12,21 @@ use std::{
     },
 };
 
-use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
+use bytes::Bytes;
 use parquet::{
-    arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions},
+    arrow::{
+        ArrowSchemaConverter,
+        arrow_writer::{ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves},
+    },
     basic::ColumnOrder,
     errors::ParquetError,
-    file::metadata::{FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataWriter},
+    file::{
+        metadata::{FileMetaData, KeyValue, ParquetMetaData, ParquetMetaDataWriter},
+        writer::SerializedFileWriter,
+    },
 };
 
 use super::{
@@ -27,7 +34,7 @@ use super::{
     columns::{BATCH_ROWS, Columns},
     folder::Folder,
     place::{Place, encode_footer},
-    schema::{SCHEMA, properties},
+    schema::{SCHEMA, codec, has_bounds, properties},
 };
 use crate::span_record::SpanRecord;
 
@@ -112,7 +119,9 @@ struct Journal {
 pub(super) struct Part {
     place: Place,
     file: Guarded,
-    writer: ArrowWriter<Guarded>,
+    writer: SerializedFileWriter<Guarded>,
+    columns: ArrowRowGroupWriterFactory,
+    compression: Compression,
     facts: Vec<KeyValue>,
     /// What is in row groups.
     groups: Groups,
@@ -138,15 +147,17 @@ impl Part {
         facts: Vec<KeyValue>,
     ) -> Result<Self, PartError> {
         let file = Guarded::new(aside.create_file(&place.data())?);
-        let options = ArrowWriterOptions::new()
-            .with_properties(properties(compression, facts.clone()))
-            // The columns need none of Arrow's own types.
-            .with_skip_arrow_metadata(true);
-        let writer = ArrowWriter::try_new_with_options(file.clone(), Arc::clone(&SCHEMA), options)?;
+        // The columns need none of Arrow's own types, so none are written down.
+        let schema = ArrowSchemaConverter::new().convert(&SCHEMA)?.root_schema_ptr();
+        let properties = Arc::new(properties(compression, facts.clone()));
+        let writer = SerializedFileWriter::new(file.clone(), schema, properties)?;
+        let columns = ArrowRowGroupWriterFactory::new(&writer, Arc::clone(&SCHEMA));
         Ok(Self {
             place,
             file,
             writer,
+            columns,
+            compression,
             facts,
             groups: Groups::default(),
             committed: Groups::default(),
@@ -185,22 +196,49 @@ impl Part {
     pub(super) fn write_group(&mut self, spans: &mut [SpanRecord]) -> Result<(), PartError> {
         // Nearly sorted already, by their ends; stable, so that spans of one time keep their order.
         spans.sort_by_key(SpanRecord::start_time_nanos);
+        let mut writers = self.columns.create_column_writers(self.groups.count)?;
+        let mut columns = Columns::new();
         for chunk in spans.chunks(BATCH_ROWS) {
-            self.writer.write(&Columns::batch(chunk)?)?;
+            columns.push(chunk)?;
+            for (index, array) in columns.take_many()? {
+                write_array(&mut writers, index, &array)?;
+            }
         }
+        let codec = codec(self.compression);
+        let schema = self.writer.schema_descr().columns().to_vec();
+        let mut few = columns.few()?;
+        let mut group = self.writer.next_row_group()?;
+        for (index, (writer, column)) in writers.into_iter().zip(&schema).enumerate() {
+            match few.iter_mut().find(|(at, _)| *at == index) {
+                Some((_, few)) => {
+                    let bounds = has_bounds(SCHEMA.field(index));
+                    let (bytes, close) = few.finish(column, codec, bounds)?;
+                    group.append_column(&Bytes::from(bytes), close)?;
+                }
+                None => writer.close()?.append_to_row_group(&mut group)?,
+            }
+        }
+        group.close()?;
         self.close_group(spans.len() as u64)
     }
 
     /// Writes a batch as one row group.
     pub(super) fn write_batch(&mut self, batch: &RecordBatch) -> Result<(), PartError> {
-        self.writer.write(batch)?;
+        let mut writers = self.columns.create_column_writers(self.groups.count)?;
+        for (index, array) in batch.columns().iter().enumerate() {
+            write_array(&mut writers, index, array)?;
+        }
+        let mut group = self.writer.next_row_group()?;
+        for writer in writers {
+            writer.close()?.append_to_row_group(&mut group)?;
+        }
+        group.close()?;
         self.close_group(batch.num_rows() as u64)
     }
 
     fn close_group(&mut self, rows: u64) -> Result<(), PartError> {
-        self.writer.flush()?;
         // Past the encoder's buffer: what is in the file is then what `end` says.
-        self.writer.sync()?;
+        self.writer.flush()?;
         let Groups { count, rows: before, .. } = self.groups;
         self.groups = Groups { count: count + 1, end: self.size(), rows: before + rows };
         Ok(())
@@ -336,4 +374,17 @@ impl Part {
         ParquetMetaDataWriter::new(&mut footer, &metadata).finish()?;
         Ok(footer)
     }
+}
+
+fn write_array(
+    writers: &mut [ArrowColumnWriter],
+    index: usize,
+    array: &ArrayRef,
+) -> Result<(), PartError> {
+    if let Some(writer) = writers.get_mut(index) {
+        for leaf in compute_leaves(SCHEMA.field(index), array)? {
+            writer.write(&leaf)?;
+        }
+    }
+    Ok(())
 }

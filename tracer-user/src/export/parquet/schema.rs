@@ -70,37 +70,78 @@ fn schema() -> Schema {
     Schema::new(fields)
 }
 
-/// Strings of so few values that bounds of them tell nothing.
-const FEW_VALUES: [&str; 7] = [
-    "status_message",
-    "attributes_json",
-    "resource_json",
-    "abi",
-    "record",
-    "reason",
-    "container_id",
-];
+macro_rules! few_values {
+    ($($variant:ident = $name:literal,)*) => {
+        /// Columns of few values, which [`super::dictionary`] encodes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Few { $($variant,)* }
+
+        impl Few {
+            /// Their names, each at the place of its number.
+            pub(super) const NAMES: &[&str] = &[$($name,)*];
+        }
+    };
+}
+
+few_values! {
+    TraceId = "trace_id",
+    ParentSpanId = "parent_span_id",
+    SpanName = "span_name",
+    SpanKind = "span_kind",
+    StatusCode = "status_code",
+    StatusMessage = "status_message",
+    Attributes = "attributes_json",
+    Resource = "resource_json",
+    ProcessId = "process_id",
+    ThreadId = "thread_id",
+    Abi = "abi",
+    SyscallNr = "syscall_nr",
+    Escaped = "args_escaped",
+    Truncated = "args_truncated",
+    Fault = "args_fault",
+    NotRead = "args_not_read",
+    Errno = "errno",
+    Comm = "comm",
+    CgroupId = "cgroup_id",
+    Record = "record",
+    Reason = "reason",
+    ContainerId = "container_id",
+    ParentProcessId = "parent_process_id",
+    ProcessStart = "process_start_nanos",
+}
+
+/// Whether the least and the greatest value of a column tell anything.
+pub(super) fn has_bounds(field: &Field) -> bool {
+    !matches!(field.data_type(), DataType::FixedSizeBinary(_))
+}
+
+/// The codec of pages.
+pub(super) fn codec(compression: Compression) -> Codec {
+    match compression {
+        Compression::Zstd => Codec::ZSTD(ZstdLevel::default()),
+        Compression::None => Codec::UNCOMPRESSED,
+    }
+}
 
 /// How files are written; `account` are the facts about the file that stand in its footer.
 pub(super) fn properties(compression: Compression, account: Vec<KeyValue>) -> WriterProperties {
-    let codec = match compression {
-        Compression::Zstd => Codec::ZSTD(ZstdLevel::default()),
-        Compression::None => Codec::UNCOMPRESSED,
-    };
     let path = |name: &str| ColumnPath::from(name);
     let mut builder = WriterProperties::builder()
         // Every reader knows it.
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_created_by(Place::created_by())
-        .set_compression(codec)
+        .set_compression(codec(compression))
         .set_statistics_enabled(EnabledStatistics::Chunk)
+        // For all columns or for none, and `dictionary` makes none.
+        .set_offset_index_disabled(true)
         // The writer's own affair: it is told where a row group ends.
         .set_max_row_group_row_count(None)
         .set_sorting_columns(Some(vec![SORTED_BY]))
         .set_key_value_metadata(Some(account))
         .set_column_dictionary_enabled(path("span_id"), false);
-    for name in ["trace_id", "span_id", "parent_span_id"].into_iter().chain(FEW_VALUES) {
-        builder = builder.set_column_statistics_enabled(path(name), EnabledStatistics::None);
+    for field in SCHEMA.fields().iter().filter(|field| !has_bounds(field)) {
+        builder =
+            builder.set_column_statistics_enabled(path(field.name()), EnabledStatistics::None);
     }
     // Differences of numbers are quicker to find than numbers in a dictionary, and as short.
     let is_number = |field: &Field| matches!(field.data_type(), DataType::Int32 | DataType::Int64);

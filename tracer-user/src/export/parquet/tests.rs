@@ -1,6 +1,7 @@
 //! The exporter and `recover` together, in folders of the test's own.
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,20 +10,23 @@ use std::{
 
 use ::parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, basic::Type};
 use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
 use tempfile::TempDir;
 use tracer_common::event::{CaptureState, SyscallEvent};
 
 use super::{
     Compression, ParquetExporter, ParquetOptions,
+    columns::Columns,
     recover::{Finding, recover},
+    schema::SCHEMA,
 };
 use crate::{
     clock::WallClock,
     decode::{Decoder, encode},
     export::{Delivery, DropReason, Exporter},
     ids::IdSource,
-    span_record::SpanRecord,
+    span_record::{SpanKind, SpanRecord, StatusCode},
 };
 
 /// Calls of `openat`; each starts before the one in front of it.
@@ -399,11 +403,76 @@ fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
+/// Runs of values, changes at each row, nulls, and more values than any cache has.
+fn varied(seed: u64, count: u64) -> Vec<SpanRecord> {
+    let mut state = seed;
+    let mut next = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    let mut decoder = Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot());
+    let mut make = |n: u64| {
+        let kind = next(20);
+        if kind == 0 {
+            let attributes = HashMap::from([("key".to_owned(), format!("{}", next(5)))]);
+            return SpanRecord::new(
+                [1; 16],
+                [2; 8],
+                None,
+                format!("named-{}", next(600)),
+                SpanKind::Client,
+                n,
+                n + 1,
+                n,
+                StatusCode::Ok,
+                String::new(),
+                attributes,
+                HashMap::new(),
+                u32::MAX,
+                u64::MAX,
+            );
+        }
+        let process = u32::try_from(if kind < 10 { 7 } else { next(5000) }).unwrap();
+        let event = SyscallEvent {
+            nr: if kind < 15 { 257 } else { u32::try_from(next(500)).unwrap() },
+            start_ns: 1_000_000 + n,
+            ret: if kind < 12 { 3 } else { -i64::try_from(next(100)).unwrap() },
+            args: [next(1 << 31), next(9), u64::MAX, 0, 1, 2],
+            tgid: process,
+            tid: process,
+            process_start_ns: u64::from(process),
+            comm: if kind < 18 { *b"worker-of-16-byt" } else { [0xff; 16] },
+            ..SyscallEvent::default()
+        };
+        let path = format!("/path/{}", next(300));
+        let strings = [(1, CaptureState::Truncated, path.as_bytes())];
+        decoder.decode(&encode(event, if event.nr == 257 { &strings } else { &[] })).unwrap()
+    };
+    let mut spans: Vec<_> = (0..count).map(&mut make).collect();
+    spans.sort_by_key(SpanRecord::start_time_nanos);
+    spans
+}
+
+#[test]
+fn files_hold_what_was_put_into_columns() {
+    for (seed, count) in [(1, 1), (2, 7), (3, 8), (4, 100), (5, 5000), (6, 20_000)] {
+        let spans = varied(seed, count);
+        let mut recording = Recording::new(|_| ());
+        recording.export(&spans);
+        recording.exporter.shutdown().unwrap();
+        let found = concat_batches(&SCHEMA, &rows(&recording.root())).unwrap();
+        let expected = Columns::batch(&spans).unwrap();
+        for (index, field) in SCHEMA.fields().iter().enumerate() {
+            assert_eq!(found.column(index), expected.column(index), "{} of {count}", field.name());
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn any_path_comes_back(path in proptest::collection::vec(1u8.., 0..200)) {
-        let batch = super::columns::Columns::batch(&spans(1, &path)).unwrap();
+        let batch = Columns::batch(&spans(1, &path)).unwrap();
         let text = texts(&batch, "arg1_text").value(0);
         let marks = batch.column_by_name("args_escaped").unwrap();
         let marks: &Int32Array = marks.as_any().downcast_ref().unwrap();

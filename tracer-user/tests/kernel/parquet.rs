@@ -61,9 +61,10 @@ fn other_readers_count_what_the_ledger_says() {
         let options = format!(",rotate-interval=200ms,compression={compression}");
         let (export, root) = target(&folder, &options);
         let books = folder.path().join("ledger.json");
-        let script = format!("{} now processes 3 5000; cat /etc/hostname", workload_path());
         let ledger = books.to_str().unwrap();
-        let output = tracer(&["--export", &export, "--ledger", ledger, "--", "sh", "-c", &script]);
+        let workload = [&workload_path(), "now", "processes", "3", "5000"];
+        let output =
+            tracer(&[&["--export", &export, "--ledger", ledger, "--"], &workload[..]].concat());
         assert_eq!(stderr(&output), "");
         let ledger = json(&books);
         assert_eq!(ledger["balanced"], true, "{ledger}");

@@ -14,7 +14,6 @@ import re
 import sys
 
 import duckdb
-import polars
 import pyarrow.dataset
 import pyarrow.parquet
 
@@ -31,6 +30,9 @@ def arrow_table(folder, columns):
 
 
 def polars_frame(folder):
+    # Takes its time, and not every command uses it.
+    import polars
+
     return polars.scan_parquet(f"{folder}/**/*.parquet", hive_partitioning=True)
 
 
@@ -42,7 +44,7 @@ def counts(folder):
             for item in arrow_table(folder, ["span_name"])["span_name"].value_counts().to_pylist()
         },
         "polars": dict(
-            polars_frame(folder).group_by("span_name").agg(polars.len()).collect().rows()
+            polars_frame(folder).select("span_name").collect()["span_name"].value_counts().rows()
         ),
     }
     return {
@@ -55,11 +57,11 @@ def files(folder):
     for path in sorted(pathlib.Path(folder).rglob("*.parquet")):
         table = pyarrow.parquet.ParquetFile(path).read()
         table.validate(full=True)
-        other = duckdb.sql(f"select count(*), sum(start_time_nanos) from read_parquet('{path}')")
+        other = duckdb.sql(f"select count(*), sum(start_time_nanos) from read_parquet('{path}')").fetchall()
         facts = pyarrow.parquet.read_metadata(path).metadata
         found[str(path)] = {
             "pyarrow": table.num_rows,
-            "duckdb": other.fetchone()[0],
+            "duckdb": other[0][0],
             "facts": {key.decode(): value.decode() for key, value in facts.items()},
         }
     return found
@@ -87,6 +89,8 @@ def paths(folder):
 
 
 def ids(folder):
+    if not any(pathlib.Path(folder).rglob("*.parquet")):
+        return []
     return [value.hex() for value in arrow_table(folder, ["span_id"])["span_id"].to_pylist()]
 
 

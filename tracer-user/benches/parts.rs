@@ -49,20 +49,19 @@ fn spans() -> Vec<SpanRecord> {
 fn varied_spans(count: u64) -> Vec<SpanRecord> {
     let mut decoder = decoder();
     let mut state = 1_u64;
-    let spans = (0..count).map(|n| {
+    let spans = (0..count).zip(0_u32..).map(|(n, small)| {
         // A linear congruential generator: the same spans in each run.
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let random = state >> 33;
-        let (tgid, tid) = (1000 + n as u32 / 256 % 8, 1000 + n as u32 / 64 % 32);
         let event = SyscallEvent {
-            nr: [39, 0, 257][n as usize % 3],
+            nr: [39, 0, 257][small as usize % 3],
             start_ns: 1_000_000 * n,
             duration_ns: 200 + random % 5000,
             ret: if random.is_multiple_of(7) { -2 } else { (random % 4096).cast_signed() },
             args: [random % 64, 0x7ffd_0000_0000 + random % 65_536, random % 8192, 0, 0, 0],
-            tgid,
-            tid,
-            process_start_ns: u64::from(tgid),
+            tgid: 1000 + small / 256 % 8,
+            tid: 1000 + small / 64 % 32,
+            process_start_ns: n / 256 % 8,
             comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
             ..SyscallEvent::default()
         };

@@ -54,7 +54,7 @@ enum Verb {
     ///
     /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace, sudo and
     /// python3-venv, and bpf-linker with `cargo install`. Then, in target/python, other readers of
-    /// recordings from PyPI. Does nothing when all of it is there.
+    /// recordings from `PyPI`. Does nothing when all of it is there.
     Setup,
     /// Build the eBPF object into `tracer-ebpf/prebuilt`
     ///

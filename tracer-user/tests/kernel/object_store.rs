@@ -1,4 +1,4 @@
-//! Recordings in an object store: a real S3 server, from PyPI, takes them.
+//! Recordings in an object store: a real S3 server, from `PyPI`, takes them.
 
 use std::{
     fs,

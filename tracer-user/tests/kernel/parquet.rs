@@ -86,7 +86,8 @@ fn other_readers_get_every_byte_of_a_path() {
     let args = ["--export", &export, "-e", "openat,open", "--"];
     let output = tracer(&[&args[..], &[&workload_path(), "now", "open-every-byte"]].concat());
     assert_eq!(stderr(&output), "");
-    let path: String = (1..=u8::MAX).map(|byte| format!("{byte:02x}")).collect();
+    let digits = |byte| format!("{byte:02x}");
+    let path = (1..=u8::MAX).map(digits).collect::<Vec<_>>().concat();
     let found = readers("paths", &root);
     for reader in ["duckdb", "pyarrow", "polars"] {
         let paths = found[reader].as_array().unwrap();
@@ -178,8 +179,8 @@ fn a_full_disk_costs_what_does_not_fit() {
         let _ = std::io::copy(&mut { source }, &mut file);
     };
     fill();
-    let full = || parquet_account("dropped")["disk_full"].as_u64().unwrap_or(0);
-    while full() == 0 {
+    let refused = || parquet_account("dropped")["disk_full"].as_u64().unwrap_or(0);
+    while refused() == 0 {
         thread::yield_now();
     }
     let before = parquet_account("delivered").as_u64().unwrap();
@@ -323,9 +324,9 @@ fn other_readers_read_what_a_kill_leaves() {
     let mut random = u64::from(std::process::id());
     for round in 0..kills {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let (these, those) = kill_once(round, random >> 33);
-        finished += these;
-        recovered += those;
+        let rows = kill_once(round, random >> 33);
+        finished += rows.0;
+        recovered += rows.1;
     }
     println!("{kills} kills: {finished} rows finished, {recovered} recovered");
     assert!(finished > 0 && recovered > 0, "{finished} {recovered}");

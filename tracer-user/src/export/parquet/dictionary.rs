@@ -84,16 +84,13 @@ impl Dictionary {
         if value_at(&self.bytes, &self.ends, known) == Some(value) {
             return known;
         }
-        let number = match self.numbers.get(value) {
-            Some(number) => *number,
-            None => {
-                let number = u32::try_from(self.ends.len()).unwrap_or(NULL);
-                self.bytes.extend_from_slice(value);
-                self.ends.push(u32::try_from(self.bytes.len()).unwrap_or(NULL));
-                self.numbers.insert(value.into(), number);
-                number
-            }
-        };
+        let number = self.numbers.get(value).copied().unwrap_or_else(|| {
+            let number = small(self.ends.len());
+            self.bytes.extend_from_slice(value);
+            self.ends.push(small(self.bytes.len()));
+            self.numbers.insert(value.into(), number);
+            number
+        });
         if let Some(place) = self.recent.get_mut(slot) {
             *place = number;
         }
@@ -101,7 +98,7 @@ impl Dictionary {
     }
 
     fn values(&self) -> impl Iterator<Item = &[u8]> {
-        let numbers = 0..u32::try_from(self.ends.len()).unwrap_or(NULL);
+        let numbers = 0..small(self.ends.len());
         numbers.filter_map(|number| value_at(&self.bytes, &self.ends, number))
     }
 
@@ -160,7 +157,7 @@ impl Dictionary {
             let page = self.dictionary_page(column);
             let page = compressed(page, codec, |buf| Page::DictionaryPage {
                 buf,
-                num_values: u32::try_from(self.ends.len()).unwrap_or(NULL),
+                num_values: small(self.ends.len()),
                 encoding: Encoding::PLAIN,
                 is_sorted: false,
             })?;
@@ -290,6 +287,11 @@ fn slot(value: &[u8]) -> usize {
     (mixed >> 56) as usize % RECENT
 }
 
+/// Of a row group's rows, values and bytes there are fewer than 2^32.
+fn small(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(NULL)
+}
+
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -336,7 +338,7 @@ impl Hybrid {
 
     /// A run of less than eight is shorter packed, and packed numbers come in eights.
     fn end_run(&mut self) {
-        let missing = (8 - self.packed.len() as u32 % 8) % 8;
+        let missing = (8 - small(self.packed.len() % 8)) % 8;
         let left = self.run.saturating_sub(missing);
         let packed = if left < 8 { self.run } else { missing };
         self.packed.extend(std::iter::repeat_n(self.value, packed as usize));
@@ -355,7 +357,7 @@ impl Hybrid {
             return;
         }
         let groups = self.packed.len().div_ceil(8);
-        push_varint(&mut self.out, (groups as u32) << 1 | 1);
+        push_varint(&mut self.out, small(groups) << 1 | 1);
         let (mut bits, mut held) = (0_u64, 0);
         self.packed.resize(groups * 8, 0);
         for number in self.packed.drain(..) {
@@ -381,5 +383,5 @@ fn push_varint(out: &mut Vec<u8>, mut value: u32) {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push((value & 0x7f) as u8);
 }

@@ -25,6 +25,8 @@ use nix::{
 /// User and group that files are given to.
 pub(super) type Owner = Option<(u32, u32)>;
 
+/// The end of the name of a small file that is not in its place yet.
+pub(super) const NEXT: &str = ".next";
 /// Folders: all for the owner, nothing for others.
 const PRIVATE_FOLDER: Mode = Mode::S_IRWXU;
 /// Files: reading and writing for the owner.
@@ -114,7 +116,7 @@ impl Folder {
 
     /// Writes a small file in one step: whoever looks sees the content before or this one.
     pub(super) fn replace_file(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let aside = format!("{name}.next");
+        let aside = format!("{name}{NEXT}");
         self.remove_file(&aside)?;
         let file = self.create_file(&aside)?;
         io::Write::write_all(&mut &file, content)?;

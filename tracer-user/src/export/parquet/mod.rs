@@ -250,10 +250,15 @@ impl ParquetExporter {
         writing.part.commit(writing.run.aside(), ledger())?;
         writing.part.journal(writing.run.aside(), &self.pending)?;
         writing.flushed = Instant::now();
+        self.works();
+        Ok(())
+    }
+
+    /// Says so, if it did not before.
+    fn works(&mut self) {
         if let Some(reason) = self.trouble.take() {
             log::warn!("{}: writes again, after {}", self.delivery.name(), reason.name());
         }
-        Ok(())
     }
 
     /// Finishes the file.
@@ -272,6 +277,7 @@ impl ParquetExporter {
         match part.finish(run.root(), run.aside(), ledger) {
             Ok(rows) => {
                 self.settle(path, rows);
+                self.works();
                 self.state = State::Ready(run);
             }
             Err((error, part)) => self.give_up(&error, run, part),

@@ -170,23 +170,33 @@ pub(super) fn run_name() -> String {
     format!("{}-{random}", now.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%S"))
 }
 
-/// The name of this host as it stands in a folder's name: other characters than those of host
-/// names become `%` and two hexadecimal digits, as Hive writes them.
+/// The name of this host as it stands in a folder's name.
 pub(super) fn host_name() -> String {
     use std::os::unix::ffi::OsStrExt;
     /// A file's name has 255 bytes, and more stands in it.
     const LONGEST: usize = 64;
     let name = nix::unistd::gethostname().unwrap_or_default();
-    let mut text = String::new();
-    for byte in name.as_bytes().iter().take(LONGEST) {
+    let text = file_name(name.as_bytes().iter().take(LONGEST));
+    if text.is_empty() { "unknown".to_owned() } else { text }
+}
+
+/// A text as it can stand in a file's name: other bytes than those of host names become `%` and two
+/// hexadecimal digits, as Hive writes them.
+pub(super) fn file_name<'a>(text: impl IntoIterator<Item = &'a u8>) -> String {
+    let mut name = String::new();
+    for byte in text {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-                text.push(char::from(*byte));
+                name.push(char::from(*byte));
             }
-            _ => text.push_str(&format!("%{byte:02X}")),
+            _ => {
+                let digits = [byte >> 4, byte & 0xf].map(|it| char::from_digit(it.into(), 16));
+                name.push('%');
+                name.extend(digits.into_iter().flatten().map(|digit| digit.to_ascii_uppercase()));
+            }
         }
     }
-    if text.is_empty() { "unknown".to_owned() } else { text }
+    name
 }
 
 #[cfg(test)]
@@ -223,7 +233,8 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_footer_or_none(content: Vec<u8>) {
-            drop(decode_footer(&content));
+            let footer = decode_footer(&content);
+            prop_assert!(footer.is_none_or(|footer| footer.bytes.len() + 24 == content.len()));
         }
     }
 }

@@ -23,7 +23,7 @@ use parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, file::metada
 
 use super::{
     Compression, ParquetError,
-    folder::Folder,
+    folder::{Folder, NEXT},
     part::{Part, PartError},
     place::{Aside, LOCK, Place, RUN_PREFIX, decode_footer},
     run::facts,
@@ -120,7 +120,7 @@ fn recover_run(root: &Folder, name: &str, findings: &mut Vec<Finding>) -> Result
                 remains.entry(place).or_default().journals.push(group);
             }
             // A footer that was not in its place yet; the one before it is.
-            None if file.ends_with(".next") => aside.remove_file(&file)?,
+            None if file.ends_with(NEXT) => aside.remove_file(&file)?,
             None => {}
         }
     }

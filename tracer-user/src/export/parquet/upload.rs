@@ -23,6 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::{
     folder::{Folder, Owner},
+    place::file_name,
     recover::owner_of,
 };
 use crate::export::{Delivery, DropReason};
@@ -61,7 +62,7 @@ pub enum UploadError {
 /// An object store, and the place in it.
 #[derive(Debug, Clone)]
 pub(super) struct Store {
-    store: Arc<dyn ObjectStore>,
+    objects: Arc<dyn ObjectStore>,
     prefix: Key,
     part: usize,
 }
@@ -103,16 +104,16 @@ impl Store {
         let store = store.map_err(|error| failed(&error.to_string()))?;
         let prefix =
             Key::parse(prefix.trim_end_matches('/')).map_err(|error| failed(&error.to_string()))?;
-        Ok(Self { store, prefix, part: PART })
+        Ok(Self { objects: store, prefix, part: PART })
     }
 
     /// Sends a file; `Ok` when the store has it whole, also from an earlier try.
     async fn send(&self, spool: &Folder, path: &str) -> Result<(), UploadError> {
-        let key = path.split('/').fold(self.prefix.clone(), |key, part| key.join(part));
+        let key = path.split('/').fold(self.prefix.clone(), Key::join);
         let file = match open(spool, path) {
             // Somebody who recovers has sent it, and removed it here.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(self.store.head(&key).await.map(|_| ())?);
+                return Ok(self.objects.head(&key).await.map(|_| ())?);
             }
             other => other?,
         };
@@ -125,7 +126,7 @@ impl Store {
         match sent {
             // A request that was answered by nobody may have arrived.
             Err(UploadError::Request(object_store::Error::AlreadyExists { .. })) => {
-                if self.store.head(&key).await?.size != size {
+                if self.objects.head(&key).await?.size != size {
                     return Err(UploadError::Exists);
                 }
             }
@@ -139,14 +140,14 @@ impl Store {
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        self.store.put_opts(key, PutPayload::from(content), options).await?;
+        self.objects.put_opts(key, PutPayload::from(content), options).await?;
         Ok(())
     }
 
     /// Parts, which become an object when the last has arrived. The interface has no condition for
     /// that; names are of one run only, so who could have taken it is an earlier try of this file.
     async fn send_parts(&self, key: &Key, file: File) -> Result<(), UploadError> {
-        match self.store.head(key).await {
+        match self.objects.head(key).await {
             Ok(_) => {
                 let (path, source) = (key.to_string(), "it is there".into());
                 return Err(object_store::Error::AlreadyExists { path, source }.into());
@@ -154,7 +155,7 @@ impl Store {
             Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut upload = self.store.put_multipart(key).await?;
+        let mut upload = self.objects.put_multipart(key).await?;
         let sent = async {
             let mut file = file;
             loop {
@@ -315,24 +316,14 @@ impl Queue {
 
 /// The folder in the spool for what goes to this address.
 pub fn spool_folder(spool: &Path, url: &str) -> PathBuf {
-    let mut name = String::new();
-    for byte in url.trim_end_matches('/').bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => {
-                name.push(char::from(byte));
-            }
-            _ => name.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    spool.join(name)
+    spool.join(file_name(url.trim_end_matches('/').as_bytes()))
 }
 
-/// Sends the finished files of a spool folder, which earlier runs left; for each, its path and how
-/// it went.
-pub fn upload_all(
-    folder: &Path,
-    url: &str,
-) -> Result<Vec<(String, Result<(), UploadError>)>, UploadError> {
+/// A file's path below the spool folder, and how sending it went.
+pub type Sent = (String, Result<(), UploadError>);
+
+/// Sends the finished files of a spool folder, which earlier runs left.
+pub fn upload_all(folder: &Path, url: &str) -> Result<Vec<Sent>, UploadError> {
     let store = Store::new(url)?;
     let runtime = runtime()?;
     let root = Folder::open(folder, owner_of(folder)?)?;
@@ -370,12 +361,12 @@ mod tests {
         std::fs::write(root.path().join("date=1/a.parquet"), b"0123456789").unwrap();
         let folder = Folder::open(root.path(), None).unwrap();
         let store = Arc::new(InMemory::new());
-        (root, folder, Store { store, prefix: Key::from("p/q"), part })
+        (root, folder, Store { objects: store, prefix: Key::from("p/q"), part })
     }
 
     fn content(store: &Store) -> Vec<u8> {
         let key = Key::from("p/q/date=1/a.parquet");
-        let get = async { store.store.get(&key).await.unwrap().bytes().await.unwrap() };
+        let get = async { store.objects.get(&key).await.unwrap().bytes().await.unwrap() };
         runtime().unwrap().block_on(get).to_vec()
     }
 

@@ -1,5 +1,7 @@
 //! The exporter and `recover` together, in folders of the test's own.
 
+mod recovery;
+
 use std::{
     collections::HashMap,
     fs,
@@ -13,25 +15,54 @@ use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tracer_common::event::{CaptureState, SyscallEvent};
+use tracer_common::event::{Abi, CaptureState, Reason, Record, SyscallEvent};
 
 use super::{
-    Compression, ParquetExporter, ParquetOptions,
-    columns::Columns,
-    recover::{Finding, recover},
+    Compression, ParquetExporter, ParquetOptions, columns::Columns, recover::recover,
     schema::SCHEMA,
 };
 use crate::{
-    clock::WallClock,
-    decode::{Decoder, encode},
     export::{Delivery, DropReason, Exporter},
-    ids::IdSource,
-    span_record::{SpanKind, SpanRecord, StatusCode},
+    span_record::{Payload, SpanContext, SpanKind, SpanRecord, StatusCode, SyscallSpan},
 };
+
+/// The span of a call whose second argument is this string, if it has one.
+fn span(event: &SyscallEvent, string: Option<(CaptureState, &[u8])>) -> SpanRecord {
+    let mut payload = Vec::new();
+    if let Some((state, text)) = string {
+        payload.extend([1, state as u8, 0, 0]);
+        payload.extend(u32::try_from(text.len()).unwrap().to_ne_bytes());
+        payload.extend_from_slice(text);
+        payload.resize(payload.len().next_multiple_of(8), 0);
+    }
+    let mut trace_id = [7; 16];
+    trace_id[..8].copy_from_slice(&event.process_start_ns.to_be_bytes());
+    let context = SpanContext {
+        trace_id,
+        span_id: event.start_ns.to_be_bytes(),
+        parent_span_id: Some(event.process_start_ns.to_be_bytes()),
+        start_time_nanos: 1_700_000_000_000_000_000 + event.start_ns,
+        duration_nanos: event.duration_ns,
+        logical_clock: event.start_ns,
+        process_id: event.tgid,
+        thread_id: event.tid,
+    };
+    let call = SyscallSpan {
+        args: event.args,
+        ret: event.ret,
+        cgroup_id: event.cgroup_id,
+        comm: event.comm,
+        payload: Payload::new(&payload),
+        nr: event.nr,
+        abi: Abi::X86_64,
+        record: Record::Complete,
+        reason: Reason::None,
+    };
+    SpanRecord::from_syscall(&context, call)
+}
 
 /// Calls of `openat`; each starts before the one in front of it.
 fn spans(count: u64, path: &[u8]) -> Vec<SpanRecord> {
-    let mut decoder = Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot());
     let make = |n: u64| {
         let event = SyscallEvent {
             nr: 257,
@@ -45,7 +76,7 @@ fn spans(count: u64, path: &[u8]) -> Vec<SpanRecord> {
             comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
             ..SyscallEvent::default()
         };
-        decoder.decode(&encode(event, &[(1, CaptureState::Whole, path)])).unwrap()
+        span(&event, Some((CaptureState::Whole, path)))
     };
     (0..count).map(make).collect()
 }
@@ -186,149 +217,9 @@ fn files_are_finished_by_size_and_by_time() {
     assert_eq!((recording.delivery.delivered(), count(&recording.root())), (5, 5));
 }
 
-/// As a kill does: nothing more is written, and the lock is gone.
-fn kill(recording: Recording) -> (TempDir, PathBuf) {
-    let root = recording.root();
-    let Recording { folder, exporter, .. } = recording;
-    drop(exporter);
-    (folder, root)
-}
-
-fn recovered(root: &Path) -> u64 {
-    let rows = |finding: Finding| match finding {
-        Finding::Recovered { rows, .. } => rows,
-        other => panic!("{other:?}"),
-    };
-    recover(root).unwrap().into_iter().map(rows).sum()
-}
-
 /// Flushes at each chance.
 fn eager(options: &mut ParquetOptions) {
     options.flush_interval = Duration::from_nanos(1);
-}
-
-#[test]
-fn what_was_flushed_is_recovered_after_a_kill() {
-    // In the journal; in a row group; in both; in two row groups and a journal.
-    for counts in [&[10_u64, 20][..], &[20_000], &[100, 20_000, 7], &[70_000, 5]] {
-        let mut recording = Recording::new(eager);
-        counts.iter().for_each(|n| recording.export(&spans(*n, b"/a")));
-        let (_folder, root) = kill(recording);
-        assert_eq!(count(&root), 0);
-        let total = counts.iter().sum::<u64>();
-        assert_eq!(recovered(&root), total, "{counts:?}");
-        assert_eq!(count(&root), total, "{counts:?}");
-        assert!(rows(&root).iter().all(|it| numbers(it, "start_time_nanos").values().is_sorted()));
-        // Nothing is left, and nothing is there to do a second time.
-        assert_eq!(files(&root, "").len(), files(&root, ".parquet").len());
-        assert!(recover(&root).unwrap().is_empty());
-    }
-}
-
-#[test]
-fn rows_past_the_last_flush_are_lost_and_no_others() {
-    let mut recording = Recording::new(eager);
-    recording.export(&spans(20_000, b"/a"));
-    recording.export(&spans(50, b"/a"));
-    recording.exporter.options.flush_interval = Duration::from_hours(1);
-    recording.export(&spans(70_000, b"/b"));
-    let (_folder, root) = kill(recording);
-    assert_eq!(recovered(&root), 20_050);
-}
-
-#[test]
-fn files_torn_at_any_byte_are_recovered_up_to_the_last_flush() {
-    let mut recording = Recording::new(eager);
-    recording.export(&spans(20_000, b"/a"));
-    recording.export(&spans(50, b"/a"));
-    recording.export(&spans(50, b"/a"));
-    let (_folder, root) = kill(recording);
-    let (data, journal) = (files(&root, ".data").remove(0), files(&root, ".journal-1").remove(0));
-    let whole = fs::read(&journal).unwrap();
-    let (data_bytes, footer) = (fs::read(&data).unwrap(), files(&root, ".footer").remove(0));
-    let footer_bytes = fs::read(&footer).unwrap();
-    for cut in [0, 100, whole.len() / 2, whole.len() - 9, whole.len()] {
-        // A row group that was being written, and a journal cut short.
-        fs::create_dir_all(data.parent().unwrap()).unwrap();
-        fs::write(&data, [&data_bytes[..], &b"half a row group"[..]].concat()).unwrap();
-        fs::write(&footer, &footer_bytes).unwrap();
-        fs::write(footer.with_extension("footer.next"), b"half a footer").unwrap();
-        fs::write(&journal, &whole[..cut]).unwrap();
-        let found = recovered(&root);
-        assert!((20_000..=20_100).contains(&found), "{cut}: {found}");
-        assert_eq!(cut == whole.len(), found == 20_100, "{cut}");
-        assert_eq!(count(&root), found);
-        files(&root, ".parquet").into_iter().for_each(|it| fs::remove_file(it).unwrap());
-    }
-}
-
-#[test]
-fn a_recovery_that_was_killed_is_finished_by_the_next() {
-    let mut recording = Recording::new(eager);
-    recording.export(&spans(20_000, b"/a"));
-    recording.export(&spans(50, b"/a"));
-    let (_folder, root) = kill(recording);
-    let aside = files(&root, ".data").remove(0).parent().unwrap().to_owned();
-    let saved: Vec<_> =
-        files(&aside, "").into_iter().map(|it| (it.clone(), fs::read(it).unwrap())).collect();
-    assert_eq!(recovered(&root), 20_050);
-    // Its journal was published, and all else was still to do.
-    let data = files(&root, "-00000.parquet").remove(0);
-    fs::remove_file(data).unwrap();
-    fs::create_dir(&aside).unwrap();
-    saved.iter().for_each(|(path, bytes)| fs::write(path, bytes).unwrap());
-    let half = files(&aside, ".data").remove(0).to_str().unwrap().replace(".data", "-journal.data");
-    fs::write(half, b"half").unwrap();
-    recovered(&root);
-    assert_eq!(count(&root), 20_050);
-    assert!(recover(&root).unwrap().is_empty());
-}
-
-#[test]
-fn a_living_tracers_files_are_left_alone() {
-    let mut recording = Recording::new(eager);
-    recording.export(&spans(20_000, b"/a"));
-    let found = recover(&recording.root()).unwrap();
-    assert!(matches!(found[..], [Finding::InUse { .. }]), "{found:?}");
-    recording.exporter.shutdown().unwrap();
-    assert_eq!(count(&recording.root()), 20_000);
-}
-
-#[test]
-fn garbage_is_an_error_and_stays() {
-    let mut recording = Recording::new(eager);
-    recording.export(&spans(20_000, b"/a"));
-    let (_folder, root) = kill(recording);
-    let (data, footer) = (files(&root, ".data").remove(0), files(&root, ".footer").remove(0));
-    let whole = fs::read(&data).unwrap();
-    // Damage that the footer aside cannot know of.
-    let mut damaged = whole.clone();
-    damaged[4..whole.len() - 4].fill(0xa5);
-    fs::write(&data, &damaged).unwrap();
-    let found = recover(&root).unwrap();
-    assert!(matches!(found[..], [Finding::Damaged { .. }]), "{found:?}");
-    fs::write(&data, &whole[..100]).unwrap();
-    let found = recover(&root).unwrap();
-    assert!(matches!(found[..], [Finding::Damaged { .. }]), "{found:?}");
-    fs::write(&footer, b"TRFOOT01").unwrap();
-    let found = recover(&root).unwrap();
-    assert!(matches!(found[..], [Finding::Damaged { .. }]), "{found:?}");
-    assert!(data.exists() && footer.exists());
-}
-
-#[test]
-fn two_recoveries_at_once_do_it_once() {
-    let mut recording = Recording::new(eager);
-    recording.export(&spans(20_000, b"/a"));
-    recording.export(&spans(50, b"/a"));
-    let (_folder, root) = kill(recording);
-    let both = std::thread::scope(|scope| {
-        let threads = [(); 2].map(|()| scope.spawn(|| recover(&root).unwrap()));
-        threads.map(|thread| thread.join().unwrap())
-    });
-    let damaged = both.iter().flatten().find(|it| matches!(it, Finding::Damaged { .. }));
-    assert!(damaged.is_none(), "{damaged:?}");
-    assert_eq!(count(&root), 20_050);
 }
 
 #[test]
@@ -375,16 +266,6 @@ fn what_is_wrong_with_the_folder_is_said_at_the_start() {
     assert!(recover(&folder.path().join("missing")).is_err());
 }
 
-#[test]
-fn a_foreign_file_aside_stays() {
-    let recording = Recording::new(eager);
-    let (_folder, root) = kill(recording);
-    let aside = files(&root, "lock").remove(0).parent().unwrap().to_owned();
-    fs::write(aside.join("notes.txt"), "mine").unwrap();
-    assert!(recover(&root).unwrap().is_empty());
-    assert!(aside.join("notes.txt").exists());
-}
-
 /// Undoes the escaping of text whose mark is set.
 fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::new();
@@ -410,7 +291,6 @@ fn varied(seed: u64, count: u64) -> Vec<SpanRecord> {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (state >> 33) % below
     };
-    let mut decoder = Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot());
     let mut make = |n: u64| {
         let kind = next(20);
         if kind == 0 {
@@ -445,8 +325,8 @@ fn varied(seed: u64, count: u64) -> Vec<SpanRecord> {
             ..SyscallEvent::default()
         };
         let path = format!("/path/{}", next(300));
-        let strings = [(1, CaptureState::Truncated, path.as_bytes())];
-        decoder.decode(&encode(event, if event.nr == 257 { &strings } else { &[] })).unwrap()
+        let string = (CaptureState::Truncated, path.as_bytes());
+        span(&event, (event.nr == 257).then_some(string))
     };
     let mut spans: Vec<_> = (0..count).map(&mut make).collect();
     spans.sort_by_key(SpanRecord::start_time_nanos);

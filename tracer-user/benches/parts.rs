@@ -9,6 +9,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -17,8 +18,9 @@ use tracer_user::{
     clock::WallClock,
     decode::{Decoder, encode},
     export::{
-        Exporter, JsonExporter, Output, TextExporter, TextStyle,
+        Delivery, Exporter, JsonExporter, Output, ParquetExporter, TextExporter, TextStyle,
         otlp::{Encoding, ErrorStatus},
+        parquet::{Compression, ParquetOptions},
     },
     ids::IdSource,
     ring_buffer::SpanRingBuffer,
@@ -42,6 +44,71 @@ fn spans() -> Vec<SpanRecord> {
     let (mut decoder, records) = (decoder(), [record(0, b""), record(257, b"/etc/hostname")]);
     let batch = (0..BATCH).map(|n| decoder.decode(&records[n % 2]));
     batch.collect::<Result<_, _>>().unwrap_or_default()
+}
+
+/// Calls as a busy host makes them: three kinds, some with a path, by several threads, each with
+/// its own time, duration, result and arguments.
+fn varied_spans(count: u64) -> Vec<SpanRecord> {
+    let mut decoder = decoder();
+    let mut state = 1_u64;
+    let spans = (0..count).zip(0_u32..).map(|(n, small)| {
+        // A linear congruential generator: the same spans in each run.
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let random = state >> 33;
+        let event = SyscallEvent {
+            nr: [39, 0, 257][small as usize % 3],
+            start_ns: 1_000_000 * n,
+            duration_ns: 200 + random % 5000,
+            ret: if random.is_multiple_of(7) { -2 } else { (random % 4096).cast_signed() },
+            args: [random % 64, 0x7ffd_0000_0000 + random % 65_536, random % 8192, 0, 0, 0],
+            tgid: 1000 + small / 256 % 8,
+            tid: 1000 + small / 64 % 32,
+            process_start_ns: n / 256 % 8,
+            comm: *b"worker\0\0\0\0\0\0\0\0\0\0",
+            ..SyscallEvent::default()
+        };
+        let path = format!("/proc/{}/task/{}/stat", random % 300, random % 40);
+        let strings = [(1, CaptureState::Whole, path.as_bytes())];
+        let record = encode(event, if event.nr == 257 { &strings } else { &[] });
+        decoder.decode(&record)
+    });
+    spans.collect::<Result<_, _>>().unwrap_or_default()
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid, and every kernel since 2.6.12 has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// Rows through the whole exporter into files of a temporary folder, flushes included; per second
+/// of CPU time, for a disk has a pace of its own.
+fn parquet(c: &mut Criterion) {
+    let mut group = c.benchmark_group("parquet");
+    let spans = varied_spans(65_536);
+    group.throughput(Throughput::Elements(spans.len() as u64)).sample_size(20);
+    for (name, compression) in [("zstd", Compression::Zstd), ("none", Compression::None)] {
+        let Ok(folder) = tempfile::tempdir() else { continue };
+        let options = ParquetOptions { compression, ..ParquetOptions::new(folder.path().into()) };
+        let account = Arc::new(Delivery::new("parquet"));
+        let Ok(mut exporter) = ParquetExporter::open(options, Arc::clone(&account)) else {
+            continue;
+        };
+        group.bench_function(name, |b| {
+            b.iter_custom(|rounds| {
+                let before = cpu_time();
+                for batch in (0..rounds).flat_map(|_| spans.chunks(BATCH)) {
+                    account.hold(batch.len() as u64);
+                    drop(exporter.export(black_box(batch)));
+                }
+                cpu_time().saturating_sub(before)
+            });
+        });
+        assert_eq!(account.dropped_total(), 0, "{:?}", account.first_error());
+    }
+    group.finish();
 }
 
 fn decode(c: &mut Criterion) {
@@ -117,5 +184,5 @@ fn export(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode, push, export, otlp);
+criterion_group!(benches, decode, push, export, otlp, parquet);
 criterion_main!(benches);

@@ -56,7 +56,7 @@ enum Verb {
     ///
     /// Debian only: the packages rustc-web, libstd-rust-web-dev-bpf, llvm-22-dev, strace, sudo and
     /// python3-venv, bpf-linker with `cargo install`, and a Python environment in target/python with
-    /// the receivers that tests send to. Does nothing when all of it is there.
+    /// the receivers and readers that tests use. Does nothing when all of it is there.
     Setup,
     /// Build the eBPF objects into `tracer-ebpf/prebuilt`, one for each architecture
     ///

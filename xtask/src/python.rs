@@ -1,5 +1,5 @@
-//! The Python environment that tests' receivers run in: under `target`, made when it is missing or
-//! its list of packages has changed.
+//! The Python environment that tests' receivers and readers run in: under `target`, made when it is
+//! missing or its list of packages has changed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,9 @@ use crate::command;
 
 /// Packages and their versions.
 const REQUIREMENTS: &str = "tracer-user/tests/receivers/requirements.txt";
+
+/// Names of kernel tests that need it contain this.
+pub(crate) const NEEDS_IT: &str = "other_readers";
 
 /// Makes the environment; returns its interpreter.
 pub(crate) fn environment() -> Result<PathBuf> {

@@ -16,6 +16,36 @@ pub(super) struct Cli {
 pub(super) enum Verb {
     /// Show syscalls as they happen, or write them to files
     Trace(Box<TraceArgs>),
+    /// Make complete Parquet files of what a killed tracer has left in a recording
+    Recover(RecoverArgs),
+}
+
+/// The folder for what is on its way to an object store.
+const SPOOL: &str = "/var/lib/tracer";
+
+const RECOVER_EXAMPLES: &str = "\
+Examples:
+  tracer recover recording         a recording of your own
+  sudo tracer recover /var/log/tracer
+  sudo -E tracer recover s3://bucket/prefix     what stands in the spool: recovers and uploads it
+
+Prints each file that was recovered, with its spans, and what a running tracer still writes, which
+is left alone. May be run again, and twice at once. What is older than one flush-interval (1s unless
+given) when tracer was killed is recovered.
+
+Exit status: 0 also when nothing was left behind; 1 when something cannot be recovered, which stays
+where it is.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = RECOVER_EXAMPLES)]
+pub(super) struct RecoverArgs {
+    /// The folder or address that was given as --export parquet=DIR
+    #[arg(value_name = "DIR")]
+    pub(super) target: PathBuf,
+
+    /// Where Parquet files stand until an object store has them
+    #[arg(long, value_name = "DIR", default_value = SPOOL)]
+    pub(super) spool: PathBuf,
 }
 
 const EXAMPLES: &str = "\
@@ -27,6 +57,13 @@ Examples:
   sudo tracer trace -u www-data --export json=calls.jsonl --duration 10s
   sudo tracer trace --cgroup app.slice --export otlp=http://localhost:4317
   sudo tracer trace --comm redis-server -e '!epoll_wait,!read' --export null --ledger books.json
+  sudo tracer trace --export parquet=recording,rotate-interval=1m --duration 10m
+
+Parquet files go to DIR/date=YYYY-MM-DD/hour=HH/host=NAME. Options follow the folder after commas:
+rotate-size=256MiB and rotate-interval=5m say when a file is finished, flush-interval=1s what a kill
+may lose (`tracer recover DIR` brings back the rest), compression=zstd or none. A folder with a comma
+in its name is written with a slash at its end: parquet=a,b/,compression=none. DIR can be an object
+store: s3://BUCKET/PREFIX, gs:// or az://, with who you are in AWS_…, GOOGLE_… or AZURE_… variables.
 
 Kinds of scope combine: a call must be in each kind that is given. Within a kind any value does.
 
@@ -91,9 +128,14 @@ pub(super) struct TraceArgs {
     #[arg(long, help_heading = "Output")]
     pub(super) data: bool,
 
-    /// Where spans go: text[=FILE], json[=FILE], otlp[=URL], null; FILE - is standard output
+    /// Where spans go: text[=FILE], json[=FILE], otlp[=URL], parquet=DIR[,OPTION=VALUE]..., null;
+    /// FILE - is standard output
     #[arg(long, value_name = "KIND[=TARGET]", help_heading = "Output")]
     pub(super) export: Vec<OsString>,
+
+    /// Where Parquet files stand until an object store has them
+    #[arg(long, value_name = "DIR", default_value = SPOOL, help_heading = "Output")]
+    pub(super) spool: PathBuf,
 
     /// The same as --export text=FILE
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]

@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -18,9 +18,13 @@ use tracer_common::{
 use super::{
     args::{ColorChoice, ErrorStatusChoice, TraceArgs},
     limits::{self, LimitError, Share},
+    parquet::{self, TargetError},
 };
 use crate::{
-    export::otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
+    export::{
+        otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
+        parquet::ParquetOptions,
+    },
     filter::{FilterError, SyscallFilter, nearest},
     kernel::{
         ResultFilter,
@@ -57,9 +61,12 @@ pub(super) enum UsageError {
     #[error("--string-limit: {value} is more than {MAX_DATA} bytes")]
     StringLimit { value: u16 },
     #[error(
-        "--export: unknown kind `{0}`; known are text[=FILE], json[=FILE], otlp[=URL] and null"
+        "--export: unknown kind `{0}`; known are text[=FILE], json[=FILE], otlp[=URL], \
+         parquet=DIR and null"
     )]
     Export(String),
+    #[error("--export: {0}")]
+    Parquet(#[from] TargetError),
     #[error("--export: null takes no file")]
     NullTarget,
     #[error("--export: the URL of otlp is not UTF-8")]
@@ -86,26 +93,23 @@ pub(super) struct TraceConfig {
     pub(super) verbose: u8,
 }
 
+/// A format with its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ExportConfig {
-    pub(super) kind: ExportKind,
-    pub(super) target: Target,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ExportKind {
-    Text,
-    Json,
-    Otlp,
+pub(super) enum ExportConfig {
+    Text(Target),
+    Json(Target),
+    Otlp(Box<OtlpOptions>),
+    Parquet(ParquetOptions),
     Null,
 }
 
-impl ExportKind {
-    pub(super) const fn name(self) -> &'static str {
+impl ExportConfig {
+    pub(super) const fn name(&self) -> &'static str {
         match self {
-            Self::Text => "text",
-            Self::Json => "json",
-            Self::Otlp => "otlp",
+            Self::Text(_) => "text",
+            Self::Json(_) => "json",
+            Self::Otlp(_) => "otlp",
+            Self::Parquet(_) => "parquet",
             Self::Null => "null",
         }
     }
@@ -116,8 +120,6 @@ pub(super) enum Target {
     Stdout,
     Stderr,
     File(PathBuf),
-    Otlp(Box<OtlpOptions>),
-    None,
 }
 
 impl TraceConfig {
@@ -185,9 +187,9 @@ fn data_limit(args: &TraceArgs) -> Result<DataLimit, UsageError> {
 
 fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportConfig>, UsageError> {
     let mut all: Vec<_> =
-        args.export.iter().map(|it| parse_export(it)).collect::<Result<_, _>>()?;
+        args.export.iter().map(|it| parse_export(it, &args.spool)).collect::<Result<_, _>>()?;
     for export in &mut all {
-        if let Target::Otlp(options) = &mut export.target {
+        if let ExportConfig::Otlp(options) = export {
             options.error_status = match args.otlp_error_status {
                 ErrorStatusChoice::All => ErrorStatus::All,
                 ErrorStatusChoice::Unexpected => ErrorStatus::Unexpected,
@@ -201,42 +203,37 @@ fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportCon
             options.drain = shutdown_timeout.mul_f64(0.9);
         }
     }
-    all.extend(args.output.iter().map(|path| ExportConfig {
-        kind: ExportKind::Text,
-        target: target(Some(path.as_os_str()), Target::Stderr),
-    }));
+    let texts = args.output.iter().map(|path| target(Some(path.as_os_str()), Target::Stderr));
+    all.extend(texts.map(ExportConfig::Text));
     if all.is_empty() {
-        all.push(ExportConfig { kind: ExportKind::Text, target: Target::Stderr });
+        all.push(ExportConfig::Text(Target::Stderr));
     }
     Ok(all)
 }
 
-fn parse_export(text: &OsStr) -> Result<ExportConfig, UsageError> {
+fn parse_export(text: &OsStr, spool: &Path) -> Result<ExportConfig, UsageError> {
     let bytes = text.as_bytes();
     let (kind, file) = match bytes.iter().position(|byte| *byte == b'=') {
         Some(at) => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]))),
         None => (bytes, None),
     };
     match kind {
-        b"text" => {
-            Ok(ExportConfig { kind: ExportKind::Text, target: target(file, Target::Stderr) })
+        b"text" => Ok(ExportConfig::Text(target(file, Target::Stderr))),
+        b"json" => Ok(ExportConfig::Json(target(file, Target::Stdout))),
+        b"parquet" => {
+            Ok(ExportConfig::Parquet(parquet::parse_target(file.unwrap_or_default(), spool)?))
         }
-        b"json" => {
-            Ok(ExportConfig { kind: ExportKind::Json, target: target(file, Target::Stdout) })
-        }
-        b"otlp" => Ok(ExportConfig { kind: ExportKind::Otlp, target: otlp_target(file)? }),
+        b"otlp" => Ok(ExportConfig::Otlp(Box::new(otlp_options(file)?))),
         b"null" if file.is_some() => Err(UsageError::NullTarget),
-        b"null" => Ok(ExportConfig { kind: ExportKind::Null, target: Target::None }),
+        b"null" => Ok(ExportConfig::Null),
         _ => Err(UsageError::Export(String::from_utf8_lossy(kind).into_owned())),
     }
 }
 
 /// What the variables say, and the URL.
-fn otlp_target(url: Option<&OsStr>) -> Result<Target, UsageError> {
+fn otlp_options(url: Option<&OsStr>) -> Result<OtlpOptions, UsageError> {
     let url = url.map(|url| url.to_str().ok_or(UsageError::UrlNotText)).transpose()?;
-    let options =
-        OtlpOptions::new(url.filter(|url| !url.is_empty()), |name| std::env::var_os(name))?;
-    Ok(Target::Otlp(Box::new(options)))
+    Ok(OtlpOptions::new(url.filter(|url| !url.is_empty()), |name| std::env::var_os(name))?)
 }
 
 /// The standard streams by their usual names; `/dev/stdout` is a symbolic link.
@@ -334,15 +331,17 @@ mod tests {
 
     #[test]
     fn exports_name_kind_and_place() {
-        let parse = |text: &str| parse_export(OsStr::new(text));
-        let expected = ExportConfig { kind: ExportKind::Json, target: Target::File("a=b".into()) };
-        assert_eq!(parse("json=a=b").unwrap(), expected);
-        assert_eq!(parse("json").unwrap().target, Target::Stdout);
-        assert_eq!(parse("text").unwrap().target, Target::Stderr);
-        assert_eq!(parse("text=-").unwrap().target, Target::Stdout);
-        let Target::Otlp(otlp) = parse("otlp=http://h:4317").unwrap().target else { panic!() };
+        let parse = |text: &str| parse_export(OsStr::new(text), Path::new("/spool"));
+        assert_eq!(parse("json=a=b").unwrap(), ExportConfig::Json(Target::File("a=b".into())));
+        assert_eq!(parse("json").unwrap(), ExportConfig::Json(Target::Stdout));
+        assert_eq!(parse("text").unwrap(), ExportConfig::Text(Target::Stderr));
+        assert_eq!(parse("text=-").unwrap(), ExportConfig::Text(Target::Stdout));
+        let ExportConfig::Otlp(otlp) = parse("otlp=http://h:4317").unwrap() else { panic!() };
         assert_eq!(otlp.endpoint.host(), Some("h"));
         assert!(parse("otlp=h/x").unwrap_err().to_string().contains("http://"));
+        let expected = ExportConfig::Parquet(ParquetOptions::new("out".into()));
+        assert_eq!(parse("parquet=out").unwrap(), expected);
+        assert!(parse("parquet").unwrap_err().to_string().contains("parquet=DIR"));
         assert!(parse("xml=f").unwrap_err().to_string().contains("text[=FILE]"));
         assert!(parse("null=f").is_err());
     }

@@ -29,8 +29,8 @@ pub(super) fn shares(
 ) -> Result<Vec<Share>, LimitError> {
     let mut all: Vec<Share> = Vec::new();
     for (index, export) in exports.iter().enumerate() {
-        let kind = export.kind.name();
-        let before = exports.iter().take(index).filter(|it| it.kind.name() == kind).count();
+        let kind = export.name();
+        let before = exports.iter().take(index).filter(|it| it.name() == kind).count();
         let name = if before == 0 { kind.to_owned() } else { format!("{kind}-{}", before + 1) };
         all.push(Share { name, limits: Limits::default() });
     }
@@ -79,11 +79,11 @@ fn parse_share(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::config::{ExportKind, Target};
+    use crate::cli::config::Target;
 
     fn parse(sample: &[&str], max_rate: &[&str]) -> Result<Vec<Share>, LimitError> {
-        let export = |kind| ExportConfig { kind, target: Target::None };
-        let exports = [ExportKind::Json, ExportKind::Null, ExportKind::Json].map(export);
+        let json = || ExportConfig::Json(Target::Stdout);
+        let exports = [json(), ExportConfig::Null, json()];
         let owned = |texts: &[&str]| texts.iter().map(ToString::to_string).collect::<Vec<_>>();
         shares(&exports, &owned(sample), &owned(max_rate))
     }

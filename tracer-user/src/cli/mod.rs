@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod limits;
+mod parquet;
 mod signals;
 mod trace;
 
@@ -41,8 +42,11 @@ impl From<UsageError> for Failure {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let Cli { verb: Verb::Trace(args) } = Cli::parse();
-    match trace::run(*args) {
+    let outcome = match Cli::parse().verb {
+        Verb::Trace(args) => trace::run(*args),
+        Verb::Recover(args) => parquet::run_recover(&args),
+    };
+    match outcome {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             say(&failure.message);

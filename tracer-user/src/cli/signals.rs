@@ -2,12 +2,15 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{Receiver, sync_channel},
+    },
     thread,
 };
 
 use signal_hook::{
-    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1},
+    consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ},
     iterator::Signals,
     low_level,
 };
@@ -33,6 +36,9 @@ pub(super) fn listen() -> io::Result<Receiver<Event>> {
     if !is_ignored(SIGHUP) {
         wanted.push(SIGHUP);
     }
+    // Handled, a file that would be too large is an error of `write`, and does not end us. Not
+    // ignored, which a command would inherit.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     let mut signals = Signals::new(wanted)?;
     thread::Builder::new().name("tracer-signals".into()).spawn(move || {
         let mut stopping = false;

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Failure, LOSS, RUN_TIME,
     args::{ColorChoice, TraceArgs},
-    config::{ExportConfig, ExportKind, Target, TraceConfig},
+    config::{ExportConfig, Target, TraceConfig},
     limits::Share,
     say,
     signals::{self, Event},
@@ -20,7 +20,8 @@ use tracer_common::counter::Counter;
 
 use crate::{
     export::{
-        JsonExporter, Limits, NullExporter, Output, TextExporter, TextStyle, otlp::OtlpExporter,
+        JsonExporter, Limits, NullExporter, Output, ParquetExporter, TextExporter, TextStyle,
+        otlp::OtlpExporter, parquet::ParquetOptions,
     },
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
@@ -215,27 +216,42 @@ fn open_destination(
     color: ColorChoice,
     invoker: Option<Invoker>,
 ) -> Result<Destination, Failure> {
-    let output = match &export.target {
-        Target::Stdout => Output::stdout().map_err(Failure::run_time)?,
-        Target::Stderr => Output::stderr().map_err(Failure::run_time)?,
-        Target::File(path) => open_file(path, invoker)?,
-        Target::Otlp(options) => {
-            let open = |delivery| OtlpExporter::open(options, delivery);
-            return Destination::with_account(name, open).map_err(Failure::run_time);
+    Ok(match export {
+        ExportConfig::Null => Destination::new(name, NullExporter),
+        ExportConfig::Json(target) => {
+            Destination::new(name, JsonExporter::new(open_target(target, invoker)?))
         }
-        Target::None => return Ok(Destination::new(name, NullExporter)),
-    };
-    Ok(if export.kind == ExportKind::Json {
-        Destination::new(name, JsonExporter::new(output))
-    } else {
-        let style = TextStyle { color: wants_color(color, output.is_terminal()) };
-        Destination::new(name, TextExporter::new(output, style))
+        ExportConfig::Text(target) => {
+            let output = open_target(target, invoker)?;
+            let style = TextStyle { color: wants_color(color, output.is_terminal()) };
+            Destination::new(name, TextExporter::new(output, style))
+        }
+        ExportConfig::Otlp(options) => {
+            Destination::with_account(name, |account| OtlpExporter::open(options, account))
+                .map_err(Failure::run_time)?
+        }
+        ExportConfig::Parquet(options) => {
+            let options = ParquetOptions { owner: owner(invoker), ..options.clone() };
+            Destination::with_account(name, |account| ParquetExporter::open(options, account))
+                .map_err(Failure::run_time)?
+        }
     })
 }
 
+fn open_target(target: &Target, invoker: Option<Invoker>) -> Result<Output, Failure> {
+    match target {
+        Target::Stdout => Output::stdout().map_err(Failure::run_time),
+        Target::Stderr => Output::stderr().map_err(Failure::run_time),
+        Target::File(path) => open_file(path, invoker),
+    }
+}
+
+fn owner(invoker: Option<Invoker>) -> Option<(u32, u32)> {
+    invoker.map(|invoker| (invoker.uid, invoker.gid))
+}
+
 fn open_file(path: &Path, invoker: Option<Invoker>) -> Result<Output, Failure> {
-    let owner = invoker.map(|invoker| (invoker.uid, invoker.gid));
-    Output::create(path, owner).map_err(Failure::run_time)
+    Output::create(path, owner(invoker)).map_err(Failure::run_time)
 }
 
 fn open_ledger(config: &TraceConfig, invoker: Option<Invoker>) -> Result<Option<Output>, Failure> {

@@ -27,6 +27,14 @@ drop_reasons! {
     QueueFull = "queue_full",
     /// Writing failed.
     Io = "io",
+    /// The disk is full, or the file would be larger than a file may be.
+    DiskFull = "disk_full",
+    /// The user's quota is used up.
+    Quota = "quota",
+    /// The folder that files are written to was removed.
+    FolderGone = "folder_gone",
+    /// The object store was away until the end; the file with them is in the spool folder.
+    NotUploaded = "not_uploaded",
     /// The reader of a pipe has gone.
     PipeClosed = "pipe_closed",
     /// The exporter refused the spans for another reason.
@@ -148,6 +156,12 @@ impl Delivery {
     /// Whether the exporter can take no more spans.
     pub fn is_gone(&self) -> bool {
         self.account().gone.is_some()
+    }
+
+    /// Enters spans as taken by the exporter, which a destination does by itself. For programs that
+    /// call an exporter of their own, see [`super::Exporter::settles_later`].
+    pub fn hold(&self, spans: u64) {
+        self.account().held += spans;
     }
 
     /// Spans that an exporter held have arrived. For exporters that settle later, see

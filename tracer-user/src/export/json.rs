@@ -1,5 +1,7 @@
 //! One JSON object per line and span. The names are a contract, see `docs/output.md`.
 
+use std::collections::HashMap;
+
 use super::{
     ExportError, Exporter, Output,
     argument::{self, arguments},
@@ -131,10 +133,16 @@ fn push_argument(
 }
 
 fn push_attributes(out: &mut Vec<u8>, span: &SpanRecord) {
-    let mut attributes: Vec<_> = span.attributes().iter().collect();
-    attributes.sort_unstable();
-    out.extend(b",\"attributes\":{");
-    for (index, (key, value)) in attributes.into_iter().enumerate() {
+    out.extend(b",\"attributes\":");
+    push_entries(out, span.attributes());
+}
+
+/// Appends an object, its keys sorted.
+pub(super) fn push_entries(out: &mut Vec<u8>, entries: &HashMap<String, String>) {
+    let mut entries: Vec<_> = entries.iter().collect();
+    entries.sort_unstable();
+    out.push(b'{');
+    for (index, (key, value)) in entries.into_iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }

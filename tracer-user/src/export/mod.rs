@@ -9,6 +9,7 @@ mod message;
 mod null;
 pub mod otlp;
 mod output;
+pub mod parquet;
 mod pointee;
 mod text;
 
@@ -19,6 +20,7 @@ pub use limit::Limits;
 pub use memory::MemoryExporter;
 pub use null::NullExporter;
 pub use output::{Output, OutputError};
+pub use parquet::ParquetExporter;
 pub use text::{TextExporter, TextStyle};
 
 use std::io;

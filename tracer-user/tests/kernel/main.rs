@@ -27,9 +27,11 @@ mod model;
 #[cfg(target_arch = "x86_64")]
 mod more;
 mod moves;
+mod object_store;
 mod oracle;
 #[cfg(feature = "receiver-tests")]
 mod otlp;
+mod parquet;
 mod perturbation;
 mod property;
 #[cfg(feature = "receiver-tests")]

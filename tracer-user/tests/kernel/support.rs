@@ -227,6 +227,16 @@ impl Running {
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, without a chance to do anything more.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
     /// Waits for the end; exit status and the rest of what it said.
     pub(crate) fn finish(mut self) -> (Option<i32>, String) {
         let mut said = String::new();

@@ -71,6 +71,8 @@ fn main() {
         [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),
+        [_, "open-every-byte"] => open_every_byte(),
+        [_, "pace"] => pace(),
         [_, "open-cold", file] => open_cold(file),
         [_, "open-address", address] => open_address(number(address)),
         [_, "rename", from, to] => rename(from, to),
@@ -203,6 +205,22 @@ fn nap(millis: u64) {
 fn hang() {
     // SAFETY: waits for a signal.
     unsafe { libc::pause() };
+}
+
+/// Opens a file whose name has every byte that a name can have.
+fn open_every_byte() {
+    let path = CString::new((1..=u8::MAX).collect::<Vec<_>>()).expect("no zero byte");
+    // SAFETY: a valid string.
+    unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) };
+}
+
+/// Some thousand calls a second until it is killed, or its parent ends.
+fn pace() {
+    let parent = std::os::unix::process::parent_id();
+    while std::os::unix::process::parent_id() == parent {
+        calls(10);
+        thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 fn open(path: &str) {

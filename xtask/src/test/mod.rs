@@ -101,6 +101,10 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     command.arg("--test-threads=1").args(filter).current_dir(&tests.package);
     // Fewer rounds are for virtual machines.
     command.env_remove("TRACER_TEST_REDUCED");
+    if let Err(error) = python::environment() {
+        skip_readers(&tests, filter, &format!("{error:#}"), summary)?;
+        command.arg(format!("--skip={}", python::NEEDS_IT));
+    }
     let keep = filter.is_none().then_some("host");
     run_tests(&mut command, HANGS, keep, summary).context("the kernel tests")
 }
@@ -119,6 +123,25 @@ fn skip(
     let count = summary::count_listed(&list);
     eprintln!("test: ****************************************************************");
     eprintln!("test: {count} {what} SKIPPED: {reason}");
+    eprintln!("test: ****************************************************************");
+    summary.skipped += count;
+    Ok(())
+}
+
+/// Counts and reports the tests that need other readers of recordings.
+fn skip_readers(
+    tests: &Executable,
+    filter: Option<&str>,
+    reason: &str,
+    summary: &mut Summary,
+) -> Result<()> {
+    let list = command::output(
+        Command::new(&tests.path).arg("--list").args(filter).current_dir(&tests.package),
+    )?;
+    let needing: Vec<&str> = list.lines().filter(|it| it.contains(python::NEEDS_IT)).collect();
+    let count = summary::count_listed(&needing.join("\n"));
+    eprintln!("test: ****************************************************************");
+    eprintln!("test: {count} kernel tests that need Python SKIPPED: {reason}");
     eprintln!("test: ****************************************************************");
     summary.skipped += count;
     Ok(())

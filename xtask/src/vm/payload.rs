@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::arch::Arch;
 use super::images::Cache;
-use crate::command;
+use crate::{command, python};
 
 /// Tests that are left out, on one processor or on all, and why.
-const LEFT_OUT: [(Option<Arch>, &str, &str); 3] = [
+const LEFT_OUT: [(Option<Arch>, &str, &str); 4] = [
     (
         Some(Arch::Arm64),
         "command::a_command_is_traced_from_its_exec_to_its_exit",
@@ -18,6 +18,7 @@ const LEFT_OUT: [(Option<Arch>, &str, &str); 3] = [
     ),
     (None, "oracle::perf_counts", "perf is not in the guests"),
     (None, "stress_ng", "stress-ng is not in the guests"),
+    (None, python::NEEDS_IT, "no Python in the guests"),
 ];
 
 /// How the names of tests begin that leave a guest changed.

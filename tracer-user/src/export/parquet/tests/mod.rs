@@ -1,0 +1,364 @@
+//! The exporter and `recover` together, in folders of the test's own.
+
+mod recovery;
+
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use ::parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, basic::Type};
+use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_select::concat::concat_batches;
+use proptest::prelude::*;
+use tempfile::TempDir;
+use tracer_common::event::{Abi, CaptureState, Reason, Record, SyscallEvent};
+
+use super::{
+    Compression, ParquetExporter, ParquetOptions, columns::Columns, recover::recover,
+    schema::SCHEMA,
+};
+use crate::{
+    export::{Delivery, DropReason, Exporter},
+    span_record::{Payload, SpanContext, SpanKind, SpanRecord, StatusCode, SyscallSpan},
+};
+
+/// The span of a call whose second argument is this string, if it has one.
+fn span(event: &SyscallEvent, string: Option<(CaptureState, &[u8])>) -> SpanRecord {
+    let mut payload = Vec::new();
+    if let Some((state, text)) = string {
+        payload.extend([1, state as u8, 0, 0]);
+        payload.extend(u32::try_from(text.len()).unwrap().to_ne_bytes());
+        payload.extend_from_slice(text);
+        payload.resize(payload.len().next_multiple_of(8), 0);
+    }
+    let mut trace_id = [7; 16];
+    trace_id[..8].copy_from_slice(&event.process_start_ns.to_be_bytes());
+    let context = SpanContext {
+        trace_id,
+        span_id: event.start_ns.to_be_bytes(),
+        parent_span_id: Some(event.process_start_ns.to_be_bytes()),
+        start_time_nanos: 1_700_000_000_000_000_000 + event.start_ns,
+        duration_nanos: event.duration_ns,
+        logical_clock: event.start_ns,
+        process_id: event.tgid,
+        thread_id: event.tid,
+    };
+    let call = SyscallSpan {
+        args: event.args,
+        ret: event.ret,
+        cgroup_id: event.cgroup_id,
+        comm: event.comm,
+        payload: Payload::new(&payload),
+        nr: event.nr,
+        abi: Abi::X86_64,
+        record: Record::Complete,
+        reason: Reason::None,
+    };
+    SpanRecord::from_syscall(&context, call)
+}
+
+/// Calls of `openat`; each starts before the one in front of it.
+fn spans(count: u64, path: &[u8]) -> Vec<SpanRecord> {
+    let make = |n: u64| {
+        let event = SyscallEvent {
+            nr: 257,
+            start_ns: 1_000_000 - n,
+            duration_ns: n,
+            ret: if n.is_multiple_of(2) { 3 } else { -2 },
+            args: [0xffff_ff9c, 0x1000, 0o100, 0o644, 0, 0],
+            tgid: 10,
+            tid: 11,
+            cgroup_id: 77,
+            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..SyscallEvent::default()
+        };
+        span(&event, Some((CaptureState::Whole, path)))
+    };
+    (0..count).map(make).collect()
+}
+
+struct Recording {
+    folder: TempDir,
+    delivery: Arc<Delivery>,
+    exporter: ParquetExporter,
+}
+
+impl Recording {
+    fn new(change: impl FnOnce(&mut ParquetOptions)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = ParquetOptions::new(folder.path().join("out"));
+        options.rotate_interval = Duration::from_hours(1);
+        options.flush_interval = Duration::from_hours(1);
+        change(&mut options);
+        let delivery = Arc::new(Delivery::new("parquet"));
+        let exporter = ParquetExporter::open(options, Arc::clone(&delivery)).unwrap();
+        Self { folder, delivery, exporter }
+    }
+
+    fn root(&self) -> PathBuf {
+        self.folder.path().join("out")
+    }
+
+    fn export(&mut self, spans: &[SpanRecord]) {
+        self.delivery.hold(spans.len() as u64);
+        self.exporter.export(spans).unwrap();
+    }
+
+    fn dropped(&self) -> u64 {
+        self.delivery.dropped_total()
+    }
+}
+
+/// Files below a folder whose names end so.
+fn files(root: &Path, end: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(files(&entry.path(), end));
+        } else if entry.path().to_str().unwrap().ends_with(end) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rows(root: &Path) -> Vec<RecordBatch> {
+    let read = |path: PathBuf| {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap());
+        reader.unwrap().build().unwrap().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    files(root, ".parquet").into_iter().flat_map(read).collect()
+}
+
+fn count(root: &Path) -> u64 {
+    rows(root).iter().map(|batch| batch.num_rows() as u64).sum()
+}
+
+fn numbers<'a>(batch: &'a RecordBatch, name: &str) -> &'a Int64Array {
+    batch.column_by_name(name).unwrap().as_any().downcast_ref().unwrap()
+}
+
+fn texts<'a>(batch: &'a RecordBatch, name: &str) -> &'a StringArray {
+    batch.column_by_name(name).unwrap().as_any().downcast_ref().unwrap()
+}
+
+#[test]
+fn spans_come_back_sorted_and_typed() {
+    let mut recording = Recording::new(|_| ());
+    recording.export(&spans(1000, b"/etc/hostname"));
+    assert_eq!((recording.delivery.delivered(), recording.delivery.queued()), (0, 1000));
+    recording.exporter.shutdown().unwrap();
+    assert_eq!((recording.delivery.delivered(), recording.delivery.queued()), (1000, 0));
+    let root = recording.root();
+    // Only the finished file: nothing is left aside.
+    assert_eq!(files(&root, "").len(), 1);
+    let path = files(&root, ".parquet").remove(0);
+    let below: Vec<_> = path.strip_prefix(&root).unwrap().iter().collect();
+    let starts: Vec<_> = below.iter().map(|it| it.to_str().unwrap().split('=').next()).collect();
+    assert_eq!(starts[..3], [Some("date"), Some("hour"), Some("host")]);
+    let batch = rows(&root).remove(0);
+    let starts = numbers(&batch, "start_time_nanos").values();
+    assert!(starts.is_sorted() && starts[0] > 1_600_000_000_000_000_000);
+    assert_eq!(texts(&batch, "span_name").value(0), "openat");
+    assert_eq!(texts(&batch, "arg0_text").value(0), "AT_FDCWD");
+    assert_eq!(texts(&batch, "arg1_text").value(0), "/etc/hostname");
+    assert_eq!(texts(&batch, "arg3_text").value(0), "0644");
+    assert_eq!(numbers(&batch, "arg1").value(0), 0x1000);
+    assert!(numbers(&batch, "arg4").is_null(0) && texts(&batch, "arg4_text").is_null(0));
+    // The last made is the first by time.
+    assert_eq!(numbers(&batch, "result").value(0), -2);
+    assert_eq!(texts(&batch, "status_message").value(0), "ENOENT");
+    assert_eq!(numbers(&batch, "duration_nanos").value(0), 999);
+    let (process, thread) = (batch.column_by_name("process_id").unwrap(), "thread_id");
+    assert_eq!(process.as_any().downcast_ref::<Int32Array>().unwrap().value(0), 10);
+    assert_eq!(numbers(&batch, thread).value(0), 11);
+}
+
+#[test]
+fn the_footer_has_the_schema_statistics_and_the_account() {
+    let mut recording = Recording::new(|options| options.compression = Compression::None);
+    recording.export(&spans(70_000, b"/etc/hostname"));
+    recording.exporter.shutdown().unwrap();
+    let path = files(&recording.root(), ".parquet").remove(0);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let metadata = reader.metadata();
+    let columns = metadata.file_metadata().schema_descr().columns();
+    let first: Vec<_> = columns[..3].iter().map(|it| (it.name(), it.physical_type())).collect();
+    let id = Type::FIXED_LEN_BYTE_ARRAY;
+    assert_eq!(first, [("trace_id", id), ("span_id", id), ("parent_span_id", id)]);
+    assert_eq!((columns[14].name(), columns[14].physical_type()), ("thread_id", Type::INT64));
+    assert_eq!(metadata.num_row_groups(), 2);
+    let group = metadata.row_group(0);
+    assert_eq!(group.num_rows(), 65_536);
+    assert_eq!(group.sorting_columns().unwrap()[0].column_idx, 5);
+    assert!(group.column(5).statistics().unwrap().min_bytes_opt().is_some());
+    let facts = metadata.file_metadata().key_value_metadata().unwrap();
+    let fact = |key: &str| facts.iter().find(|it| it.key == key).unwrap().value.clone().unwrap();
+    assert_eq!(fact("tracer.schema_version"), "1");
+    let ledger: serde_json::Value = serde_json::from_str(&fact("tracer.ledger")).unwrap();
+    assert_eq!((&ledger["rows"], &ledger["queued"]), (&70_000.into(), &70_000.into()));
+}
+
+#[test]
+fn files_are_finished_by_size_and_by_time() {
+    let mut recording = Recording::new(|options| options.rotate_size = 1);
+    for _ in 0..3 {
+        recording.export(&spans(65_536, b"/a"));
+    }
+    assert_eq!(recording.delivery.delivered(), 3 * 65_536);
+    assert_eq!(files(&recording.root(), ".parquet").len(), 3);
+    let mut recording = Recording::new(|options| options.rotate_interval = Duration::from_nanos(1));
+    recording.export(&spans(5, b"/a"));
+    assert_eq!((recording.delivery.delivered(), count(&recording.root())), (5, 5));
+}
+
+/// Flushes at each chance.
+fn eager(options: &mut ParquetOptions) {
+    options.flush_interval = Duration::from_nanos(1);
+}
+
+#[test]
+fn a_removed_folder_costs_its_spans_and_no_more() {
+    let mut recording = Recording::new(|options| {
+        eager(options);
+        options.rotate_interval = Duration::from_nanos(1);
+    });
+    recording.export(&spans(5, b"/a"));
+    recording.exporter.options.rotate_interval = Duration::from_hours(1);
+    recording.export(&spans(20_000, b"/a"));
+    fs::remove_dir_all(recording.root()).unwrap();
+    // As at a rotation.
+    recording.exporter.options.rotate_interval = Duration::from_nanos(1);
+    recording.export(&spans(7, b"/a"));
+    assert!(recording.delivery.dropped(DropReason::FolderGone) >= 7, "{:?}", recording.delivery);
+    let error = recording.delivery.first_error().unwrap();
+    assert!(error.contains("No such file"), "{error}");
+    // The next try makes the folder anew.
+    while recording.delivery.delivered() < 5 + 11 {
+        recording.export(&spans(11, b"/a"));
+    }
+    let total = recording.delivery.delivered() + recording.dropped() + recording.delivery.queued();
+    assert_eq!(total % 11, (5 + 20_000 + 7) % 11, "{:?}", recording.delivery);
+    recording.exporter.shutdown().unwrap();
+    assert_eq!(count(&recording.root()), recording.delivery.delivered() - 5);
+}
+
+#[test]
+fn what_is_wrong_with_the_folder_is_said_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |path: PathBuf| {
+        let delivery = Arc::new(Delivery::new("parquet"));
+        ParquetExporter::open(ParquetOptions::new(path), delivery).unwrap_err().to_string()
+    };
+    let error = open(folder.path().join("no/such"));
+    assert!(error.contains("make its parent folder first"), "{error}");
+    std::os::unix::fs::symlink(folder.path(), folder.path().join("link")).unwrap();
+    let error = open(folder.path().join("link"));
+    assert!(error.contains("follows no symbolic links"), "{error}");
+    fs::write(folder.path().join("file"), "").unwrap();
+    let error = open(folder.path().join("file"));
+    assert!(error.contains("Not a directory"), "{error}");
+    assert!(recover(&folder.path().join("missing")).is_err());
+}
+
+/// Undoes the escaping of text whose mark is set.
+fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.extend(rest[..at].bytes());
+        if let Some(hex) = rest[at..].strip_prefix("\\x") {
+            out.push(u8::from_str_radix(&hex[..2], 16).unwrap());
+            rest = &hex[2..];
+        } else {
+            out.push(b'\\');
+            rest = &rest[at + 2..];
+        }
+    }
+    out.extend(rest.bytes());
+    out
+}
+
+/// Runs of values, changes at each row, nulls, and more values than any cache has.
+fn varied(seed: u64, count: u64) -> Vec<SpanRecord> {
+    let mut state = seed;
+    let mut next = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    let mut make = |n: u64| {
+        let kind = next(20);
+        if kind == 0 {
+            let attributes = HashMap::from([("key".to_owned(), format!("{}", next(5)))]);
+            return SpanRecord::new(
+                [1; 16],
+                [2; 8],
+                None,
+                format!("named-{}", next(600)),
+                SpanKind::Client,
+                n,
+                n + 1,
+                n,
+                StatusCode::Ok,
+                String::new(),
+                attributes,
+                HashMap::new(),
+                u32::MAX,
+                u64::MAX,
+            );
+        }
+        let process = u32::try_from(if kind < 10 { 7 } else { next(5000) }).unwrap();
+        let event = SyscallEvent {
+            nr: if kind < 15 { 257 } else { u32::try_from(next(500)).unwrap() },
+            start_ns: 1_000_000 + n,
+            ret: if kind < 12 { 3 } else { -i64::try_from(next(100)).unwrap() },
+            args: [next(1 << 31), next(9), u64::MAX, 0, 1, 2],
+            tgid: process,
+            tid: process,
+            process_start_ns: u64::from(process),
+            comm: if kind < 18 { *b"worker-of-16-byt" } else { [0xff; 16] },
+            ..SyscallEvent::default()
+        };
+        let path = format!("/path/{}", next(300));
+        let string = (CaptureState::Truncated, path.as_bytes());
+        span(&event, (event.nr == 257).then_some(string))
+    };
+    let mut spans: Vec<_> = (0..count).map(&mut make).collect();
+    spans.sort_by_key(SpanRecord::start_time_nanos);
+    spans
+}
+
+#[test]
+fn files_hold_what_was_put_into_columns() {
+    for (seed, count) in [(1, 1), (2, 7), (3, 8), (4, 100), (5, 5000), (6, 20_000)] {
+        let spans = varied(seed, count);
+        let mut recording = Recording::new(|_| ());
+        recording.export(&spans);
+        recording.exporter.shutdown().unwrap();
+        let found = concat_batches(&SCHEMA, &rows(&recording.root())).unwrap();
+        let expected = Columns::batch(&spans).unwrap();
+        for (index, field) in SCHEMA.fields().iter().enumerate() {
+            assert_eq!(found.column(index), expected.column(index), "{} of {count}", field.name());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_path_comes_back(path in proptest::collection::vec(1u8.., 0..200)) {
+        let batch = Columns::batch(&spans(1, &path)).unwrap();
+        let text = texts(&batch, "arg1_text").value(0);
+        let marks = batch.column_by_name("args_escaped").unwrap();
+        let marks: &Int32Array = marks.as_any().downcast_ref().unwrap();
+        let escaped = marks.is_valid(0);
+        prop_assert!(!escaped || marks.value(0) == 1 << 1);
+        let back = if escaped { unescape(text) } else { text.as_bytes().to_vec() };
+        prop_assert_eq!(back, path);
+    }
+}

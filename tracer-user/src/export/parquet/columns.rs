@@ -310,14 +310,14 @@ fn append_bytes(column: &mut StringBuilder, scratch: &mut Vec<u8>, bytes: &[u8])
 
 /// Whether the decoded form is something else than an address, or the number in decimal.
 fn says_more(call: &SyscallSpan, kind: ArgKind, raw: u64) -> bool {
-    let is_small = raw <= i32::MAX as u64;
+    let is_small = i32::try_from(raw).is_ok();
     match kind {
         ArgKind::Path | ArgKind::Str | ArgKind::Ptr | ArgKind::Offset => false,
         ArgKind::Int | ArgKind::Fd | ArgKind::DirFd | ArgKind::Pid => !is_small,
-        ArgKind::Uid | ArgKind::Gid => raw >= u32::MAX as u64,
-        ArgKind::Uint => raw > u32::MAX as u64,
+        ArgKind::Uid | ArgKind::Gid => raw >= u64::from(u32::MAX),
+        ArgKind::Uint => raw > u64::from(u32::MAX),
         ArgKind::Long => matches!(call.abi, Abi::I386 | Abi::Arm) && !is_small,
-        ArgKind::Ulong | ArgKind::Size => raw > i64::MAX as u64,
+        ArgKind::Ulong | ArgKind::Size => i64::try_from(raw).is_err(),
         ArgKind::Mode
         | ArgKind::FileMode
         | ArgKind::Hex

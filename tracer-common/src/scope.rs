@@ -35,8 +35,11 @@ pub mod control {
     /// Process id of a command about to be started, or 0: of its calls only `execve` is in scope,
     /// and the process is marked when that has replaced the program.
     pub const LAUNCHING: u32 = 2;
+    /// 1 when the scope or the traced calls have been changed since the start: an exit without an
+    /// entry then tells nothing.
+    pub const EDITED: u32 = 3;
     /// How many there are.
-    pub const COUNT: u32 = 3;
+    pub const COUNT: u32 = 4;
 }
 
 /// Cgroup levels that can be told apart; the root of the hierarchy is level 0.

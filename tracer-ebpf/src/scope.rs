@@ -38,6 +38,7 @@ pub(crate) fn is_launching(tgid: u32) -> bool {
 #[inline(always)]
 pub(crate) fn can_change() -> bool {
     SCOPE.load() & (BY_CGROUP | BY_COMM | BY_UID) != 0
+        || CONTROL.get(control::EDITED).is_some_and(|edited| *edited != 0)
 }
 
 /// Whether the task is in all other kinds of scope.

@@ -113,6 +113,9 @@ pub enum TraceError {
         /// What the system said.
         source: io::Error,
     },
+    /// A process was to be added to a scope of another kind, or taken from it.
+    #[error("the scope of this trace is not by process")]
+    NotByProcess,
     /// The reader has panicked.
     #[error("the reader thread has panicked")]
     ReaderPanicked,
@@ -123,6 +126,8 @@ pub enum TraceError {
 pub struct Trace {
     attached: Attached,
     processes: Option<ProcessScope>,
+    follow: bool,
+    data: DataLimit,
     kernel_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     reader: Reader,
     reader_counts: Arc<ReaderCounts>,
@@ -164,7 +169,42 @@ impl Trace {
         }
         let reader_counts = reader.counts();
         let ring_size = options.ring_size;
-        Ok(Self { attached, processes, kernel_log, reader, reader_counts, buffer, ring_size })
+        Ok(Self {
+            attached,
+            processes,
+            follow: options.follow,
+            data: options.data,
+            kernel_log,
+            reader,
+            reader_counts,
+            buffer,
+            ring_size,
+        })
+    }
+
+    /// Changes which syscalls are traced. A call that is running is shown if it was traced when it
+    /// began.
+    pub fn set_syscalls(&mut self, syscalls: &SyscallFilter) -> Result<(), TraceError> {
+        let (plans, operations) = syscalls.plans(self.data);
+        Ok(self.attached.set_plans(&plans, &operations)?)
+    }
+
+    /// Takes a running process into scope.
+    ///
+    /// # Errors
+    /// When there is no such process, or the scope of this trace is not by process.
+    pub fn add_process(&mut self, pid: u32) -> Result<(), TraceError> {
+        let follow = self.follow;
+        Ok(self.processes.as_mut().ok_or(TraceError::NotByProcess)?.add(pid, follow)?)
+    }
+
+    /// Takes a process out of scope, if it is in it; its descendants stay.
+    ///
+    /// # Errors
+    /// When the scope of this trace is not by process.
+    pub fn remove_process(&mut self, pid: u32) -> Result<(), TraceError> {
+        self.processes.as_mut().ok_or(TraceError::NotByProcess)?.remove(pid);
+        Ok(())
     }
 
     /// How many processes in scope are alive; `None` when the scope is not by process.

@@ -10,7 +10,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray},
+    maps::{Map, MapData, PerCpuArray},
 };
 use nix::sys::resource::{RLIM_INFINITY, Resource, setrlimit};
 use tracer_common::{
@@ -29,6 +29,7 @@ use super::{
     preflight::{self, KernelVersion, PADDED_COMM_SINCE},
     processes::ProcessScope,
     programs::{self, Hook, Link},
+    tables,
 };
 use crate::shared_memory::{Mapping, page_size};
 
@@ -117,8 +118,8 @@ impl Loaded {
 
     fn fill_maps(&mut self, settings: &Settings) -> Result<(), KernelError> {
         let plans: Vec<u64> = settings.plans.iter().map(|plan| plan.0).collect();
-        self.fill_array(map::PLANS, &plans)?;
-        self.fill_operations(&settings.operations)?;
+        tables::fill_array(&mut self.ebpf, map::PLANS, &plans)?;
+        tables::fill_operations(&mut self.ebpf, &settings.operations)?;
         if !settings.result.errnos.is_empty() {
             let mut set = [0u8; 4096];
             for errno in &settings.result.errnos {
@@ -126,50 +127,15 @@ impl Loaded {
                     *slot = 1;
                 }
             }
-            self.fill_array(map::ERRNOS, &set)?;
+            tables::fill_array(&mut self.ebpf, map::ERRNOS, &set)?;
         }
-        self.fill_set(map::CGROUPS, settings.cgroups.iter().map(|cgroup| cgroup.id))?;
-        self.fill_set(map::UIDS, settings.uids.iter().copied())?;
-        self.fill_set(map::COMMS, settings.comms.iter().copied())
-    }
-
-    fn fill_array<T: aya::Pod>(
-        &mut self,
-        name: &'static str,
-        values: &[T],
-    ) -> Result<(), KernelError> {
-        let at = |source| KernelError::Map { map: name, source };
-        let mut array: Array<_, T> = self.map_mut(name)?.try_into().map_err(at)?;
-        for (index, value) in (0..).zip(values) {
-            array.set(index, *value, 0).map_err(at)?;
-        }
-        Ok(())
-    }
-
-    fn fill_operations(&mut self, operations: &[(u32, OpWords)]) -> Result<(), KernelError> {
-        let at = |source| KernelError::Map { map: map::OPERATIONS, source };
-        let mut array: Array<_, OpWords> = self.map_mut(map::OPERATIONS)?.try_into().map_err(at)?;
-        for (index, words) in operations {
-            array.set(*index, *words, 0).map_err(at)?;
-        }
-        Ok(())
-    }
-
-    fn fill_set<K: aya::Pod>(
-        &mut self,
-        name: &'static str,
-        keys: impl Iterator<Item = K>,
-    ) -> Result<(), KernelError> {
-        let at = |source| KernelError::Map { map: name, source };
-        let mut set: HashMap<_, K, u8> = self.map_mut(name)?.try_into().map_err(at)?;
-        for key in keys {
-            set.insert(key, 1, 0).map_err(at)?;
-        }
-        Ok(())
-    }
-
-    fn map_mut(&mut self, name: &'static str) -> Result<&mut Map, KernelError> {
-        self.ebpf.map_mut(name).ok_or(KernelError::Missing(name))
+        tables::fill_set(
+            &mut self.ebpf,
+            map::CGROUPS,
+            settings.cgroups.iter().map(|cgroup| cgroup.id),
+        )?;
+        tables::fill_set(&mut self.ebpf, map::UIDS, settings.uids.iter().copied())?;
+        tables::fill_set(&mut self.ebpf, map::COMMS, settings.comms.iter().copied())
     }
 
     fn load_programs(&mut self) -> Result<(), KernelError> {
@@ -268,6 +234,20 @@ impl Attached {
             }
         }
         Ok(KernelCounts { counters, recursion_misses: self.recursion_misses() })
+    }
+
+    /// Changes which calls are traced. The entry of a call decides: one that is running is shown if
+    /// it was traced when it began.
+    pub fn set_plans(
+        &mut self,
+        plans: &[Plan],
+        operations: &[(u32, OpWords)],
+    ) -> Result<(), KernelError> {
+        self.control.set(control::EDITED, 1);
+        // What a call is to capture must be there before it is traced.
+        tables::fill_operations(&mut self.ebpf, operations)?;
+        let plans: Vec<u64> = plans.iter().map(|plan| plan.0).collect();
+        tables::fill_array(&mut self.ebpf, map::PLANS, &plans)
     }
 
     /// From `/proc/self/fdinfo`, where the kernel shows a program's statistics by descriptor,

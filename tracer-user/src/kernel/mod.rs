@@ -8,6 +8,7 @@ pub mod object;
 pub mod preflight;
 mod processes;
 mod programs;
+mod tables;
 
 pub use loader::{Attached, KernelCounts, Loaded, ResultFilter, Settings};
 pub use processes::ProcessScope;

@@ -63,6 +63,24 @@ impl ProcessScope {
         Ok(())
     }
 
+    /// Takes a running process into scope, with `descendants` all below it too. A call that is
+    /// running is not shown.
+    pub fn add(&mut self, pid: u32, descendants: bool) -> Result<(), KernelError> {
+        self.control.set(control::EDITED, 1);
+        self.attach(&[pid], descendants)
+    }
+
+    /// Takes a process out of scope; its descendants stay. A call that is running is shown still.
+    pub fn remove(&mut self, pid: u32) {
+        self.control.set(control::EDITED, 1);
+        let (word, bit) = process_bit(pid);
+        if let Some(word) = self.marks.word64(word as usize)
+            && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+        {
+            self.marked -= 1;
+        }
+    }
+
     fn mark(&mut self, pid: u32) -> Result<(), KernelError> {
         let process = pidfd_open(pid).map_err(|source| match source.raw_os_error() {
             Some(libc::ESRCH | libc::EINVAL) => KernelError::NoSuchProcess(pid),

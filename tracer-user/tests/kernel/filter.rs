@@ -3,7 +3,7 @@
 use tracer_common::counter::Counter;
 use tracer_user::{kernel::ResultFilter, pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{count, syscalls, trace_workload};
+use crate::support::{Session, Workload, count, rounds, syscalls, trace_workload};
 
 fn with(result: ResultFilter) -> TraceOptions {
     TraceOptions { result, syscalls: syscalls("close,getppid"), ..TraceOptions::default() }
@@ -93,4 +93,42 @@ fn calls_without_a_result_pass_no_filter_on_results() {
         assert_eq!(count(&spans, "exit_group") + count(&spans, "rt_sigreturn"), 0);
         assert_eq!(ledger.kernel.get(Counter::NoReturn), 1);
     }
+}
+
+/// Calls are traced and not traced, the process is in scope and not, while it makes them: each call
+/// is a whole span or none, and afterwards every one is there.
+#[test]
+fn filters_that_change_while_tracing() {
+    let calls = rounds(2_000_000, 100_000);
+    let mut busy = Workload::new(&["calls", &calls.to_string()]);
+    let mut later = Workload::new(&["calls", "1000"]);
+    let (both, close) = (syscalls("getppid,close"), syscalls("close"));
+    let options = TraceOptions {
+        pids: vec![busy.pid(), later.pid()],
+        syscalls: both.clone(),
+        ..TraceOptions::default()
+    };
+    let mut session = Session::start(&options);
+    let pid = busy.pid();
+    busy.begin();
+    for round in 0..rounds(1000, 50) {
+        session.trace.set_syscalls(if round % 2 == 0 { &close } else { &both }).unwrap();
+        // It may have ended by then.
+        session.trace.remove_process(pid).unwrap();
+        let _ = session.trace.add_process(pid);
+    }
+    session.trace.set_syscalls(&both).unwrap();
+    busy.wait();
+    later.begin();
+    session.wait_for_end();
+    let (spans, ledger) = session.stop();
+    assert_eq!(ledger.losses(), Vec::new());
+    for counter in [Counter::ExitOnly, Counter::Superseded, Counter::TaskDied] {
+        assert_eq!(ledger.kernel.get(counter), 0, "{}", counter.name());
+    }
+    let of = |pid: u32| spans.iter().filter(move |span| span.process_id() == pid);
+    let shown = of(pid).filter(|span| span.span_name() == "getppid").count();
+    assert!(0 < shown && shown < calls, "{shown} of {calls}");
+    assert_eq!(of(later.pid()).filter(|span| span.span_name() == "getppid").count(), 1000);
+    later.wait();
 }

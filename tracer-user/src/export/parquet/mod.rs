@@ -320,14 +320,12 @@ impl ParquetExporter {
 
     /// Drops what was not saved and what is pending; no more comes until the next try.
     fn fail(&mut self, error: &PartError, cause: Option<io::Error>, lost: u64) {
-        let reason = match (&cause, error) {
-            (Some(cause), _) | (None, PartError::Io(cause)) => reason_of(cause),
-            _ => DropReason::Io,
-        };
+        let told = cause.as_ref().or_else(|| error.cause());
+        let reason = told.map_or(DropReason::Io, reason_of);
         self.delivery.settle_dropped(reason, lost + self.pending.len() as u64);
         self.pending.clear();
         self.state = State::Failed { retry: self.next_try(), reason };
-        let message = cause.map_or_else(|| error.to_string(), |cause| cause.to_string());
+        let message = told.map_or_else(|| error.to_string(), ToString::to_string);
         self.say(&message, reason);
     }
 

@@ -52,6 +52,18 @@ pub(super) enum PartError {
     Arrow(#[from] ArrowError),
 }
 
+impl PartError {
+    /// What the system said, when it was that.
+    pub(super) fn cause(&self) -> Option<&io::Error> {
+        match self {
+            Self::Io(cause) | Self::Arrow(ArrowError::IoError(_, cause)) => Some(cause),
+            Self::Arrow(ArrowError::ExternalError(cause))
+            | Self::Parquet(ParquetError::External(cause)) => cause.downcast_ref(),
+            Self::Arrow(_) | Self::Parquet(_) => None,
+        }
+    }
+}
+
 /// A file that remembers why writing to it failed, and then is left alone: the encoders turn
 /// errors into text, and write once more when they are dropped.
 #[derive(Debug, Clone)]

@@ -1,5 +1,7 @@
 //! The two programs that every call runs through: filter, capture, emit.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::pt_regs,
     helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
@@ -56,15 +58,7 @@ fn entered(regs: *const pt_regs, nr: u32) {
         return;
     }
     if plan.is_no_return() {
-        stats.bump(Counter::NoReturn);
-        let mut event = event(task, abi, nr, arch::args(regs, abi));
-        event.record = Record::EnterOnly as u8;
-        event.reason = Reason::NoReturn as u8;
-        if filter::passes_without_result(0) {
-            emit::bare(stats, &mut event);
-        } else {
-            stats.bump(Counter::FilteredResult);
-        }
+        leaves_for_good(stats, task, regs, nr);
         return;
     }
     let state = IN_FLIGHT.get_or_create(task.0);
@@ -88,6 +82,23 @@ fn entered(regs: *const pt_regs, nr: u32) {
     if plan.has_memory() {
         memory::at_enter(task, state, plan_index(abi, nr));
     }
+}
+
+/// A call that does not return is recorded at its entry. Not inlined, as [`exit_alone`].
+#[inline(never)]
+fn leaves_for_good(stats: Stats, task: Task, regs: *const pt_regs, nr: u32) {
+    let abi = arch::abi(task, nr);
+    stats.bump(Counter::NoReturn);
+    if !filter::passes_without_result(0) {
+        stats.bump(Counter::FilteredResult);
+        return;
+    }
+    let ends = (Record::EnterOnly, Reason::NoReturn);
+    let mut event = MaybeUninit::uninit();
+    // SAFETY: room for an event.
+    unsafe { write_event(event.as_mut_ptr(), task, (abi, nr), arch::args(regs, abi), ends) };
+    // SAFETY: written just now.
+    emit::bare(stats, unsafe { event.assume_init_mut() });
 }
 
 /// Prototype: `void (struct pt_regs *regs, long ret)`,
@@ -171,8 +182,9 @@ fn finish_memory(stats: Stats, task: Task, state: &mut InFlight) {
     }
 }
 
-/// An exit whose entry was not seen: the call was running at attach, or seccomp denied it.
-#[inline(always)]
+/// An exit whose entry was not seen: the call was running at attach, or seccomp denied it. Not
+/// inlined: kernels before 6.2 give a program and what it calls 512 bytes of stack in steps of 32.
+#[inline(never)]
 fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) {
     let nr = arch::exit_nr(regs);
     let abi = arch::abi(task, nr);
@@ -207,27 +219,47 @@ fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) {
 /// A record of a call at its entry.
 #[inline(always)]
 fn event(task: Task, abi: Abi, nr: u32, args: [u64; 6]) -> SyscallEvent {
-    SyscallEvent {
-        kind: KIND_SYSCALL,
-        record: Record::Complete as u8,
-        abi: abi as u8,
-        reason: Reason::None as u8,
-        captures: 0,
-        pad: 0,
-        nr,
-        tgid: task.tgid(),
-        tid: task.tid(),
-        payload_len: 0,
-        // SAFETY: has no preconditions.
-        start_ns: unsafe { bpf_ktime_get_boot_ns() },
-        duration_ns: 0,
-        ret: 0,
-        args,
-        // SAFETY: has no preconditions.
-        cgroup_id: unsafe { bpf_get_current_cgroup_id() },
-        process_start_ns: task.process_start_ns(),
-        comm: task.comm(),
+    let mut event = MaybeUninit::uninit();
+    // SAFETY: room for an event, which is then written.
+    unsafe {
+        write_event(event.as_mut_ptr(), task, (abi, nr), args, (Record::Complete, Reason::None));
+        event.assume_init()
     }
+}
+
+/// Writes it field by field to where it shall be: a copy of it would take too much stack.
+///
+/// # Safety
+/// There must be room for an event.
+#[inline(always)]
+unsafe fn write_event(
+    event: *mut SyscallEvent,
+    task: Task,
+    (abi, nr): (Abi, u32),
+    args: [u64; 6],
+    (record, reason): (Record, Reason),
+) {
+    // SAFETY: by the caller's word.
+    let event = unsafe { &mut *event };
+    event.kind = KIND_SYSCALL;
+    event.record = record as u8;
+    event.abi = abi as u8;
+    event.reason = reason as u8;
+    event.captures = 0;
+    event.pad = 0;
+    event.nr = nr;
+    event.tgid = task.tgid();
+    event.tid = task.tid();
+    event.payload_len = 0;
+    // SAFETY: has no preconditions.
+    event.start_ns = unsafe { bpf_ktime_get_boot_ns() };
+    event.duration_ns = 0;
+    event.ret = 0;
+    event.args = args;
+    // SAFETY: has no preconditions.
+    event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    event.process_start_ns = task.process_start_ns();
+    event.comm = task.comm();
 }
 
 #[inline(always)]

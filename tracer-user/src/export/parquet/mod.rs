@@ -315,12 +315,12 @@ impl ParquetExporter {
             self.settle(path, saved);
         }
         run.close();
-        self.fail(error, cause, rows - saved);
+        self.fail(error, cause.as_ref(), rows - saved);
     }
 
     /// Drops what was not saved and what is pending; no more comes until the next try.
-    fn fail(&mut self, error: &PartError, cause: Option<io::Error>, lost: u64) {
-        let told = cause.as_ref().or_else(|| error.cause());
+    fn fail(&mut self, error: &PartError, cause: Option<&io::Error>, lost: u64) {
+        let told = cause.or_else(|| error.cause());
         let reason = told.map_or(DropReason::Io, reason_of);
         self.delivery.settle_dropped(reason, lost + self.pending.len() as u64);
         self.pending.clear();

@@ -4,9 +4,11 @@ use std::{
     io,
     sync::{
         Arc,
-        mpsc::{Receiver, sync_channel},
+        atomic::{AtomicI32, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use signal_hook::{
@@ -26,11 +28,30 @@ pub(super) enum Event {
     Child,
 }
 
+/// What came by signal, in order; but a request to stop before all others.
+pub(super) struct Events {
+    events: Receiver<Event>,
+    /// The signal that asked to stop; 0 for none. Beside the queue, which others may fill.
+    stop: Arc<AtomicI32>,
+}
+
+impl Events {
+    /// Waits for the next event.
+    pub(super) fn recv_timeout(&self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
+        match self.stop.swap(0, Ordering::AcqRel) {
+            0 => self.events.recv_timeout(timeout),
+            signal => Ok(Event::Stop(signal)),
+        }
+    }
+}
+
 /// Starts to listen. To be called after the command was forked, and before it is released.
-pub(super) fn listen() -> io::Result<Receiver<Event>> {
+pub(super) fn listen() -> io::Result<Events> {
     // Enough for all that can come between two looks; a signal more of the same kind says nothing.
     const PENDING: usize = 16;
-    let (sender, receiver) = sync_channel(PENDING);
+    let (sender, events) = sync_channel(PENDING);
+    let stop = Arc::new(AtomicI32::new(0));
+    let stop_asked = Arc::clone(&stop);
     let mut wanted = vec![SIGINT, SIGTERM, SIGUSR1, SIGCHLD];
     // nohup(1) starts programs with this one ignored, and means it.
     if !is_ignored(SIGHUP) {
@@ -49,16 +70,18 @@ pub(super) fn listen() -> io::Result<Receiver<Event>> {
                 _ if stopping => low_level::exit(128 + signal),
                 _ => {
                     stopping = true;
-                    Event::Stop(signal)
+                    stop_asked.store(signal, Ordering::Release);
+                    // Only so that nobody waits any longer.
+                    Event::Child
                 }
             };
             // Full: the loop has enough to look at. Closed: it is about to end.
-            if sender.try_send(event).is_err() && stopping {
+            if sender.try_send(event).is_err() {
                 log::debug!("signal {signal} while the queue of events was full or closed");
             }
         }
     })?;
-    Ok(receiver)
+    Ok(Events { events, stop })
 }
 
 fn is_ignored(signal: i32) -> bool {

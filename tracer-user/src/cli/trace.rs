@@ -4,7 +4,7 @@ use std::{
     env,
     path::Path,
     process::ExitStatus,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
 };
 
@@ -14,7 +14,7 @@ use super::{
     config::{ExportConfig, Target, TraceConfig},
     limits::Share,
     say,
-    signals::{self, Event},
+    signals::{self, Event, Events},
 };
 use tracer_common::counter::Counter;
 
@@ -94,7 +94,7 @@ struct Session {
 impl Session {
     fn wait(
         &mut self,
-        events: &Receiver<Event>,
+        events: &Events,
         deadline: Option<Instant>,
     ) -> Result<End, Failure> {
         loop {

@@ -92,11 +92,7 @@ struct Session {
 }
 
 impl Session {
-    fn wait(
-        &mut self,
-        events: &Events,
-        deadline: Option<Instant>,
-    ) -> Result<End, Failure> {
+    fn wait(&mut self, events: &Events, deadline: Option<Instant>) -> Result<End, Failure> {
         loop {
             self.trace.flush_kernel_log();
             self.reap()?;

@@ -99,13 +99,15 @@ fn calls_without_a_result_pass_no_filter_on_results() {
 /// is a whole span or none, and afterwards every one is there.
 #[test]
 fn filters_that_change_while_tracing() {
-    let calls = rounds(2_000_000, 100_000);
+    let calls = rounds(400_000, 50_000);
     let mut busy = Workload::new(&["calls", &calls.to_string()]);
     let mut later = Workload::new(&["calls", "1000"]);
     let (both, close) = (syscalls("getppid,close"), syscalls("close"));
     let options = TraceOptions {
         pids: vec![busy.pid(), later.pid()],
         syscalls: both.clone(),
+        // Room for all of them, whoever reads.
+        ring_size: 64 << 20,
         ..TraceOptions::default()
     };
     let mut session = Session::start(&options);

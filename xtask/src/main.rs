@@ -128,10 +128,14 @@ enum Verb {
     Parity(parity::Options),
     /// Run all that CI runs
     ///
-    /// setup, lint, codegen --check and build-ebpf --check, up to the first that fails; then test,
-    /// vm, and a check that docs/edge-cases.md claims no more than these have shown. The last line
-    /// is the summary: `N passed, N failed, N skipped`, the kernels of vm that must pass included.
-    Ci,
+    /// setup, lint, codegen --check and build-ebpf --check, up to the first that fails; then test.
+    /// The last line is the summary: `N passed, N failed, N skipped`.
+    Ci {
+        /// Then vm too, and a check that docs/edge-cases.md claims no more than all have shown; the
+        /// kernels of vm that must pass are in the summary. Takes longer than CI has time for
+        #[arg(long)]
+        guests: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -148,7 +152,7 @@ fn main() -> ExitCode {
         Verb::Lint => succeed(lint::run()),
         Verb::Bench { write } => succeed(bench::run(write)),
         Verb::Parity(options) => succeed(parity::run(&options)),
-        Verb::Ci => ci::run(),
+        Verb::Ci { guests } => ci::run(guests),
     };
     result.unwrap_or_else(|error| {
         eprintln!("xtask: {error:#}");

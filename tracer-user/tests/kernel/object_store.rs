@@ -140,12 +140,14 @@ fn other_readers_find_in_s3_later_what_was_spooled_while_it_was_away() {
     let output = server.tracer(
         &[&["trace"], &options[..], &["--", &workload_path(), "now", "calls", "500"]].concat(),
     );
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let ledger = json(Path::new(&books));
     assert_eq!(ledger["balanced"], true, "{ledger}");
     let account = &ledger["destinations"]["parquet"];
-    let lost = account["dropped"]["not_uploaded"].as_u64().unwrap()
-        + account["dropped"]["shutdown_deadline"].as_u64().unwrap();
+    // The last try and the deadline for shutting down are close; the first alone is an error.
+    let refused = account["dropped"]["not_uploaded"].as_u64().unwrap();
+    let status = output.status.code();
+    assert!(status == Some(1) || (status == Some(0) && refused == 0), "{}", stderr(&output));
+    let lost = refused + account["dropped"]["shutdown_deadline"].as_u64().unwrap();
     assert_eq!(
         (&account["delivered"], Value::from(lost)),
         (&Value::from(0), ledger["spans"]["spans"].clone())

@@ -59,11 +59,12 @@ Examples:
   sudo tracer trace --comm redis-server -e '!epoll_wait,!read' --export null --ledger books.json
   sudo tracer trace --export parquet=recording,rotate-interval=1m --duration 10m
 
-Parquet files go to DIR/date=YYYY-MM-DD/hour=HH/host=NAME. Options follow the folder after commas:
-rotate-size=256MiB and rotate-interval=5m say when a file is finished, flush-interval=1s what a kill
-may lose (`tracer recover DIR` brings back the rest), compression=zstd or none. A folder with a comma
-in its name is written with a slash at its end: parquet=a,b/,compression=none. DIR can be an object
-store: s3://BUCKET/PREFIX, gs:// or az://, with who you are in AWS_…, GOOGLE_… or AZURE_… variables.
+Parquet files go to DIR/date=YYYY-MM-DD/hour=HH/host=NAME. Options follow the folder after
+commas: rotate-size=256MiB and rotate-interval=5m say when a file is finished, flush-interval=1s
+what a kill may lose (`tracer recover DIR` brings back the rest), compression=zstd or none. A
+folder with a comma in its name is written with a slash at its end: parquet=a,b/,compression=none.
+DIR can be an object store: s3://BUCKET/PREFIX, gs:// or az://, with who you are in AWS_…,
+GOOGLE_… or AZURE_… variables.
 
 Kinds of scope combine: a call must be in each kind that is given. Within a kind any value does.
 

@@ -103,7 +103,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Boots all kernels as CI does.
+/// Boots all kernels, as `cargo xtask ci --guests` does.
 pub(crate) fn run_all() -> Result<Outcome> {
     let options = Options {
         kernels: Vec::new(),

@@ -174,7 +174,7 @@ impl ParquetExporter {
         })
     }
 
-    /// Opens a file unless one is open; the reason when there can be none for now.
+    /// Opens a file unless one is open; else the reason why there is none until the next try.
     fn make_ready(&mut self, hour: u64) -> Result<(), DropReason> {
         if matches!(&self.state, State::Writing(it) if it.hour < hour) {
             self.rotate();

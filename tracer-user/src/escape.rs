@@ -107,7 +107,7 @@ fn is_unsafe(c: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -133,8 +133,8 @@ mod tests {
         assert_eq!(json("\u{2028}".as_bytes()), (r#""\u2028""#.to_owned(), false));
     }
 
-    /// Undoes `push_json` after a JSON parser.
-    fn unescape(text: &str) -> Vec<u8> {
+    /// Undoes the escaping of bytes that are not UTF-8.
+    pub(crate) fn unescape(text: &str) -> Vec<u8> {
         let mut out = Vec::new();
         let mut rest = text;
         while let Some(at) = rest.find('\\') {

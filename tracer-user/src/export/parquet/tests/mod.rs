@@ -22,6 +22,7 @@ use super::{
     schema::SCHEMA,
 };
 use crate::{
+    escape::tests::unescape,
     export::{Delivery, DropReason, Exporter},
     span_record::{Payload, SpanContext, SpanKind, SpanRecord, StatusCode, SyscallSpan},
 };
@@ -264,24 +265,6 @@ fn what_is_wrong_with_the_folder_is_said_at_the_start() {
     let error = open(folder.path().join("file"));
     assert!(error.contains("Not a directory"), "{error}");
     assert!(recover(&folder.path().join("missing")).is_err());
-}
-
-/// Undoes the escaping of text whose mark is set.
-fn unescape(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.extend(rest[..at].bytes());
-        if let Some(hex) = rest[at..].strip_prefix("\\x") {
-            out.push(u8::from_str_radix(&hex[..2], 16).unwrap());
-            rest = &hex[2..];
-        } else {
-            out.push(b'\\');
-            rest = &rest[at + 2..];
-        }
-    }
-    out.extend(rest.bytes());
-    out
 }
 
 /// Runs of values, changes at each row, nulls, and more values than any cache has.

@@ -250,7 +250,8 @@ impl Delivery {
     pub(crate) fn end(&self) {
         let mut account = self.account();
         if account.queued + account.held > 0 {
-            account.abandon(DropReason::Unsettled);
+            let reason = account.gone.unwrap_or(DropReason::Unsettled);
+            account.abandon(reason);
         }
         account.ended = true;
         self.ended.notify_all();
@@ -315,6 +316,17 @@ mod tests {
         delivery.end_attempt(5, false);
         assert!(!delivery.begin_attempt(5));
         assert_eq!((delivery.delivered(), delivery.possible_duplicates()), (2, 7));
+    }
+
+    #[test]
+    fn what_a_panic_leaves_has_its_reason() {
+        let delivery = Delivery::new("test");
+        delivery.enqueue(10, 15, || true);
+        delivery.take(10).unwrap();
+        delivery.settle_delivered(4);
+        delivery.close(DropReason::Panicked);
+        delivery.end();
+        assert_eq!((delivery.queued(), delivery.dropped(DropReason::Panicked)), (0, 6));
     }
 
     #[test]

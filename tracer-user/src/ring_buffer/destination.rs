@@ -150,16 +150,20 @@ fn work(mut exporter: Box<dyn Exporter>, delivery: &Delivery, receiver: &Receive
 
 fn export(exporter: &mut dyn Exporter, delivery: &Delivery, batch: &[SpanRecord]) {
     let outcome = catch_unwind(AssertUnwindSafe(|| exporter.export(batch)));
-    let (done, reason) = match &outcome {
-        Ok(Ok(())) => (batch.len(), DropReason::Rejected),
-        Ok(Err(error)) => (error.delivered().min(batch.len()), reason(error)),
-        Err(_) => (0, DropReason::Panicked),
+    let settled = match &outcome {
+        Ok(Ok(())) => Some((batch.len(), DropReason::Rejected)),
+        Ok(Err(error)) => Some((error.delivered().min(batch.len()), reason(error))),
+        // How much one that settles later has taken nobody knows: what it does not settle is
+        // dropped at its end.
+        Err(_) => (!exporter.settles_later()).then_some((0, DropReason::Panicked)),
     };
-    // One that settles later has its own word on what it has taken.
-    if !exporter.settles_later() {
-        delivery.settle_delivered(done as u64);
+    if let Some((done, reason)) = settled {
+        // One that settles later has its own word on what it has taken.
+        if !exporter.settles_later() {
+            delivery.settle_delivered(done as u64);
+        }
+        delivery.settle_dropped(reason, (batch.len() - done) as u64);
     }
-    delivery.settle_dropped(reason, (batch.len() - done) as u64);
     note_failure(delivery, outcome);
 }
 

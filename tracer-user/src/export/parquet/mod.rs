@@ -261,8 +261,11 @@ impl ParquetExporter {
         }
     }
 
-    /// Finishes the file.
+    /// Finishes the file, if one is open.
     fn rotate(&mut self) {
+        if !matches!(self.state, State::Writing(_)) {
+            return;
+        }
         let written = self.write_group();
         if !self.check(written) {
             return;

@@ -11,7 +11,7 @@ use std::{
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use object_store::{
@@ -30,7 +30,7 @@ use crate::export::{Delivery, DropReason};
 
 /// Bytes that are sent in one request; a larger file goes in parts of that size.
 const PART: usize = 16 << 20;
-/// Finished files that may wait; the exporter waits for more room.
+/// Finished files that wait to be looked at; the exporter waits for more room.
 const WAITING: usize = 1024;
 /// How long a request is tried again before the file has to wait.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -224,7 +224,7 @@ impl Uploader {
     ) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
         let runtime = runtime()?;
-        let (waiting, pause, away) = (VecDeque::new(), PAUSES.0, false);
+        let (waiting, pause, away) = (VecDeque::new(), PAUSES.0, None);
         let mut queue = Queue { store, spool, owner, delivery, waiting, pause, away };
         let work = move || queue.run(&runtime, &receiver);
         let thread = thread::Builder::new().name("tracer-upload".into()).spawn(work)?;
@@ -236,7 +236,7 @@ impl Uploader {
         self.sender.send(Job { path, rows }).is_ok()
     }
 
-    /// Sends what waits, each file once more, and ends.
+    /// Sends what waits once more, up to the first request that fails, and ends.
     pub(super) fn finish(self) {
         drop(self.sender);
         if self.thread.join().is_err() {
@@ -252,65 +252,89 @@ struct Queue {
     owner: Owner,
     delivery: Arc<Delivery>,
     waiting: VecDeque<Job>,
+    /// Before the try after the next one that fails.
     pause: Duration,
-    /// Whether the last request failed.
-    away: bool,
+    /// Set while the store does not answer.
+    away: Option<Away>,
+}
+
+/// A store that does not answer.
+struct Away {
+    next_try: Instant,
+    /// What its last request said.
+    error: String,
 }
 
 impl Queue {
     fn run(&mut self, runtime: &Runtime, receiver: &Receiver<Job>) {
         loop {
-            let pause = if self.waiting.is_empty() { Duration::MAX } else { self.pause };
-            match receiver.recv_timeout(pause) {
-                Ok(job) => {
-                    self.waiting.push_back(job);
-                    if !self.away {
-                        self.send_waiting(runtime);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => self.send_waiting(runtime),
+            // Files wait only while the store is away.
+            let next_try = self.away.as_ref().map(|away| away.next_try);
+            let left = next_try.map_or(Duration::MAX, |next_try| {
+                next_try.saturating_duration_since(Instant::now())
+            });
+            match receiver.recv_timeout(left) {
+                Ok(job) => self.waiting.push_back(job),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
+            }
+            // More files must not put the next try off.
+            if next_try.is_none_or(|next_try| next_try <= Instant::now()) {
+                self.send_waiting(runtime);
             }
         }
         self.send_waiting(runtime);
-        for job in self.waiting.drain(..) {
-            self.delivery.settle_dropped(DropReason::NotUploaded, job.rows);
+        let error = self.away.take().map(|away| away.error).unwrap_or_default();
+        while let Some(job) = self.waiting.pop_front() {
+            self.lose(&job, &error);
         }
     }
 
-    /// Sends files up to the first that cannot be sent.
+    /// Sends files up to the first whose request fails.
     fn send_waiting(&mut self, runtime: &Runtime) {
         while let Some(job) = self.waiting.front() {
             let sent = Folder::open(&self.spool, self.owner)
                 .map_err(UploadError::from)
                 .and_then(|spool| runtime.block_on(self.store.send(&spool, &job.path)));
+            if let Err(UploadError::Request(error)) = sent {
+                return self.put_off(&error);
+            }
+            let Some(job) = self.waiting.pop_front() else { return };
             match sent {
                 Ok(()) => {
                     self.delivery.settle_delivered(job.rows);
-                    self.waiting.pop_front();
-                    self.pause = PAUSES.0;
-                    if std::mem::take(&mut self.away) {
-                        log::warn!("{}: uploads again", self.delivery.name());
-                    }
+                    self.works();
                 }
-                Err(error) => return self.put_off(&error),
+                // Another try would find the same, and so would the files behind it.
+                Err(error) => self.lose(&job, &error.to_string()),
             }
         }
     }
 
+    /// A file is left in the spool.
+    fn lose(&self, job: &Job, error: &str) {
+        let path = &job.path;
+        self.delivery.note(&format!("`{path}` is not uploaded and stays in the spool: {error}"));
+        self.delivery.settle_dropped(DropReason::NotUploaded, job.rows);
+    }
+
+    fn works(&mut self) {
+        self.pause = PAUSES.0;
+        if self.away.take().is_some() {
+            log::warn!("{}: uploads again", self.delivery.name());
+        }
+    }
+
     /// One line when it begins.
-    fn put_off(&mut self, error: &UploadError) {
+    fn put_off(&mut self, error: &object_store::Error) {
+        if self.away.is_none() {
+            let name = self.delivery.name();
+            log::warn!(
+                "{name}: cannot upload, files wait in the spool and are tried again: {error}"
+            );
+        }
+        self.away = Some(Away { next_try: Instant::now() + self.pause, error: error.to_string() });
         self.pause = (self.pause * 2).min(PAUSES.1);
-        if std::mem::replace(&mut self.away, true) {
-            return;
-        }
-        let message =
-            format!("cannot upload, files stay in the spool and are tried again: {error}");
-        if self.delivery.first_error().is_some() {
-            log::error!("{}: {message}", self.delivery.name());
-        } else {
-            self.delivery.note(&message);
-        }
     }
 }
 

@@ -9,7 +9,8 @@ use tracer_common::{
 
 use crate::{
     clock::WallClock,
-    ids::{IdSource, ProcessIds},
+    ids::IdSource,
+    process::Process,
     span_record::{Payload, SpanContext, SpanRecord, SyscallSpan},
 };
 
@@ -51,13 +52,13 @@ const _: () = assert!(LONGEST_PAYLOAD >= LARGE_PAYLOAD);
 pub struct Decoder {
     clock: Arc<WallClock>,
     ids: IdSource,
-    last_process: ((u32, u64), ProcessIds),
+    last_process: Arc<Process>,
 }
 
 impl Decoder {
     /// A decoder that converts times with `clock`.
     pub fn new(clock: Arc<WallClock>, ids: IdSource) -> Self {
-        let last_process = ((0, 0), ids.process(0, 0));
+        let last_process = Arc::new(new_process(&ids, 0, 0));
         Self { clock, ids, last_process }
     }
 
@@ -66,30 +67,32 @@ impl Decoder {
     pub fn decode(&mut self, bytes: &[u8]) -> Result<SpanRecord, DecodeError> {
         let (event, payload) = parse::syscall_event(bytes)?;
         let call = call(&event, payload)?;
-        let process = self.process(event.tgid, event.process_start_ns);
         let context = SpanContext {
-            trace_id: process.trace_id,
+            process: self.process(event.tgid, event.process_start_ns),
             span_id: self.ids.call(event.tid, event.start_ns),
-            parent_span_id: Some(process.span_id),
             start_time_nanos: self.clock.wall(event.start_ns),
             duration_nanos: event.duration_ns,
             // The boot clock at entry: it never runs backwards, on any CPU, and a child's first
             // call is entered after the fork that made it.
             logical_clock: event.start_ns,
-            process_id: event.tgid,
             thread_id: event.tid,
         };
-        Ok(SpanRecord::from_syscall(&context, call))
+        Ok(SpanRecord::from_syscall(context, call))
     }
 
     /// Neighbouring records are mostly of one process.
     #[inline]
-    fn process(&mut self, tgid: u32, start_ns: u64) -> ProcessIds {
-        if self.last_process.0 != (tgid, start_ns) {
-            self.last_process = ((tgid, start_ns), self.ids.process(tgid, start_ns));
+    fn process(&mut self, tgid: u32, start_ns: u64) -> Arc<Process> {
+        if (self.last_process.tgid, self.last_process.start_ns) != (tgid, start_ns) {
+            self.last_process = Arc::new(new_process(&self.ids, tgid, start_ns));
         }
-        self.last_process.1
+        Arc::clone(&self.last_process)
     }
+}
+
+fn new_process(ids: &IdSource, tgid: u32, start_ns: u64) -> Process {
+    let ids = ids.process(tgid, start_ns);
+    Process { tgid, start_ns, trace_id: ids.trace_id, span_id: ids.span_id, ..Process::default() }
 }
 
 /// A record as the kernel side writes it, with its strings by argument: the inverse of

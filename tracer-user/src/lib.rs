@@ -17,6 +17,7 @@ pub mod reader;
 pub mod clock;
 pub mod decode;
 pub mod ids;
+pub mod process;
 pub mod span_record;
 
 pub mod ring_buffer;

@@ -185,10 +185,11 @@ fn push_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::Process;
     use crate::span_record::{Payload, SpanContext, SpanKind, StatusCode};
     use proptest::prelude::*;
     use serde_json::Value;
-    use std::collections::HashMap;
+    use std::{collections::HashMap, sync::Arc};
     use tracer_common::event::{Abi, CaptureState, Reason, Record};
 
     fn parse(span: &SpanRecord) -> Value {
@@ -215,16 +216,19 @@ mod tests {
             reason: Reason::None,
         };
         let context = SpanContext {
-            trace_id: [0xab; 16],
+            process: Arc::new(Process {
+                trace_id: [0xab; 16],
+                span_id: [3; 8],
+                tgid: 10,
+                ..Process::default()
+            }),
             span_id: [2; 8],
-            parent_span_id: None,
             start_time_nanos: 1_700_000_000_000_000_001,
             duration_nanos: 5,
             logical_clock: 9,
-            process_id: 10,
             thread_id: 11,
         };
-        SpanRecord::from_syscall(&context, call)
+        SpanRecord::from_syscall(context, call)
     }
 
     #[test]
@@ -232,7 +236,7 @@ mod tests {
         let value = parse(&span(b"/etc/hostname", CaptureState::Whole, 257));
         let expected = serde_json::json!({
             "trace_id": "abababababababababababababababab", "span_id": "0202020202020202",
-            "parent_span_id": null, "name": "openat", "kind": "internal",
+            "parent_span_id": "0303030303030303", "name": "openat", "kind": "internal",
             "start_time_unix_nano": 1_700_000_000_000_000_001_u64, "duration_nano": 5,
             "logical_clock": 9, "status": "error", "pid": 10, "tid": 11, "comm": "cat",
             "cgroup_id": 77,

@@ -243,23 +243,29 @@ fn push_padded(out: &mut Vec<u8>, value: u64, width: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
+    use crate::process::Process;
     use crate::span_record::{Payload, SpanContext};
     use tracer_common::event::{Abi, CaptureState};
 
     fn line(call: SyscallSpan, color: bool) -> String {
         let context = SpanContext {
-            trace_id: [1; 16],
+            process: Arc::new(Process {
+                trace_id: [1; 16],
+                span_id: [3; 8],
+                tgid: 8431,
+                ..Process::default()
+            }),
             span_id: [2; 8],
-            parent_span_id: None,
             start_time_nanos: 1_700_000_000_123_456_789,
             duration_nanos: 9_876,
             logical_clock: 1,
-            process_id: 8431,
             thread_id: 8432,
         };
         let mut out = Vec::new();
         Lines::new(TextStyle { color }, TimeZone::UTC)
-            .push(&mut out, &SpanRecord::from_syscall(&context, call));
+            .push(&mut out, &SpanRecord::from_syscall(context, call));
         String::from_utf8(out).unwrap()
     }
 

@@ -12,7 +12,13 @@ pub use payload::Payload;
 pub(crate) use syscall::tests::call as test_call;
 pub use syscall::{Captured, SyscallSpan};
 
-use std::{borrow::Cow, collections::HashMap, sync::LazyLock};
+use std::{
+    borrow::Cow,
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
+
+use crate::process::Process;
 
 /// The role of a span, numbered as in the seed; OTLP's numbers are one higher.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -85,14 +91,11 @@ impl StatusCode {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct SpanRecord {
-    trace_id: [u8; 16],
     span_id: [u8; 8],
-    parent_span_id: Option<[u8; 8]>,
     start_time_nanos: u64,
     end_time_nanos: u64,
     logical_clock: u64,
     thread_id: u64,
-    process_id: u32,
     span_kind: SpanKind,
     status_code: StatusCode,
     body: Body,
@@ -101,12 +104,15 @@ pub struct SpanRecord {
 /// What differs between spans of syscalls and all others.
 #[derive(Clone, Debug, PartialEq)]
 enum Body {
-    Syscall(SyscallSpan),
+    Syscall(Arc<Process>, SyscallSpan),
     Named(Box<Named>),
 }
 
 #[derive(Clone, Debug, PartialEq)]
 struct Named {
+    trace_id: [u8; 16],
+    parent_span_id: Option<[u8; 8]>,
+    process_id: u32,
     name: String,
     status_message: String,
     attributes: HashMap<String, String>,
@@ -119,22 +125,18 @@ const _: () = assert!(size_of::<SpanRecord>() <= 256);
 static NO_ENTRIES: LazyLock<HashMap<String, String>> = LazyLock::new(HashMap::new);
 
 /// Identity, time and place of a syscall's span; the rest is derived from the call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SpanContext {
-    /// The trace.
-    pub trace_id: [u8; 16],
+    /// The process that made the call; its span is the parent.
+    pub process: Arc<Process>,
     /// The span itself.
     pub span_id: [u8; 8],
-    /// The span it is part of.
-    pub parent_span_id: Option<[u8; 8]>,
     /// Start, in nanoseconds since the Unix epoch.
     pub start_time_nanos: u64,
     /// Duration in nanoseconds.
     pub duration_nanos: u64,
     /// Orders causally related spans.
     pub logical_clock: u64,
-    /// Process id.
-    pub process_id: u32,
     /// Thread id.
     pub thread_id: u32,
 }
@@ -158,16 +160,21 @@ impl SpanRecord {
         process_id: u32,
         thread_id: u64,
     ) -> Self {
-        let body = Named { name: span_name, status_message, attributes, resource };
-        Self {
+        let body = Named {
             trace_id,
-            span_id,
             parent_span_id,
+            process_id,
+            name: span_name,
+            status_message,
+            attributes,
+            resource,
+        };
+        Self {
+            span_id,
             start_time_nanos,
             end_time_nanos,
             logical_clock,
             thread_id,
-            process_id,
             span_kind,
             status_code,
             body: Body::Named(Box::new(body)),
@@ -176,38 +183,41 @@ impl SpanRecord {
 
     /// Makes the span of a syscall; allocates nothing.
     #[inline]
-    pub fn from_syscall(context: &SpanContext, call: SyscallSpan) -> Self {
+    pub fn from_syscall(context: SpanContext, call: SyscallSpan) -> Self {
         Self {
-            trace_id: context.trace_id,
             span_id: context.span_id,
-            parent_span_id: context.parent_span_id,
             start_time_nanos: context.start_time_nanos,
             end_time_nanos: context.start_time_nanos.saturating_add(context.duration_nanos),
             logical_clock: context.logical_clock,
             thread_id: u64::from(context.thread_id),
-            process_id: context.process_id,
             span_kind: SpanKind::Internal,
             status_code: call.status(),
-            body: Body::Syscall(call),
+            body: Body::Syscall(context.process, call),
         }
     }
 
     /// The trace the span belongs to.
-    pub const fn trace_id(&self) -> [u8; 16] {
-        self.trace_id
+    pub fn trace_id(&self) -> [u8; 16] {
+        match &self.body {
+            Body::Syscall(process, _) => process.trace_id,
+            Body::Named(named) => named.trace_id,
+        }
     }
     /// The span's own id.
     pub const fn span_id(&self) -> [u8; 8] {
         self.span_id
     }
     /// The span this one is part of; `None` for a root.
-    pub const fn parent_span_id(&self) -> Option<[u8; 8]> {
-        self.parent_span_id
+    pub fn parent_span_id(&self) -> Option<[u8; 8]> {
+        match &self.body {
+            Body::Syscall(process, _) => Some(process.span_id),
+            Body::Named(named) => named.parent_span_id,
+        }
     }
     /// The name: that of the syscall for a syscall.
     pub fn span_name(&self) -> Cow<'_, str> {
         match &self.body {
-            Body::Syscall(call) => call.name(),
+            Body::Syscall(_, call) => call.name(),
             Body::Named(named) => Cow::Borrowed(&named.name),
         }
     }
@@ -238,27 +248,37 @@ impl SpanRecord {
     /// Empty unless it failed; the errno's name for a syscall.
     pub fn status_message(&self) -> Cow<'_, str> {
         match &self.body {
-            Body::Syscall(call) => call.error().unwrap_or_default(),
+            Body::Syscall(_, call) => call.error().unwrap_or_default(),
             Body::Named(named) => Cow::Borrowed(&named.status_message),
         }
     }
     /// Attributes that have no accessor of their own.
     pub fn attributes(&self) -> &HashMap<String, String> {
         match &self.body {
-            Body::Syscall(_) => &NO_ENTRIES,
+            Body::Syscall(..) => &NO_ENTRIES,
             Body::Named(named) => &named.attributes,
         }
     }
     /// What the span's process is, where it was told.
     pub fn resource(&self) -> &HashMap<String, String> {
         match &self.body {
-            Body::Syscall(_) => &NO_ENTRIES,
+            Body::Syscall(..) => &NO_ENTRIES,
             Body::Named(named) => &named.resource,
         }
     }
     /// Process id (thread group id).
-    pub const fn process_id(&self) -> u32 {
-        self.process_id
+    pub fn process_id(&self) -> u32 {
+        match &self.body {
+            Body::Syscall(process, _) => process.tgid,
+            Body::Named(named) => named.process_id,
+        }
+    }
+    /// The process, where it is one that was traced.
+    pub const fn process(&self) -> Option<&Arc<Process>> {
+        match &self.body {
+            Body::Syscall(process, _) => Some(process),
+            Body::Named(_) => None,
+        }
     }
     /// Thread id.
     pub const fn thread_id(&self) -> u64 {
@@ -267,13 +287,13 @@ impl SpanRecord {
     /// The call, for the span of a syscall.
     pub const fn syscall(&self) -> Option<&SyscallSpan> {
         match &self.body {
-            Body::Syscall(call) => Some(call),
+            Body::Syscall(_, call) => Some(call),
             Body::Named(_) => None,
         }
     }
     /// Whether the span is part of no other.
-    pub const fn is_root(&self) -> bool {
-        self.parent_span_id.is_none()
+    pub fn is_root(&self) -> bool {
+        self.parent_span_id().is_none()
     }
     /// Whether it failed.
     pub const fn is_error(&self) -> bool {
@@ -281,7 +301,7 @@ impl SpanRecord {
     }
     /// The trace id as 32 hexadecimal digits.
     pub fn trace_id_hex(&self) -> String {
-        hex(&self.trace_id)
+        hex(&self.trace_id())
     }
     /// The span id as 16 hexadecimal digits.
     pub fn span_id_hex(&self) -> String {
@@ -289,7 +309,7 @@ impl SpanRecord {
     }
     /// The parent's id as 16 hexadecimal digits.
     pub fn parent_span_id_hex(&self) -> Option<String> {
-        self.parent_span_id.as_ref().map(|id| hex(id))
+        self.parent_span_id().map(|id| hex(&id))
     }
 }
 

@@ -10,6 +10,7 @@ use hyper::header::HeaderValue;
 use tracer_common::event::{Abi, CaptureState, Reason, Record};
 use tracer_user::{
     export::otlp::{OtlpExporter, OtlpOptions, Retry},
+    process::Process,
     ring_buffer::{Delivery, Destination, DropReason, SpanRingBuffer},
     span_record::{Payload, SpanContext, SpanRecord, SyscallSpan},
 };
@@ -34,16 +35,19 @@ pub(crate) fn span(number: u64, process_id: u32, path: &[u8]) -> SpanRecord {
         reason: Reason::None,
     };
     let context = SpanContext {
-        trace_id: [7; 16],
+        process: Arc::new(Process {
+            trace_id: [7; 16],
+            span_id: [9; 8],
+            tgid: process_id,
+            ..Process::default()
+        }),
         span_id: (number + 1).to_be_bytes(),
-        parent_span_id: Some([9; 8]),
         start_time_nanos: 1_700_000_000_000_000_000 + number,
         duration_nanos: 1000,
         logical_clock: number,
-        process_id,
         thread_id: process_id,
     };
-    SpanRecord::from_syscall(&context, call)
+    SpanRecord::from_syscall(context, call)
 }
 
 pub(crate) fn spans(count: u64) -> impl Iterator<Item = SpanRecord> {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     export::MemoryExporter,
+    process::Process,
     span_record::{SpanContext, test_call},
 };
 
@@ -11,16 +12,14 @@ fn span(trace: u64) -> SpanRecord {
     // Spread over all values, as ids are.
     trace_id[8..].copy_from_slice(&trace.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
     let context = SpanContext {
-        trace_id,
+        process: Arc::new(Process { trace_id, span_id: [3; 8], tgid: 1, ..Process::default() }),
         span_id: [1; 8],
-        parent_span_id: None,
         start_time_nanos: trace,
         duration_nanos: 1,
         logical_clock: 1,
-        process_id: 1,
         thread_id: 1,
     };
-    SpanRecord::from_syscall(&context, test_call(39, 1))
+    SpanRecord::from_syscall(context, test_call(39, 1))
 }
 
 /// What a destination does with an exporter, in batches of 100.

@@ -1,20 +1,26 @@
 //! The exporter without a receiver.
 
 use super::*;
-use crate::span_record::{SpanContext, test_call};
+use crate::{
+    process::Process,
+    span_record::{SpanContext, test_call},
+};
 
 fn spans(count: u64) -> Vec<SpanRecord> {
     let context = |number| SpanContext {
-        trace_id: [1; 16],
+        process: Arc::new(Process {
+            trace_id: [1; 16],
+            span_id: [3; 8],
+            tgid: 1,
+            ..Process::default()
+        }),
         span_id: [2; 8],
-        parent_span_id: None,
         start_time_nanos: number,
         duration_nanos: 1,
         logical_clock: 1,
-        process_id: 1,
         thread_id: 1,
     };
-    (0..count).map(|n| SpanRecord::from_syscall(&context(n), test_call(39, 1))).collect()
+    (0..count).map(|n| SpanRecord::from_syscall(context(n), test_call(39, 1))).collect()
 }
 
 /// A port where nobody listens, one request at a time, one span in each.

@@ -1,5 +1,7 @@
 //! The encoder against the official message types: the same bytes for any spans.
 
+use std::sync::Arc;
+
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest,
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
@@ -13,6 +15,7 @@ use tracer_common::event::{Abi, Reason, Record};
 use super::*;
 use crate::{
     export::argument::{self, arguments, push_value},
+    process::Process,
     span_record::{Payload, SpanContext, SpanKind},
 };
 
@@ -203,19 +206,20 @@ prop_compose! {
             record: Record::ALL[kinds.1],
             reason: Reason::ALL[kinds.2],
         };
-        SpanRecord::from_syscall(&context, call)
+        SpanRecord::from_syscall(context, call)
     }
 }
 
 prop_compose! {
     fn context()(
-        trace_id: [u8; 16], span_id: [u8; 8], parent_span_id: Option<[u8; 8]>,
+        trace_id: [u8; 16], span_id: [u8; 8], parent: [u8; 8],
         start_time_nanos in number(), duration_nanos in number(), logical_clock in number(),
-        process_id in prop_oneof![1u32..4, any::<u32>()], thread_id: u32,
+        tgid in prop_oneof![1u32..4, any::<u32>()], thread_id: u32,
     ) -> SpanContext {
+        let process = Process { trace_id, span_id: parent, tgid, ..Process::default() };
         SpanContext {
-            trace_id, span_id, parent_span_id, start_time_nanos, duration_nanos, logical_clock,
-            process_id, thread_id,
+            process: Arc::new(process),
+            span_id, start_time_nanos, duration_nanos, logical_clock, thread_id,
         }
     }
 }
@@ -233,15 +237,15 @@ fn map() -> impl Strategy<Value = HashMap<String, String>> {
 prop_compose! {
     fn named()(
         name: String, message: String, attributes in map(), resource in map(),
-        kind in 0usize..5, status in 0usize..3, context in context(),
+        kind in 0usize..5, status in 0usize..3, context in context(), parent: Option<[u8; 8]>,
     ) -> SpanRecord {
         use SpanKind::{Client, Consumer, Internal, Producer, Server};
         SpanRecord::new(
-            context.trace_id, context.span_id, context.parent_span_id, name,
+            context.process.trace_id, context.span_id, parent, name,
             [Internal, Server, Client, Producer, Consumer][kind],
             context.start_time_nanos, context.duration_nanos, context.logical_clock,
             [StatusCode::Unset, StatusCode::Ok, StatusCode::Error][status],
-            message, attributes, resource, context.process_id, u64::from(context.thread_id) << 8,
+            message, attributes, resource, context.process.tgid, u64::from(context.thread_id) << 8,
         )
     }
 }
@@ -330,16 +334,14 @@ fn a_span_without_end_is_left_out() {
 
 fn small(process_id: u32, start: u32) -> SpanRecord {
     let context = SpanContext {
-        trace_id: [1; 16],
+        process: Arc::new(Process { tgid: process_id, ..Process::default() }),
         span_id: [2; 8],
-        parent_span_id: None,
         start_time_nanos: start.into(),
         duration_nanos: 1,
         logical_clock: 1,
-        process_id,
         thread_id: process_id,
     };
-    SpanRecord::from_syscall(&context, crate::span_record::test_call(39, 1))
+    SpanRecord::from_syscall(context, crate::span_record::test_call(39, 1))
 }
 
 #[test]

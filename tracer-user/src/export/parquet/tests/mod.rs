@@ -24,6 +24,7 @@ use super::{
 use crate::{
     escape::tests::unescape,
     export::{Delivery, DropReason, Exporter},
+    process::Process,
     span_record::{Payload, SpanContext, SpanKind, SpanRecord, StatusCode, SyscallSpan},
 };
 
@@ -39,13 +40,16 @@ fn span(event: &SyscallEvent, string: Option<(CaptureState, &[u8])>) -> SpanReco
     let mut trace_id = [7; 16];
     trace_id[..8].copy_from_slice(&event.process_start_ns.to_be_bytes());
     let context = SpanContext {
-        trace_id,
+        process: Arc::new(Process {
+            trace_id,
+            span_id: event.process_start_ns.to_be_bytes(),
+            tgid: event.tgid,
+            ..Process::default()
+        }),
         span_id: event.start_ns.to_be_bytes(),
-        parent_span_id: Some(event.process_start_ns.to_be_bytes()),
         start_time_nanos: 1_700_000_000_000_000_000 + event.start_ns,
         duration_nanos: event.duration_ns,
         logical_clock: event.start_ns,
-        process_id: event.tgid,
         thread_id: event.tid,
     };
     let call = SyscallSpan {
@@ -59,7 +63,7 @@ fn span(event: &SyscallEvent, string: Option<(CaptureState, &[u8])>) -> SpanReco
         record: Record::Complete,
         reason: Reason::None,
     };
-    SpanRecord::from_syscall(&context, call)
+    SpanRecord::from_syscall(context, call)
 }
 
 /// Calls of `openat`; each starts before the one in front of it.

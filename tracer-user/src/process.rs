@@ -1,0 +1,37 @@
+//! What spans of one process have in common. One object, which all of them share.
+
+use std::sync::OnceLock;
+
+/// A process, from its fork or from one `execve` to the next: a new program gets an object of its
+/// own, with the same ids. Does not change, but for the identity, which is found out on the side.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Process id (thread group id) in the initial pid namespace.
+    pub tgid: u32,
+    /// Boot clock at its start, in nanoseconds: with the id, it tells processes apart for good.
+    pub start_ns: u64,
+    /// The trace that its spans belong to.
+    pub trace_id: [u8; 16],
+    /// The id of the span of the process itself: the parent of all its calls.
+    pub span_id: [u8; 8],
+    /// The span which that one is part of; `None` for the root of a trace.
+    pub parent_span_id: Option<[u8; 8]>,
+    /// The process that forked it; 0 where that is not known.
+    pub parent_tgid: u32,
+    /// Its id in its own pid namespace, where that is not the initial one.
+    pub inner_pid: Option<u32>,
+    /// Processes above it in the trace.
+    pub depth: u32,
+    /// Name of the program: the last part of what was executed, or the first thread's name. Any
+    /// bytes, and never none but for [`Process::default`].
+    pub program: Box<[u8]>,
+    /// What is known of it beyond the kernel's word, set once, never on the way of a span.
+    pub identity: OnceLock<Identity>,
+}
+
+/// What `/proc` tells of a process. Missing where it had ended before somebody looked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Path of its cgroup (v2) below the mount.
+    pub cgroup_path: Option<String>,
+}

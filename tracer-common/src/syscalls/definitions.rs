@@ -1200,7 +1200,7 @@ pub(super) static GETDENTS: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("dirent", ArgKind::Ptr),
+        Arg::new("dirent", ArgKind::Struct(Struct::Dirents, When::Exit, Extent::BytesReturned)),
         Arg::new("count", ArgKind::Uint),
     ],
     ret: Ret::Size,
@@ -1211,7 +1211,7 @@ pub(super) static GETDENTS64: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("dirent", ArgKind::Ptr),
+        Arg::new("dirent", ArgKind::Struct(Struct::Dirents64, When::Exit, Extent::BytesReturned)),
         Arg::new("count", ArgKind::Uint),
     ],
     ret: Ret::Size,

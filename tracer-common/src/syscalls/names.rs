@@ -41,6 +41,8 @@ pub enum Set {
     CloseRangeFlags,
     /// `delete_module_flags`.
     DeleteModuleFlags,
+    /// `dirent_types`.
+    DirentTypes,
     /// `dnotify_flags`.
     DnotifyFlags,
     /// `dumpable`.
@@ -444,6 +446,7 @@ impl Set {
         Self::CloneFlags,
         Self::CloseRangeFlags,
         Self::DeleteModuleFlags,
+        Self::DirentTypes,
         Self::DnotifyFlags,
         Self::Dumpable,
         Self::EpollEvents,
@@ -636,7 +639,7 @@ impl Set {
         Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 208] = [
+    const NAMES: [&'static str; 209] = [
         "access_modes",
         "address_families",
         "adjtimex_modes",
@@ -655,6 +658,7 @@ impl Set {
         "clone_flags",
         "close_range_flags",
         "delete_module_flags",
+        "dirent_types",
         "dnotify_flags",
         "dumpable",
         "epoll_events",
@@ -874,6 +878,10 @@ pub enum Struct {
     CloneArgs,
     /// `cpu_set`.
     CpuSet,
+    /// `dirents`.
+    Dirents,
+    /// `dirents64`.
+    Dirents64,
     /// `epoll_event`.
     EpollEvent,
     /// `fcntl_arg`.
@@ -1060,6 +1068,8 @@ impl Struct {
         Self::CapHeader,
         Self::CloneArgs,
         Self::CpuSet,
+        Self::Dirents,
+        Self::Dirents64,
         Self::EpollEvent,
         Self::FcntlArg,
         Self::FdPair,
@@ -1148,7 +1158,7 @@ impl Struct {
         Self::XattrArgs,
     ];
 
-    const NAMES: [&'static str; 95] = [
+    const NAMES: [&'static str; 97] = [
         "aio_context",
         "aio_sigset",
         "bpf_attr",
@@ -1158,6 +1168,8 @@ impl Struct {
         "cap_header",
         "clone_args",
         "cpu_set",
+        "dirents",
+        "dirents64",
         "epoll_event",
         "fcntl_arg",
         "fd_pair",
@@ -1254,7 +1266,7 @@ impl Struct {
 
 impl Struct {
     /// Sizes on x86-64, for 32-bit calls, and on aarch64.
-    const SIZES: [[u16; 3]; 95] = [
+    const SIZES: [[u16; 3]; 97] = [
         [8, 4, 8],
         [16, 8, 16],
         [168, 168, 168],
@@ -1264,6 +1276,8 @@ impl Struct {
         [8, 8, 8],
         [88, 88, 88],
         [128, 128, 128],
+        [4096, 4096, 4096],
+        [4096, 4096, 4096],
         [12, 12, 16],
         [32, 32, 32],
         [8, 8, 8],

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use tracer_common::{
     event::{Reason, Record},
     memory::part,
-    syscalls::Ret,
+    syscalls::{ArgKind, Ret},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::escape;
 use crate::span_record::{Captured, SpanRecord, SyscallSpan};
-use crate::values::{self, Context};
+use crate::values::{self, Context, TextArgument};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -108,18 +108,56 @@ impl Lines {
         self.paint(out, AnsiColor::Blue, |out| out.extend(call.name().bytes()));
         out.extend(if resumed { &b" resumed>("[..] } else { b"(" });
         let context = argument::context(call);
-        for (index, arg) in arguments(call, &context).iter().enumerate() {
-            if index > 0 {
-                out.extend(b", ");
-            }
-            match argument::text(call, index, arg.kind) {
-                Some(text) => {
-                    self.paint(out, AnsiColor::Green, |out| argument::push_text(out, text));
+        let all = arguments(call, &context);
+        match values::text_order(&context) {
+            None => {
+                for (index, arg) in all.iter().enumerate() {
+                    out.extend(if index > 0 { &b", "[..] } else { b"" });
+                    self.push_argument(out, call, &context, arg.kind, index);
                 }
-                None => argument::push_value(out, call, &context, arg.kind, index),
+            }
+            Some(order) => {
+                for (position, it) in order.iter().enumerate() {
+                    out.extend(if position > 0 { &b", "[..] } else { b"" });
+                    self.push_named(out, call, &context, *it);
+                }
             }
         }
         self.push_result(out, span, call, &context);
+    }
+
+    fn push_argument(
+        &self,
+        out: &mut Vec<u8>,
+        call: &SyscallSpan,
+        context: &Context,
+        kind: ArgKind,
+        index: usize,
+    ) {
+        match argument::text(call, index, kind) {
+            Some(text) => self.paint(out, AnsiColor::Green, |out| argument::push_text(out, text)),
+            None => argument::push_value(out, call, context, kind, index),
+        }
+    }
+
+    /// `child_tidptr=0x7f0cb6859a10`
+    fn push_named(
+        &self,
+        out: &mut Vec<u8>,
+        call: &SyscallSpan,
+        context: &Context,
+        it: TextArgument,
+    ) {
+        out.extend(it.name.bytes());
+        out.push(b'=');
+        if let Some(number) = it.pointee {
+            out.push(b'[');
+            out.extend(itoa::Buffer::new().format(number).bytes());
+            return out.push(b']');
+        }
+        let args = call.info().map_or(&[][..], |info| info.args);
+        let kind = args.get(it.index).map_or(ArgKind::Ptr, |arg| arg.kind);
+        self.push_argument(out, call, context, kind, it.index);
     }
 
     fn push_result(
@@ -302,6 +340,28 @@ mod tests {
             line(openat(b"/x", -512), false)
                 .contains(") = ? ERESTARTSYS (To be restarted if SA_RESTART is set)")
         );
+    }
+
+    #[test]
+    fn arguments_of_clone_have_names() {
+        let clone = |flags, ret| SyscallSpan {
+            args: [flags, 0, 0x10, 0x20, 0x30, 0],
+            payload: Payload::new(&[]),
+            nr: 56,
+            ..openat(b"", ret)
+        };
+        let text = |call| line(call, false).split_once("clone").unwrap().1.to_owned();
+        // `CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD`, as fork(3) asks for.
+        assert!(text(clone(0x120_0011, 7)).starts_with(
+            "(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD, \
+             child_tidptr=0x20) = 7 "
+        ));
+        // `CLONE_VM|CLONE_SETTLS|CLONE_PARENT_SETTID`
+        assert!(text(clone(0x18_0100, 7)).starts_with(
+            "(child_stack=NULL, flags=CLONE_VM|CLONE_SETTLS|CLONE_PARENT_SETTID, \
+             parent_tid=[7], tls=0x30) = 7 "
+        ));
+        assert!(text(clone(0x10_0000, -11)).contains("parent_tid=0x10) = -1 EAGAIN"));
     }
 
     #[test]

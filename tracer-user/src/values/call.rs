@@ -2,7 +2,7 @@
 
 use tracer_common::syscalls::Set;
 
-use super::{Context, combined, commands, node::Node, process, reader::Reader, set, time};
+use super::{Context, clone, combined, commands, node::Node, process, reader::Reader, set, time};
 
 /// How many arguments the call has, where the table's number is only the most.
 pub(super) fn argument_count(context: &Context) -> Option<usize> {
@@ -15,7 +15,7 @@ pub(super) fn argument_count(context: &Context) -> Option<usize> {
         "prctl" => return prctl(context),
         "ioctl" => return ioctl(context),
         "mremap" if args[3] & 2 == 0 && args[3] & 4 == 0 => 4,
-        "clone" => return clone(context),
+        "clone" => return clone::argument_count(context),
         _ => return None,
     })
 }
@@ -82,20 +82,6 @@ fn prctl(context: &Context) -> Option<usize> {
         | "PR_GET_TSC" => Some(2),
         "PR_SET_SECCOMP" if context.args[1] == 1 => Some(2),
         "PR_SET_SECCOMP" if context.args[1] == 2 => Some(3),
-        _ => None,
-    }
-}
-
-/// Arguments of `clone` that its flags make no use of, from the end.
-fn clone(context: &Context) -> Option<usize> {
-    let flags = set::flags_text(Set::CloneFlags, context.abi, context.args[0] & !0xff);
-    let has = |name: &str| flags.split('|').any(|flag| flag == name);
-    let uses = |names: &[&str]| names.iter().any(|name| has(name));
-    let child = uses(&["CLONE_CHILD_SETTID", "CLONE_CHILD_CLEARTID"]);
-    let parent = uses(&["CLONE_PARENT_SETTID", "CLONE_PIDFD"]);
-    match (child, has("CLONE_SETTLS"), parent) {
-        (false, false, false) => Some(2),
-        (false, false, true) => Some(3),
         _ => None,
     }
 }

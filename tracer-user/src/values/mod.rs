@@ -28,8 +28,10 @@
 //! `node.rs`, from which both text and JSON are written. `docs/adding-a-decoder.md` shows the way.
 
 mod call;
+mod clone;
 mod combined;
 mod commands;
+mod dirents;
 mod files;
 mod layout;
 mod node;
@@ -150,6 +152,23 @@ pub fn constants(set: Set, abi: Abi) -> impl Iterator<Item = (&'static str, u64)
 /// How many of the table's arguments the call has: `open` without `O_CREAT` has no mode.
 pub fn argument_count(context: &Context, in_table: usize) -> usize {
     call::argument_count(context).unwrap_or(in_table).min(in_table)
+}
+
+/// The arguments of a call in the order of text, and with the names of text, where strace has both
+/// otherwise than the kernel: those of `clone`.
+pub fn text_order(context: &Context) -> Option<Vec<TextArgument>> {
+    (context.name == "clone").then(|| clone::text_order(context))
+}
+
+/// An argument of [`text_order`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextArgument {
+    /// Its place among the call's arguments, 0..=5.
+    pub index: usize,
+    /// What is written before it, with an equals sign.
+    pub name: &'static str,
+    /// The number that it points to, where that is known from the call as a whole.
+    pub pointee: Option<i64>,
 }
 
 fn push_text(out: &mut Vec<u8>, node: Option<Node>) -> bool {

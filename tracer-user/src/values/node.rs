@@ -48,6 +48,8 @@ pub(super) enum Node {
     Call(&'static str, Vec<Node>),
     /// `1 /* note */`
     Note(Box<Node>, String),
+    /// The first in text, the second in JSON.
+    Either(Box<Node>, Box<Node>),
     /// `...`
     More,
 }
@@ -254,6 +256,7 @@ impl Node {
                 escape::push_visible(out, comment.as_bytes());
                 out.extend(b" */");
             }
+            Self::Either(text, _) => text.push_text(out),
             Self::More => out.extend(b"..."),
         }
     }
@@ -290,7 +293,7 @@ impl Node {
                 [item] => item.push_json(out),
                 items => push_json_list(out, items),
             },
-            Self::Note(node, _) => node.push_json(out),
+            Self::Note(node, _) | Self::Either(_, node) => node.push_json(out),
             Self::More => out.extend(b"\"...\""),
         }
     }

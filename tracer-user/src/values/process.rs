@@ -60,19 +60,6 @@ const SCHED_ATTR: &[Entry] = &[
     field("sched_util_min", Kind::U32),
     field("sched_util_max", Kind::U32),
 ];
-const CLONE_ARGS: &[Entry] = &[
-    field("flags", Kind::Custom(clone3_flags)),
-    field("pidfd", Kind::Pointer64),
-    field("child_tid", Kind::Pointer64),
-    field("parent_tid", Kind::Pointer64),
-    field("exit_signal", Kind::U64),
-    field("stack", Kind::Pointer64),
-    field("stack_size", Kind::X64),
-    field("tls", Kind::Pointer64),
-    field("set_tid", Kind::Pointer64),
-    field("set_tid_size", Kind::U64),
-    field("cgroup", Kind::U64),
-];
 pub(super) const CAP_HEADER: &[Entry] =
     &[field("version", Kind::Enum32(Set::CapabilityVersions)), field("pid", Kind::I32)];
 pub(super) const FUTEX_WAITV: &[Entry] = &[
@@ -175,36 +162,6 @@ pub(super) fn sched_attr(reader: &mut Reader<'_>, context: &Context) -> Fields {
         fields.push_as("rest", Node::More, Shown::Abridged);
     }
     fields
-}
-
-/// `struct clone_args`: what its flags make use of.
-pub(super) fn clone_args(reader: &mut Reader<'_>) -> Fields {
-    let mut fields = layout::read(CLONE_ARGS, reader);
-    let flags = fields.symbol("flags").unwrap_or_default().to_owned();
-    let has = |flag: &str| flags.split('|').any(|name| name == flag);
-    let unset = |fields: &Fields, name| fields.number(name).unwrap_or_default() == 0;
-    for (field, needed) in [
-        ("pidfd", has("CLONE_PIDFD")),
-        ("child_tid", has("CLONE_CHILD_SETTID") || has("CLONE_CHILD_CLEARTID")),
-        ("parent_tid", has("CLONE_PARENT_SETTID")),
-        ("tls", has("CLONE_SETTLS")),
-        ("cgroup", has("CLONE_INTO_CGROUP") || !unset(&fields, "cgroup")),
-        ("set_tid", !unset(&fields, "set_tid") || !unset(&fields, "set_tid_size")),
-        ("set_tid_size", !unset(&fields, "set_tid") || !unset(&fields, "set_tid_size")),
-    ] {
-        fields.show(field, if needed { Shown::Always } else { Shown::Silent });
-    }
-    if let Some(signal) = fields.number("exit_signal").and_then(|value| i32::try_from(value).ok()) {
-        fields.replace("exit_signal", Node::Symbol(signal::name(signal)));
-    }
-    // Earlier versions of the structure end before these, which is no cut.
-    fields.ends_after("tls");
-    fields
-}
-
-fn clone3_flags(reader: &mut Reader<'_>) -> Option<Node> {
-    let flags = reader.u64()?;
-    Some(Node::Symbol(set::flags_text(Set::Clone3Flags, reader.abi(), flags)))
 }
 
 fn futex2_flags(reader: &mut Reader<'_>) -> Option<Node> {

@@ -3,7 +3,7 @@
 use tracer_common::syscalls::{Set, Struct};
 
 use super::{
-    Context, commands, files,
+    Context, clone, commands, dirents, files,
     layout::{self, Entry, Kind, field, silent},
     node::{Fields, Node},
     process,
@@ -110,7 +110,8 @@ const FD_PAIR: Kind = Kind::Array(&Kind::I32, 2);
 
 /// Reads one structure; nothing where it is none that is known, or nothing of it is there.
 pub(super) fn decode(kind: Struct, context: &Context, bytes: &[u8]) -> Option<Node> {
-    if bytes.is_empty() && kind != Struct::Sockopt {
+    let may_be_empty = matches!(kind, Struct::Sockopt | Struct::Dirents | Struct::Dirents64);
+    if bytes.is_empty() && !may_be_empty {
         return None;
     }
     let mut reader = Reader::new(bytes, context.abi);
@@ -214,7 +215,7 @@ fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8
         Struct::OpenHow => files::open_how(reader),
         Struct::FileHandle => files::file_handle(reader, context),
         Struct::SchedAttr => process::sched_attr(reader, context),
-        Struct::CloneArgs => process::clone_args(reader),
+        Struct::CloneArgs => return Some(clone::arguments(reader, context)),
         Struct::CapData => process::cap_data(reader),
         Struct::IoUringParams => io_uring(reader, context),
         Struct::LandlockRulesetAttr => {
@@ -243,6 +244,9 @@ fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8
         Struct::Sigset | Struct::OldSigset => return Some(signal::set_node(bytes)),
         Struct::FdSet | Struct::CpuSet => return Some(process::bits(bytes)),
         Struct::Sockopt => return socket::option(bytes, context),
+        Struct::Dirents | Struct::Dirents64 => {
+            return Some(dirents::entries(bytes, context, kind == Struct::Dirents64));
+        }
         Struct::IoctlArg => return commands::ioctl(reader, context),
         Struct::FcntlArg => return commands::fcntl(reader, context),
         Struct::PrctlArg => return commands::prctl(reader, context),

@@ -9,7 +9,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
     TABLES[set as usize]
 }
 
-static TABLES: [[&Table; 3]; 208] = [
+static TABLES: [[&Table; 3]; 209] = [
     [&ACCESS_MODES, &ACCESS_MODES, &ACCESS_MODES],
     [&ADDRESS_FAMILIES, &ADDRESS_FAMILIES, &ADDRESS_FAMILIES],
     [&ADJTIMEX_MODES, &ADJTIMEX_MODES, &ADJTIMEX_MODES],
@@ -28,6 +28,7 @@ static TABLES: [[&Table; 3]; 208] = [
     [&CLONE_FLAGS, &CLONE_FLAGS, &CLONE_FLAGS],
     [&CLOSE_RANGE_FLAGS, &CLOSE_RANGE_FLAGS, &CLOSE_RANGE_FLAGS],
     [&DELETE_MODULE_FLAGS, &DELETE_MODULE_FLAGS, &DELETE_MODULE_FLAGS],
+    [&DIRENT_TYPES, &DIRENT_TYPES, &DIRENT_TYPES],
     [&DNOTIFY_FLAGS, &DNOTIFY_FLAGS, &DNOTIFY_FLAGS],
     [&DUMPABLE, &DUMPABLE, &DUMPABLE],
     [&EPOLL_EVENTS, &EPOLL_EVENTS, &EPOLL_EVENTS],
@@ -677,6 +678,20 @@ static CLOSE_RANGE_FLAGS: Table = Table {
 
 static DELETE_MODULE_FLAGS: Table =
     Table { unknown: "O_???", entries: &[("O_NONBLOCK", 0x800), ("O_TRUNC", 0x200)] };
+
+static DIRENT_TYPES: Table = Table {
+    unknown: "DT_???",
+    entries: &[
+        ("DT_UNKNOWN", 0x0),
+        ("DT_FIFO", 0x1),
+        ("DT_CHR", 0x2),
+        ("DT_DIR", 0x4),
+        ("DT_BLK", 0x6),
+        ("DT_REG", 0x8),
+        ("DT_LNK", 0xa),
+        ("DT_SOCK", 0xc),
+    ],
+};
 
 static DNOTIFY_FLAGS: Table = Table {
     unknown: "DN_???",

@@ -44,7 +44,8 @@ const NEWER: [&str; 39] = [
 ];
 
 /// Arguments that strace shows otherwise, and why ours is meant.
-const ARGUMENTS: [(&str, &str, &str); 47] = [
+const ARGUMENTS: [(&str, &str, &str); 48] = [
+    ("io_uring_setup", "params", "reserved fields that are not zero"),
     ("setsockopt", "optval", "options that only getsockopt has, or that have names for values"),
     ("name_to_handle_at", "handle", "a handle longer than any"),
     ("open_by_handle_at", "handle", "a handle longer than any"),

@@ -98,7 +98,7 @@ fn parse_struct(line: &str) -> Result<(String, [u16; 3])> {
         [x86_64, i386, aarch64] => [x86_64, i386, aarch64],
         _ => anyhow::bail!("neither one size nor three"),
     };
-    ensure!(sizes.iter().all(|size| (1..=512).contains(size)), "a size is not in 1..=512");
+    ensure!(sizes.iter().all(|size| (1..=4096).contains(size)), "a size is not in 1..=4096");
     Ok((name.to_owned(), sizes))
 }
 
@@ -164,7 +164,7 @@ mod tests {
         for (structs, expected) in [
             ("a 8\na 8\n", "structs.txt is not sorted, or has a name twice"),
             ("a 8 9\n", "neither one size nor three"),
-            ("a 513\n", "a size is not in 1..=512"),
+            ("a 4097\n", "a size is not in 1..=4096"),
         ] {
             let error = Names::parse(Vec::new(), structs).unwrap_err();
             assert_eq!(error.root_cause().to_string(), expected);

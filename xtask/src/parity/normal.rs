@@ -6,7 +6,9 @@
 //! 4. what `getrandom` has returned, the names that are made of random letters, and other data of
 //!    cryptography: `RANDOM`;
 //! 5. bytes that are no text: strace escapes them in octal, tracer in hexadecimal;
-//! 6. numbers of inodes, free blocks and memory in `statfs` and `sysinfo`: `COUNT`.
+//! 6. numbers of inodes, free blocks and memory in `statfs` and `sysinfo`: `COUNT`;
+//! 7. what `rt_sigreturn` has put back into the register of results, which strace shows as its
+//!    result and tracer, for it is none, does not: `REGISTER`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -55,6 +57,9 @@ pub(super) fn result(call: &Call, ids: &BTreeSet<String>) -> String {
     let text = call.result.split(" (").next().unwrap_or_default();
     if call.name == "times" {
         return "TIME".to_owned();
+    }
+    if call.name == "rt_sigreturn" {
+        return "REGISTER".to_owned();
     }
     normal(text, ids)
 }

@@ -112,14 +112,13 @@ enum Verb {
     /// The last are "tidy": every file has a `//!` header and at most 500 lines, unsafe code says
     /// why it is sound, and the modules of `tracer-user` use only what docs/ARCHITECTURE.md allows.
     Lint,
-    /// Measure the parts, and what tracing costs the traced
+    /// Measure the parts, what tracing costs the traced, and other tracers beside
     ///
-    /// Needs root for the second, and two CPUs. Takes about three minutes.
-    Bench {
-        /// Write the results to docs/benchmarks.md
-        #[arg(long)]
-        write: bool,
-    },
+    /// All but `parts` needs root and two CPUs. Without names, `parts` and `calls` are run, which
+    /// takes about three minutes; every other sub-suite takes less than eight. What is compared with
+    /// is installed if it is missing: Debian's packages, and with `cargo install` into target/peers
+    /// what Debian does not have.
+    Bench(bench::Options),
     /// Run ten programs under strace and under tracer, and compare what both say
     ///
     /// Debian's packages of the programs are installed where they are missing. Needs root. The
@@ -150,7 +149,7 @@ fn main() -> ExitCode {
             succeed(if harvest { codegen::harvest() } else { codegen::run(check) })
         }
         Verb::Lint => succeed(lint::run()),
-        Verb::Bench { write } => succeed(bench::run(write)),
+        Verb::Bench(options) => succeed(bench::run(&options)),
         Verb::Parity(options) => succeed(parity::run(&options)),
         Verb::Ci { guests } => ci::run(guests),
     };

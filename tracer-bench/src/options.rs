@@ -1,0 +1,57 @@
+//! The command line. `cargo xtask bench` writes it.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::bench::{Bench, Placement};
+
+/// One sub-suite of the benchmarks, or a process that it needs. Run by `cargo xtask bench`, as
+/// root.
+#[derive(Debug, Parser)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// The sub-suites, and the roles of processes that they start.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// What tracer adds to a call
+    Calls(Options),
+    /// Other tracers on the same calls
+    Peers(Options),
+    /// Makes calls as told on standard input
+    #[command(hide = true)]
+    Worker {
+        /// On this processor
+        #[arg(long)]
+        cpu: Option<usize>,
+    },
+    /// Sends back what it gets
+    #[command(hide = true)]
+    Echo,
+    /// Takes OTLP requests
+    #[command(hide = true)]
+    Receiver,
+}
+
+/// What all sub-suites need to know.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// tracer's executable, with optimizations
+    #[arg(long, value_name = "FILE")]
+    pub(crate) tracer: PathBuf,
+
+    /// Where cargo has installed other tracers
+    #[arg(long, value_name = "DIR")]
+    pub(crate) peers: PathBuf,
+}
+
+impl Options {
+    /// A place to measure in.
+    pub(crate) fn bench(&self, placement: Placement) -> Result<Bench> {
+        Bench::new(&self.tracer, &self.peers, placement)
+    }
+}

@@ -1,0 +1,205 @@
+//! The worker's own side: does what it is told until its input ends.
+
+use std::{
+    ffi::{CStr, CString},
+    io::{self, BufRead as _, Write as _},
+    os::{
+        fd::{AsRawFd as _, RawFd},
+        unix::ffi::OsStrExt as _,
+    },
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    process,
+    worker::{Took, Work},
+};
+
+/// Answers orders, the first answer is the process's id.
+pub(crate) fn run(cpu: Option<usize>) -> Result<()> {
+    if let Some(cpu) = cpu {
+        process::pin(cpu)?;
+    }
+    let hands = Hands::new()?;
+    answer(&std::process::id().to_string())?;
+    for line in io::stdin().lock().lines() {
+        let line = line?;
+        let (name, rest) = line.split_once(' ').context("an order without arguments")?;
+        match hands.work(name, rest.parse()?) {
+            Ok(Took { cpu, wall }) => answer(&format!("{cpu} {wall}"))?,
+            Err(error) => answer(&format!("{error:#}"))?,
+        }
+    }
+    Ok(())
+}
+
+fn answer(line: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+/// What the worker works with.
+struct Hands {
+    file: CString,
+    _folder: tempfile::TempDir,
+}
+
+impl Hands {
+    fn new() -> Result<Self> {
+        let folder = tempfile::tempdir().context("a folder for the worker")?;
+        let path = folder.path().join("small");
+        std::fs::write(&path, [b'x'; 64]).context("the small file")?;
+        let file = CString::new(path.as_os_str().as_bytes()).context("the small file's name")?;
+        Ok(Self { file, _folder: folder })
+    }
+
+    fn work(&self, name: &str, turns: u64) -> Result<Took> {
+        let work = Work::ALL.into_iter().find(|work| work.name() == name);
+        let work = work.with_context(|| format!("unknown work {name}"))?;
+        // Started each time, so that a tracer which follows children traces it too.
+        let echo = (work == Work::PingPong).then(Echo::start).transpose()?;
+        // It is there when it has answered.
+        echo.as_ref().map_or(Ok(()), Echo::turn)?;
+        let (cpu, wall) = (process::read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)?, Instant::now());
+        match work {
+            Work::Getppid => repeat(turns, getppid),
+            Work::OpenMissing => repeat(turns, open_missing),
+            Work::File => repeat(turns, || read_file(&self.file)),
+            Work::PingPong => {
+                let echo = echo.as_ref().context("no process to play with")?;
+                (0..turns).try_for_each(|_| echo.turn())?;
+            }
+            Work::TwoThreads => threads(2, turns)?,
+            Work::EightThreads => threads(8, turns)?,
+        }
+        let wall = wall.elapsed();
+        let cpu = process::read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)?.saturating_sub(cpu);
+        Ok(Took { cpu: nanos(cpu), wall: nanos(wall) })
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn repeat(turns: u64, once: impl Fn()) {
+    for _ in 0..turns {
+        once();
+    }
+}
+
+fn getppid() {
+    // SAFETY: has no preconditions.
+    unsafe { libc::syscall(libc::SYS_getppid) };
+}
+
+fn open_missing() {
+    let path = c"/no/such/file/or/folder".as_ptr();
+    // SAFETY: `path` is a valid string.
+    unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, path, libc::O_RDONLY, 0) };
+}
+
+fn read_file(path: &CStr) {
+    let mut data = [0u8; 128];
+    // SAFETY: `path` is a valid string.
+    let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY) };
+    // SAFETY: `data` is valid for its length.
+    unsafe { libc::read(fd, data.as_mut_ptr().cast(), data.len()) };
+    // SAFETY: nobody else has this descriptor.
+    unsafe { libc::close(fd) };
+}
+
+/// `getppid` so often in all, by so many threads.
+fn threads(count: u64, turns: u64) -> Result<()> {
+    thread::scope(|scope| {
+        let start = |n| {
+            let share = turns / count + u64::from(n < turns % count);
+            thread::Builder::new().spawn_scoped(scope, move || repeat(share, getppid))
+        };
+        let running = (0..count).map(start).collect::<io::Result<Vec<_>>>()?;
+        let ended = running.into_iter().try_for_each(|thread| thread.join().map_err(|_| ()));
+        ensure!(ended.is_ok(), "a thread has panicked");
+        Ok(())
+    })
+}
+
+/// A process that sends back what it gets.
+struct Echo {
+    child: Child,
+    to: ChildStdin,
+    from: ChildStdout,
+}
+
+impl Echo {
+    fn start() -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("echo")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the process to play with")?;
+        let (to, from) = child.stdin.take().zip(child.stdout.take()).context("no pipes")?;
+        Ok(Self { child, to, from })
+    }
+
+    fn turn(&self) -> io::Result<()> {
+        write_byte(self.to.as_raw_fd())?;
+        read_byte(self.from.as_raw_fd()).map(drop)
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        // Our own child; at worst it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Sends back what comes in, a byte at a time.
+pub(crate) fn echo() -> Result<()> {
+    let (from, to) = (io::stdin(), io::stdout());
+    while read_byte(from.as_raw_fd())? {
+        write_byte(to.as_raw_fd())?;
+    }
+    Ok(())
+}
+
+fn write_byte(fd: RawFd) -> io::Result<()> {
+    let byte = 0u8;
+    // SAFETY: `byte` is valid.
+    let written = unsafe { libc::write(fd, std::ptr::from_ref(&byte).cast(), 1) };
+    if written == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether there was one.
+fn read_byte(fd: RawFd) -> io::Result<bool> {
+    let mut byte = 0u8;
+    // SAFETY: `byte` is valid.
+    match unsafe { libc::read(fd, (&raw mut byte).cast(), 1) } {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_work_is_done() {
+        let hands = Hands::new().unwrap();
+        // The process to play with is this program, which a test is not.
+        for work in Work::ALL.into_iter().filter(|work| *work != Work::PingPong) {
+            let took = hands.work(work.name(), 100).unwrap();
+            assert!(took.wall > 0, "{work:?}");
+        }
+        assert!(hands.work("nothing", 1).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! `cargo xtask bench`: sub-suites, each a section of the documentation.
+
+mod document;
+mod parts;
+mod programs;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+use crate::{command, privilege};
+
+const RESULTS: &str = "docs/benchmarks.md";
+
+/// A benchmark that says nothing for so long hangs.
+const SILENCE: Duration = Duration::from_mins(30);
+
+/// What can be chosen.
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Which sub-suites
+    #[arg(value_enum, default_values = ["parts", "calls"])]
+    suites: Vec<Suite>,
+    /// Write the results to docs/benchmarks.md: the sections that were measured
+    #[arg(long)]
+    write: bool,
+}
+
+/// A sub-suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Suite {
+    /// Decoding, pushing, exporting, each alone
+    Parts,
+    /// What tracer adds to a call, and how fast its own side is
+    Calls,
+    /// strace, perf, bpftrace and others on the same calls
+    Peers,
+}
+
+impl Suite {
+    /// All headings, in the order of the document.
+    fn headings() -> Vec<&'static str> {
+        Self::value_variants().iter().map(|suite| suite.heading()).collect()
+    }
+
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Calls => "What tracing costs",
+            Self::Parts => "Parts",
+            Self::Peers => "Beside other tracers",
+        }
+    }
+
+    /// Its name on the command line, and tracer-bench's too.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    fn run(self) -> Result<String> {
+        match self {
+            Self::Parts => parts::run(),
+            Self::Calls => measure(self, &[]),
+            Self::Peers => measure(self, &programs::PEERS),
+        }
+    }
+}
+
+/// Runs the sub-suites; with `--write` the results go into the documentation.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    for suite in &options.suites {
+        let name = suite.name();
+        eprintln!("bench: {name}");
+        let text = suite.run().with_context(|| format!("bench {name}"))?;
+        if options.write {
+            // After each, so that what was measured is kept when a later one fails.
+            write(*suite, &text)?;
+        }
+    }
+    Ok(())
+}
+
+fn write(suite: Suite, text: &str) -> Result<()> {
+    let path = command::root()?.join(RESULTS);
+    let document = fs::read_to_string(&path).with_context(|| format!("reading {RESULTS}"))?;
+    let text = format!("`cargo xtask bench {}`. {text}", suite.name());
+    let document = document::replace(&document, &Suite::headings(), suite.heading(), &text);
+    fs::write(&path, document).with_context(|| format!("writing {RESULTS}"))?;
+    println!("written: {RESULTS}, {}", suite.heading());
+    Ok(())
+}
+
+/// Builds tracer and the suite, installs what it compares with, and runs it as root.
+fn measure(suite: Suite, packages: &[&str]) -> Result<String> {
+    let tracer = build("tracer-user", "tracer")?;
+    let bench = build("tracer-bench", "tracer-bench")?;
+    let peers = programs::install(packages)?;
+    let mut program = privilege::as_root(&bench)?;
+    program.arg(suite.name()).arg("--tracer").arg(tracer).arg("--peers").arg(peers);
+    let shown = command::describe(&program);
+    let (status, output) = command::tee(&mut program, SILENCE)?;
+    command::succeeded(&shown, status)?;
+    Ok(output)
+}
+
+/// Builds a program with optimizations.
+fn build(package: &str, name: &str) -> Result<std::path::PathBuf> {
+    let mut cargo = command::cargo()?;
+    cargo.args(["build", "--locked", "--release", "-p", package, "--bin", name]);
+    let executable = command::build(&mut cargo, "bin", name)?;
+    Ok(Path::new(&executable.path).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_suite_has_a_name_and_a_heading_of_its_own() {
+        let mut headings = Suite::headings();
+        headings.sort_unstable();
+        headings.dedup();
+        assert_eq!(headings.len(), Suite::value_variants().len());
+        assert_eq!(Suite::Calls.name(), "calls");
+    }
+}

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     text: String,
+    figures: String,
 }
 
 /// What is wanted of a figure.
@@ -88,12 +89,12 @@ impl Report {
 
     /// A figure for `cargo xtask bench capacity`, which does not show.
     pub(crate) fn figure(&mut self, name: &str, value: f64) {
-        writeln!(self.text, "<!-- figure {name} {value:.3} -->").unwrap_or(());
+        writeln!(self.figures, "<!-- figure {name} {value:.3} -->").unwrap_or(());
     }
 
     /// All of it.
-    pub(crate) fn text(&self) -> &str {
-        &self.text
+    pub(crate) fn text(&self) -> String {
+        format!("{}\n\n{}", self.text.trim_end(), self.figures)
     }
 }
 
@@ -105,7 +106,7 @@ mod tests {
     fn tables_are_markdown() {
         let mut report = Report::default();
         report.table(&["a", "b"], &[vec!["x|y".into(), "1".into()]]);
-        assert_eq!(report.text(), "| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n\n");
+        assert_eq!(report.text.trim_end(), "| a | b |\n| --- | ---: |\n| x\\|y | 1 |");
     }
 
     #[test]
@@ -117,7 +118,7 @@ mod tests {
         report.target("speed", f64::NAN, Wanted::AtLeast(3.0));
         report.no_target("speed", "no such program");
         let verdicts: Vec<_> =
-            report.text().lines().filter_map(|line| line.rsplit(": ").next()).collect();
+            report.text.lines().filter_map(|line| line.rsplit(": ").next()).collect();
         assert_eq!(verdicts, ["met", "**missed**", "**missed**", "**missed**", "**open**"]);
     }
 
@@ -125,6 +126,7 @@ mod tests {
     fn figures_do_not_show() {
         let mut report = Report::default();
         report.figure("a_ns", 1.5);
-        assert_eq!(report.text(), "<!-- figure a_ns 1.500 -->\n");
+        report.say("shows");
+        assert_eq!(report.text(), "shows\n\n<!-- figure a_ns 1.500 -->\n");
     }
 }

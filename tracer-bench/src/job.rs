@@ -76,27 +76,24 @@ pub(crate) struct Loop {
     worker: Worker,
     work: Work,
     turns: u64,
-    /// Whether it starts threads or processes.
-    many: bool,
 }
 
 impl Loop {
     /// `turns` are for an untraced worker.
     pub(crate) fn new(bench: &Bench, under: &[String], work: Work, turns: u64) -> Result<Self> {
-        let threads = matches!(work, Work::TwoThreads | Work::EightThreads);
+        let many = matches!(work, Work::TwoThreads | Work::EightThreads);
         // Threads that are to run at once must be able to.
-        let cpu = bench.work_cpu().filter(|_| !threads);
+        let cpu = bench.work_cpu().filter(|_| !many);
         let mut worker = Worker::start(cpu, under)?;
         // What it needs is there before a tracer is, so that all trace the same.
         worker.work(work, 10)?;
-        let many = threads || work == Work::PingPong;
-        Ok(Self { worker, work, turns, many })
+        Ok(Self { worker, work, turns })
     }
 }
 
 impl Job for Loop {
     fn target(&self) -> Target {
-        Target { pid: self.worker.pid(), tree: self.many }
+        Target { pid: self.worker.pid(), tree: self.work == Work::PingPong }
     }
 
     fn run(&mut self, slowness: u64) -> Result<Done> {

@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -27,6 +27,8 @@ pub mod program {
     pub const AGAIN: [&str; 3] = ["process_fork_again", "process_exec_again", "process_exit_again"];
     /// Runs for each operation that is submitted to `io_uring`, where the kernel has its tracepoint.
     pub const IO_URING_SUBMIT: &str = "io_uring_submit";
+    /// Runs when a cgroup is made, where the kernel has its tracepoint.
+    pub const CGROUP_MKDIR: &str = "cgroup_mkdir";
     /// A task iterator: writes a record for each call that is still running.
     pub const UNFINISHED: &str = "unfinished";
 }
@@ -47,6 +49,8 @@ pub mod map {
     pub const OPERATIONS: &str = "OPERATIONS";
     /// Ids of the cgroups in scope.
     pub const CGROUPS: &str = "CGROUPS";
+    /// The ring of [`crate::cgroup`].
+    pub const CGROUP_RING: &str = "CGROUP_RING";
     /// User ids in scope.
     pub const UIDS: &str = "UIDS";
     /// Command names in scope, padded with zero bytes.
@@ -63,6 +67,9 @@ pub mod global {
     pub const SCOPE: &str = "SCOPE";
     /// `u32`: the levels of the cgroup hierarchy at which a cgroup in scope stands, as a bit set.
     pub const CGROUP_LEVELS: &str = "CGROUP_LEVELS";
+    /// `u32`: 1 when these levels stand in [`crate::scope::control::CGROUP_LEVELS`] instead, because
+    /// cgroups may come into scope.
+    pub const CGROUPS_CHANGE: &str = "CGROUPS_CHANGE";
     /// `u32`: [`crate::plan::result`] bits that are switched on.
     pub const RESULT_FILTER: &str = "RESULT_FILTER";
     /// `u64`: shortest duration that passes, in nanoseconds.
@@ -93,6 +100,14 @@ pub mod global {
     pub const TASK_SIGNAL: &str = "TASK_SIGNAL";
     /// `u32`: offset of `signal_struct.live`, the number of live threads.
     pub const SIGNAL_LIVE: &str = "SIGNAL_LIVE";
+    /// `u32`: offset of `cgroup.kn`.
+    pub const CGROUP_KN: &str = "CGROUP_KN";
+    /// `u32`: offset of `cgroup.root`.
+    pub const CGROUP_ROOT: &str = "CGROUP_ROOT";
+    /// `u32`: offset of `cgroup_root.hierarchy_id`.
+    pub const CGROUP_ROOT_HIERARCHY_ID: &str = "CGROUP_ROOT_HIERARCHY_ID";
+    /// `u32`: offset of `kernfs_node.id`.
+    pub const KERNFS_NODE_ID: &str = "KERNFS_NODE_ID";
     /// `u8`: level of the kernel side's diagnostic log; 0 removes it.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }

@@ -60,6 +60,10 @@ counters! {
     /// `io_uring` operations of processes in scope, which are no syscalls and not traced. 0 where
     /// the kernel has no tracepoint for them.
     IoUringOps = "io_uring_ops",
+    /// Cgroups (v2) that were made.
+    CgroupMade = "cgroup_made",
+    /// Those of them for which the ring of cgroups had no room.
+    CgroupLost = "cgroup_lost",
 }
 
 /// How many counters there are.

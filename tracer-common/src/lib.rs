@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod abi;
+pub mod cgroup;
 pub mod counter;
 pub mod event;
 pub mod memory;

@@ -38,9 +38,15 @@ pub mod control {
     /// 1 when the scope or the traced calls have been changed since the start: an exit without an
     /// entry then tells nothing.
     pub const EDITED: u32 = 3;
+    /// Where cgroups may come into scope: the levels of the hierarchy at which one stands, as a bit
+    /// set.
+    pub const CGROUP_LEVELS: u32 = 4;
     /// How many there are.
-    pub const COUNT: u32 = 4;
+    pub const COUNT: u32 = 5;
 }
+
+/// Cgroups that can be in scope at once.
+pub const CGROUP_LIMIT: u32 = 16384;
 
 /// Cgroup levels that can be told apart; the root of the hierarchy is level 0.
 pub const CGROUP_LEVEL_LIMIT: u32 = 32;

@@ -22,6 +22,7 @@ mod memory;
 
 mod emit;
 
+mod cgroup;
 mod io_uring;
 mod lifecycle;
 mod syscall;

@@ -12,11 +12,12 @@ use aya_ebpf::{
 };
 use tracer_common::{
     abi::ABI_VERSION,
+    cgroup::{CGROUP_RING_SIZE, CgroupEvent},
     counter::Counters,
     event::{COMM_LEN, LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
     memory::OpWords,
     plan::PLANS as PLAN_COUNT,
-    scope::{PROCESS_WORDS, control::COUNT as CONTROLS},
+    scope::{CGROUP_LIMIT, PROCESS_WORDS, control::COUNT as CONTROLS},
 };
 
 /// Per-task storage: keyed by the task itself, so it survives a change of thread id by exec, is
@@ -136,7 +137,12 @@ pub(crate) static PLANS: Array<u64> = Array::with_max_entries(PLAN_COUNT, 0);
 #[map]
 pub(crate) static OPERATIONS: Array<OpWords> = Array::with_max_entries(PLAN_COUNT, 0);
 #[map]
-pub(crate) static CGROUPS: HashMap<u64, u8> = HashMap::with_max_entries(16384, BPF_F_NO_PREALLOC);
+pub(crate) static CGROUPS: HashMap<u64, u8> =
+    HashMap::with_max_entries(CGROUP_LIMIT, BPF_F_NO_PREALLOC);
+#[map]
+pub(crate) static CGROUP_RING: RingBuf = RingBuf::with_byte_size(CGROUP_RING_SIZE, 0);
+#[map]
+pub(crate) static CGROUP_EVENT: Array<CgroupEvent> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static UIDS: HashMap<u32, u8> = HashMap::with_max_entries(1024, BPF_F_NO_PREALLOC);
 #[map]
@@ -159,6 +165,7 @@ globals! {
     SELF_TGID: u32 = 0;
     SCOPE: u32 = 0;
     CGROUP_LEVELS: u32 = 0;
+    CGROUPS_CHANGE: u32 = 0;
     RESULT_FILTER: u32 = 0;
     MIN_DURATION_NS: u64 = 0;
     STRING_LIMIT: u32 = 32;
@@ -174,4 +181,8 @@ globals! {
     TASK_START_BOOTTIME: u32 = 0;
     TASK_SIGNAL: u32 = 0;
     SIGNAL_LIVE: u32 = 0;
+    CGROUP_KN: u32 = 0;
+    CGROUP_ROOT: u32 = 0;
+    CGROUP_ROOT_HIERARCHY_ID: u32 = 0;
+    KERNFS_NODE_ID: u32 = 0;
 }

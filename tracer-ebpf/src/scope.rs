@@ -6,7 +6,9 @@ use tracer_common::scope::{
 };
 
 use crate::{
-    maps::{CGROUP_LEVELS, CGROUPS, COMMS, CONTROL, PROCESSES, SCOPE, SELF_TGID, UIDS},
+    maps::{
+        CGROUP_LEVELS, CGROUPS, CGROUPS_CHANGE, COMMS, CONTROL, PROCESSES, SCOPE, SELF_TGID, UIDS,
+    },
     task::Task,
 };
 
@@ -62,7 +64,11 @@ fn of_user() -> bool {
 /// so a cgroup that was removed and made again is another one.
 #[inline(always)]
 fn under_cgroup() -> bool {
-    let levels = CGROUP_LEVELS.load();
+    let levels = if CGROUPS_CHANGE.load() == 0 {
+        CGROUP_LEVELS.load()
+    } else {
+        CONTROL.get(control::CGROUP_LEVELS).map_or(0, |levels| *levels as u32)
+    };
     for level in 0..CGROUP_LEVEL_LIMIT {
         if levels & (1 << level) == 0 {
             continue;

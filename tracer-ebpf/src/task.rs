@@ -97,7 +97,7 @@ impl Task {
 /// # Safety
 /// `base` must be a pointer that the verifier knows, `offset` that of a field of type `T`.
 #[inline(always)]
-unsafe fn field<T: Copy>(base: *mut u8, offset: u32) -> T {
+pub(crate) unsafe fn field<T: Copy>(base: *mut u8, offset: u32) -> T {
     // SAFETY: by the caller's word; volatile, so that loads are neither merged nor widened.
     unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
 }

@@ -21,6 +21,8 @@ pub struct Ledger {
     pub ring: RingAccount,
     /// The reader and the span queue.
     pub spans: SpanAccount,
+    /// What cgroups are called.
+    pub identity: IdentityAccount,
     /// One account for each destination.
     pub destinations: Vec<DestinationAccount>,
 }
@@ -47,6 +49,15 @@ pub struct SpanAccount {
     pub dropped: u64,
     /// Spans in the span queue: 0 after the end.
     pub queued: u64,
+}
+
+/// What is known of the ids that spans carry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IdentityAccount {
+    /// Cgroups whose paths the kernel has told as they were made.
+    pub cgroups_told: u64,
+    /// Cgroups whose paths were asked for and could not be found.
+    pub cgroups_unknown: u64,
 }
 
 /// What became of the spans of a destination.
@@ -96,6 +107,7 @@ impl Ledger {
         kernel: KernelCounts,
         ring: RingAccount,
         reader: &ReaderCounts,
+        identity: IdentityAccount,
         buffer: BufferStats,
         deliveries: &[Arc<Delivery>],
     ) -> Self {
@@ -110,7 +122,7 @@ impl Ledger {
             .iter()
             .map(|delivery| DestinationAccount::new(delivery, buffer.total_dropped))
             .collect();
-        Self { kernel, ring, spans, destinations }
+        Self { kernel, ring, spans, identity, destinations }
     }
 
     /// Records that the kernel side tried to write.
@@ -162,6 +174,11 @@ impl Ledger {
                 i128::from(self.spans.made) + i128::from(self.spans.decode_errors),
             ),
             ("span queue = 0", i128::from(self.spans.queued), 0),
+            (
+                "cgroup_made = cgroups_told + cgroup_lost",
+                k(Counter::CgroupMade),
+                i128::from(self.identity.cgroups_told) + k(Counter::CgroupLost),
+            ),
         ];
         for it in &self.destinations {
             equations.push((
@@ -243,6 +260,10 @@ impl Ledger {
                 "queue_full": self.spans.dropped,
                 "queued": self.spans.queued,
             },
+            "identity": {
+                "cgroups_told": self.identity.cgroups_told,
+                "cgroups_unknown": self.identity.cgroups_unknown,
+            },
             "destinations": destinations,
             "balanced": self.balanced(),
             "imbalances": self.imbalances(),
@@ -267,10 +288,13 @@ mod tests {
         set(Counter::FilteredResult, 1);
         set(Counter::Submitted, 90);
         set(Counter::ReserveFailed, 10);
+        set(Counter::CgroupMade, 5);
+        set(Counter::CgroupLost, 1);
         Ledger {
             kernel,
             ring: RingAccount { size: 4096, read: 90, residual_bytes: 0 },
             spans: SpanAccount { made: 90, ..SpanAccount::default() },
+            identity: IdentityAccount { cgroups_told: 4, cgroups_unknown: 0 },
             destinations: vec![DestinationAccount {
                 name: "json".into(),
                 delivered: 88,
@@ -307,6 +331,7 @@ mod tests {
         assert_eq!(count(Counter::Matched), 2);
         assert_eq!(count(Counter::FilteredResult), 1);
         assert_eq!(count(Counter::Submitted), 2);
+        assert_eq!(count(Counter::CgroupLost), 1);
         let mut wrong = ledger();
         wrong.spans.made -= 1;
         assert_eq!(wrong.imbalances().len(), 2);

@@ -13,9 +13,11 @@ pub mod shared_memory;
 pub mod kernel;
 
 pub mod reader;
+pub mod watch;
 
 pub mod clock;
 pub mod decode;
+pub mod identity;
 pub mod ids;
 pub mod process;
 pub mod span_record;
@@ -31,4 +33,5 @@ pub mod ledger;
 pub mod pipeline;
 
 pub mod cli;
+pub mod control;
 pub mod launch;

@@ -2,9 +2,11 @@
 //! apart in the order in which no span is lost. The only module that knows all stages.
 
 use std::{
+    ffi::OsStr,
     io,
-    os::fd::AsFd,
-    sync::Arc,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -14,13 +16,16 @@ use crate::{
     clock::WallClock,
     decode::Decoder,
     filter::SyscallFilter,
+    identity::{Cgroups, ContainerName, OnCgroup},
     ids::IdSource,
     kernel::{
-        self, Attached, KernelError, Loaded, ProcessScope, ResultFilter, Settings, cgroup::Cgroup,
+        self, Attached, CgroupScope, KernelError, Loaded, ProcessScope, ResultFilter, Settings,
+        cgroup::{self, Cgroup},
     },
-    ledger::{Ledger, RingAccount},
+    ledger::{IdentityAccount, Ledger, RingAccount},
     reader::{Reader, ReaderCounts, ring::Ring},
     ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
+    watch::Watch,
 };
 
 /// Bytes of the kernel ring when nothing else is asked for: 120,000 records without strings.
@@ -38,6 +43,12 @@ pub struct TraceOptions {
     pub follow: bool,
     /// Cgroups, with all below them.
     pub cgroups: Vec<Cgroup>,
+    /// Containers that are made while tracing, by id or name. With any, only calls in a cgroup are
+    /// traced, though there be none yet.
+    pub containers: Vec<ContainerName>,
+    /// Whether cgroups may be added to `cgroups` and taken from it while tracing. Costs nothing
+    /// unless there are any.
+    pub cgroups_change: bool,
     /// Names of threads, padded with zero bytes.
     pub comms: Vec<[u8; 16]>,
     /// Users.
@@ -63,6 +74,8 @@ impl Default for TraceOptions {
             launched: None,
             follow: true,
             cgroups: Vec::new(),
+            containers: Vec::new(),
+            cgroups_change: false,
             comms: Vec::new(),
             uids: Vec::new(),
             syscalls: SyscallFilter::all(),
@@ -76,6 +89,10 @@ impl Default for TraceOptions {
 }
 
 impl TraceOptions {
+    fn by_cgroup(&self) -> bool {
+        !(self.cgroups.is_empty() && self.containers.is_empty())
+    }
+
     fn by_process(&self) -> bool {
         self.launched.is_some() || !self.pids.is_empty()
     }
@@ -87,6 +104,8 @@ impl TraceOptions {
             by_process: self.by_process(),
             follow: self.follow,
             cgroups: self.cgroups.clone(),
+            cgroups_change: self.by_cgroup()
+                && (self.cgroups_change || !self.containers.is_empty()),
             comms: self.comms.clone(),
             uids: self.uids.clone(),
             plans,
@@ -116,6 +135,12 @@ pub enum TraceError {
     /// A process was to be added to a scope of another kind, or taken from it.
     #[error("the scope of this trace is not by process")]
     NotByProcess,
+    /// A cgroup was to be added to a scope of another kind, or taken from it.
+    #[error("the scope of this trace is not by cgroup")]
+    NotByCgroup,
+    /// Cgroups were to change in a trace that was not made for it.
+    #[error("the cgroups of this trace do not change: it was not started with `cgroups_change`")]
+    CgroupsStay,
     /// The reader has panicked.
     #[error("the reader thread has panicked")]
     ReaderPanicked,
@@ -126,6 +151,11 @@ pub enum TraceError {
 pub struct Trace {
     attached: Attached,
     processes: Option<ProcessScope>,
+    /// `None` when the scope is not by cgroup.
+    scope: Option<Arc<Mutex<CgroupScope>>>,
+    cgroups_change: bool,
+    cgroups: Arc<Cgroups>,
+    watch: Option<Watch>,
     follow: bool,
     data: DataLimit,
     kernel_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -145,11 +175,14 @@ impl Trace {
         for pid in &options.pids {
             kernel::check_process(*pid)?;
         }
-        let mut loaded = Loaded::load(&options.settings())?;
+        let settings = options.settings();
+        let mut loaded = Loaded::load(&settings)?;
         let ring_map = loaded.take_ring()?;
         let ring =
             Ring::map(ring_map.fd().as_fd(), options.ring_size as usize).map_err(at("ring"))?;
         let mut processes = loaded.take_processes()?;
+        let scope = Arc::new(Mutex::new(loaded.take_cgroups(&settings)?));
+        let cgroup_ring = loaded.take_cgroup_ring()?;
         let kernel_log = options.kernel_log.then(|| loaded.kernel_log()).flatten();
 
         let buffer = SpanRingBuffer::with_destinations(options.queue_capacity, destinations)
@@ -167,11 +200,19 @@ impl Trace {
         if let Some(processes) = &mut processes {
             processes.attach(&options.pids, options.follow)?;
         }
+        let cgroups = Arc::new(Cgroups::default());
+        let listener = containers_listener(options.containers.clone(), Arc::clone(&scope));
+        let watch = Watch::start(Arc::clone(&cgroups), cgroup_ring, listener);
+        let watch = watch.map(Some).map_err(at("identity"))?;
         let reader_counts = reader.counts();
         let ring_size = options.ring_size;
         Ok(Self {
             attached,
             processes,
+            scope: options.by_cgroup().then_some(scope),
+            cgroups_change: settings.cgroups_change,
+            cgroups,
+            watch,
             follow: options.follow,
             data: options.data,
             kernel_log,
@@ -207,6 +248,45 @@ impl Trace {
         Ok(())
     }
 
+    /// Takes a cgroup into scope, with all below it; says whether it was not in it.
+    ///
+    /// # Errors
+    /// When the scope of this trace is not by cgroup, or was not to change.
+    pub fn add_cgroup(&mut self, cgroup: &Cgroup) -> Result<bool, TraceError> {
+        Ok(self.cgroup_scope()?.add(cgroup)?)
+    }
+
+    /// Takes a cgroup out of scope, the first that is meant; says whether there was one. Others in
+    /// scope stay, though they be below it.
+    ///
+    /// # Errors
+    /// When the scope of this trace is not by cgroup, or was not to change.
+    pub fn remove_cgroup(
+        &mut self,
+        is_meant: impl Fn(&Cgroup) -> bool,
+    ) -> Result<bool, TraceError> {
+        Ok(self.cgroup_scope()?.remove(is_meant)?)
+    }
+
+    fn cgroup_scope(&self) -> Result<MutexGuard<'_, CgroupScope>, TraceError> {
+        let scope = self.scope.as_ref().ok_or(TraceError::NotByCgroup)?;
+        if !self.cgroups_change {
+            return Err(TraceError::CgroupsStay);
+        }
+        Ok(scope.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The cgroups in scope; `None` when the scope is not by cgroup.
+    pub fn cgroups_in_scope(&self) -> Option<Vec<Cgroup>> {
+        let scope = self.scope.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(scope.members().to_vec())
+    }
+
+    /// What is known of cgroups.
+    pub fn cgroups(&self) -> &Arc<Cgroups> {
+        &self.cgroups
+    }
+
     /// How many processes in scope are alive; `None` when the scope is not by process.
     pub fn live_processes(&self) -> Option<u64> {
         self.processes.as_ref().map(ProcessScope::live)
@@ -227,8 +307,10 @@ impl Trace {
 
     /// The books as they are now. While calls are on their way, they need not balance.
     pub fn ledger(&self) -> Result<Ledger, TraceError> {
+        self.cgroups.refresh();
         let Self { attached, reader_counts, buffer, ring_size, .. } = self;
-        Ok(books(attached, *ring_size, 0, reader_counts, buffer)?)
+        let identity = identity_account(&self.cgroups);
+        Ok(books(attached, *ring_size, 0, reader_counts, buffer, identity)?)
     }
 
     /// Stops tracing, exports all that was seen, and closes the books. A destination that is not
@@ -237,7 +319,9 @@ impl Trace {
         // The reader goes on meanwhile, so that the ring has room for unfinished calls.
         let stopped = self.attached.stop();
         self.flush_kernel_log();
-        let Self { attached, reader, reader_counts, buffer, ring_size, .. } = self;
+        drop(self.watch.take());
+        let Self { attached, reader, reader_counts, buffer, ring_size, cgroups, .. } = self;
+        cgroups.refresh();
         let residual = reader.finish();
         let mut buffer = buffer;
         // The reader held the only other reference.
@@ -246,7 +330,8 @@ impl Trace {
         }
         stopped?;
         let residual = residual.ok_or(TraceError::ReaderPanicked)?;
-        Ok(books(&attached, ring_size, residual, &reader_counts, &buffer)?)
+        let identity = identity_account(&cgroups);
+        Ok(books(&attached, ring_size, residual, &reader_counts, &buffer, identity)?)
     }
 }
 
@@ -256,11 +341,43 @@ fn books(
     residual: usize,
     reader: &ReaderCounts,
     buffer: &SpanRingBuffer,
+    identity: IdentityAccount,
 ) -> Result<Ledger, KernelError> {
     let ring = RingAccount {
         size: u64::from(ring_size),
         residual_bytes: residual as u64,
         ..RingAccount::default()
     };
-    Ok(Ledger::new(attached.counts()?, ring, reader, buffer.stats(), buffer.deliveries()))
+    let kernel = attached.counts()?;
+    Ok(Ledger::new(kernel, ring, reader, identity, buffer.stats(), buffer.deliveries()))
+}
+
+fn identity_account(cgroups: &Cgroups) -> IdentityAccount {
+    IdentityAccount { cgroups_told: cgroups.told(), cgroups_unknown: cgroups.unknown() }
+}
+
+/// Takes the cgroups of containers into scope as they are found.
+fn containers_listener(
+    containers: Vec<ContainerName>,
+    scope: Arc<Mutex<CgroupScope>>,
+) -> Option<OnCgroup> {
+    if containers.is_empty() {
+        return None;
+    }
+    let mount = cgroup::first_mount()?;
+    Some(Box::new(move |facts| {
+        if !containers.iter().any(|name| name.fits(&facts.workload)) {
+            return;
+        }
+        let cgroup = mount.cgroup(facts.id, Path::new(OsStr::from_bytes(&facts.path)));
+        let mut scope = scope.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is below a cgroup in scope is in it already.
+        if scope.members().iter().any(|member| cgroup.path.starts_with(&member.path)) {
+            return;
+        }
+        match scope.add(&cgroup) {
+            Ok(_) => log::info!("container in scope: {}", cgroup.path.display()),
+            Err(error) => log::warn!("container {}: {error}", cgroup.path.display()),
+        }
+    }))
 }

@@ -5,7 +5,7 @@ use proptest::{collection::vec, prelude::*, sample::Index};
 use tracer_common::counter::Counter;
 use tracer_user::{
     kernel::KernelCounts,
-    ledger::{Ledger, RingAccount},
+    ledger::{IdentityAccount, Ledger, RingAccount},
     reader::ReaderCounts,
     ring_buffer::BufferStats,
 };
@@ -27,7 +27,8 @@ fn closed(machine: &Machine) -> Ledger {
         count.store(records as u64, std::sync::atomic::Ordering::Relaxed);
     }
     let kernel = KernelCounts { counters: machine.counters, recursion_misses: 0 };
-    Ledger::new(kernel, RingAccount::default(), &reader, BufferStats::default(), &[])
+    let (ring, identity) = (RingAccount::default(), IdentityAccount::default());
+    Ledger::new(kernel, ring, &reader, identity, BufferStats::default(), &[])
 }
 
 proptest! {

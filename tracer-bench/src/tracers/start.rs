@@ -87,9 +87,7 @@ fn command(tool: Tool, bench: &Bench, target: Target, folder: &Path) -> Result<C
         }
         Tool::PerfTrace => {
             let mut command = Command::new("perf");
-            // It follows neither children nor threads: for those it takes all but itself.
-            let scope: &[&str] = if target.tree { &["-a"] } else { &["-p", &pid] };
-            command.arg("trace").args(scope).arg("-o").arg(output);
+            command.args(["trace", "-p", &pid, "-o"]).arg(output);
             command
         }
         Tool::PerfRecord => {

@@ -55,6 +55,8 @@ Examples:
   sudo tracer trace -e %file -Z                     failed calls on files, system-wide
   sudo tracer trace --cgroup system.slice/nginx.service --min-duration 10ms
   sudo tracer trace -u www-data --export json=calls.jsonl --duration 10s
+  sudo tracer trace --container 3f2a9c --export json=calls.jsonl
+  sudo tracer trace -p 1234 --control /run/tracer.sock
   sudo tracer trace --cgroup app.slice --export otlp=http://localhost:4317
   sudo tracer trace --comm redis-server -e '!epoll_wait,!read' --export null --ledger books.json
   sudo tracer trace --export parquet=recording,rotate-interval=1m --duration 10m
@@ -65,6 +67,12 @@ what a kill may lose (`tracer recover DIR` brings back the rest), compression=zs
 folder with a comma in its name is written with a slash at its end: parquet=a,b/,compression=none.
 DIR can be an object store: s3://BUCKET/PREFIX, gs:// or az://, with who you are in AWS_…,
 GOOGLE_… or AZURE_… variables.
+
+By --control: `add pid N`, `remove pid N`, `add cgroup PATH`, `remove cgroup PATH`, `trace SET`
+(in place of -e) and `status`, each on a line and answered by one, `ok …` or `error …`. A kind of
+scope can change if the command line has it. With --control, and no COMMAND, tracing goes on when
+the last traced process has ended.
+  echo 'add pid 99' | socat - UNIX:/run/tracer.sock
 
 Kinds of scope combine: a call must be in each kind that is given. Within a kind any value does.
 
@@ -91,6 +99,15 @@ pub(super) struct TraceArgs {
     /// Trace a cgroup (v2) and all below it: a full path, or one below the mount
     #[arg(long, value_name = "PATH", help_heading = "Scope")]
     pub(super) cgroup: Vec<PathBuf>,
+
+    /// Trace a container: the beginning of its id, its name (LXC, Incus, systemd-nspawn) or the
+    /// host name that its processes see
+    #[arg(long, value_name = "ID_OR_NAME", help_heading = "Scope")]
+    pub(super) container: Vec<String>,
+
+    /// Wait for containers that are not there yet, by id or name
+    #[arg(long, requires = "container", help_heading = "Scope")]
+    pub(super) wait_for_container: bool,
 
     /// Trace threads with this name (at most 15 bytes)
     #[arg(long, value_name = "NAME", help_heading = "Scope")]
@@ -182,6 +199,10 @@ pub(super) struct TraceArgs {
     /// Say more: -v for the accounting at the end, -vv for details of the start
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
+
+    /// Change pids, cgroups and syscalls while tracing: a Unix socket that takes requests
+    #[arg(long, value_name = "SOCKET")]
+    pub(super) control: Option<PathBuf>,
 
     /// Stop tracing after this time: 10s, 5m (COMMAND goes on)
     #[arg(long, value_name = "TIME")]

@@ -17,6 +17,7 @@ use tracer_common::{
 
 use super::{
     args::{ColorChoice, ErrorStatusChoice, TraceArgs},
+    containers::{self, ContainerError},
     limits::{self, LimitError, Share},
     parquet::{self, TargetError},
 };
@@ -41,6 +42,8 @@ pub(super) enum UsageError {
     Pid(String),
     #[error("--cgroup: {0}")]
     Cgroup(#[from] CgroupError),
+    #[error(transparent)]
+    Container(#[from] ContainerError),
     #[error("--comm: `{name}` has {len} bytes; thread names have 1 to {max}", max = COMM_LEN - 1)]
     Comm { name: String, len: usize },
     #[error("--uid: no user `{0}`")]
@@ -86,6 +89,7 @@ pub(super) struct TraceConfig {
     pub(super) shares: Vec<Share>,
     pub(super) command: Vec<OsString>,
     pub(super) ledger: Option<PathBuf>,
+    pub(super) control: Option<PathBuf>,
     pub(super) duration: Option<Duration>,
     pub(super) shutdown_timeout: Duration,
     pub(super) fail_on_loss: bool,
@@ -128,15 +132,17 @@ impl TraceConfig {
         for expression in &args.trace {
             syscalls.add(expression)?;
         }
+        let mut cgroups: Vec<_> =
+            args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?;
+        let containers = containers::find(&args.container, args.wait_for_container)?;
+        cgroups.extend(containers.found);
         let options = TraceOptions {
             pids: args.pid.iter().map(|pid| parse_pid(pid)).collect::<Result<_, _>>()?,
             launched: None,
             follow: !args.no_follow,
-            cgroups: args
-                .cgroup
-                .iter()
-                .map(|path| cgroup::resolve(path))
-                .collect::<Result<_, _>>()?,
+            cgroups,
+            containers: containers.later,
+            cgroups_change: args.control.is_some(),
             comms: args.comm.iter().map(|name| parse_comm(name)).collect::<Result<_, _>>()?,
             uids: args.uid.iter().map(|user| parse_user(user)).collect::<Result<_, _>>()?,
             syscalls,
@@ -166,6 +172,7 @@ impl TraceConfig {
             shutdown_timeout,
             duration: parse_time("duration", args.duration.as_deref())?,
             command: args.command,
+            control: args.control,
             ledger: args.ledger,
             fail_on_loss: args.fail_on_loss,
             color: args.color,

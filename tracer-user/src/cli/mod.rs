@@ -2,6 +2,8 @@
 
 mod args;
 mod config;
+mod containers;
+mod control;
 mod limits;
 mod parquet;
 mod signals;

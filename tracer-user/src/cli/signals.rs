@@ -5,7 +5,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicI32, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
     time::Duration,
@@ -17,8 +17,10 @@ use signal_hook::{
     low_level,
 };
 
+use crate::control::Call;
+
 /// What happened outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Event {
     /// Stop tracing; the number of the signal.
     Stop(i32),
@@ -26,6 +28,8 @@ pub(super) enum Event {
     WriteLedger,
     /// A child has ended.
     Child,
+    /// A request by the control socket.
+    Control(Call),
 }
 
 /// What came by signal, in order; but a request to stop before all others.
@@ -33,6 +37,16 @@ pub(super) struct Events {
     events: Receiver<Event>,
     /// The signal that asked to stop; 0 for none. Beside the queue, which others may fill.
     stop: Arc<AtomicI32>,
+}
+
+/// The way by which requests come in among the events.
+pub(super) struct Requests(SyncSender<Event>);
+
+impl Requests {
+    /// Passes a request on; whether there was room for it.
+    pub(super) fn push(&self, call: Call) -> bool {
+        self.0.try_send(Event::Control(call)).is_ok()
+    }
 }
 
 impl Events {
@@ -46,12 +60,13 @@ impl Events {
 }
 
 /// Starts to listen. To be called after the command was forked, and before it is released.
-pub(super) fn listen() -> io::Result<Events> {
+pub(super) fn listen() -> io::Result<(Events, Requests)> {
     // Enough for all that can come between two looks; a signal more of the same kind says nothing.
     const PENDING: usize = 16;
     let (sender, events) = sync_channel(PENDING);
     let stop = Arc::new(AtomicI32::new(0));
     let stop_asked = Arc::clone(&stop);
+    let requests = Requests(sender.clone());
     let mut wanted = vec![SIGINT, SIGTERM, SIGUSR1, SIGCHLD];
     // nohup(1) starts programs with this one ignored, and means it.
     if !is_ignored(SIGHUP) {
@@ -81,7 +96,7 @@ pub(super) fn listen() -> io::Result<Events> {
             }
         }
     })?;
-    Ok(Events { events, stop })
+    Ok((Events { events, stop }, requests))
 }
 
 fn is_ignored(signal: i32) -> bool {

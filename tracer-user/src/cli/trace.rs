@@ -12,6 +12,7 @@ use super::{
     Failure, LOSS, RUN_TIME,
     args::{ColorChoice, TraceArgs},
     config::{ExportConfig, Target, TraceConfig},
+    control,
     limits::Share,
     say,
     signals::{self, Event, Events},
@@ -19,6 +20,7 @@ use super::{
 use tracer_common::counter::Counter;
 
 use crate::{
+    control::{ControlThread, Socket},
     export::{
         JsonExporter, Limits, NullExporter, Output, ParquetExporter, TextExporter, TextStyle,
         otlp::OtlpExporter, parquet::ParquetOptions,
@@ -41,6 +43,8 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     preflight::check().map_err(Failure::run_time)?;
     let destinations = open_destinations(&config, invoker)?;
     let ledger_file = open_ledger(&config, invoker)?;
+    let socket = config.control.as_deref().map(|path| Socket::bind(path, owner(invoker)));
+    let socket = socket.transpose().map_err(Failure::run_time)?;
 
     // Before any thread is started, see `launch::prepare`.
     let waiting = match config.command.as_slice() {
@@ -48,13 +52,15 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
         command => Some(launch::prepare(command, invoker)?),
     };
     config.options.launched = waiting.as_ref().map(Waiting::pid);
-    let events = signals::listen().map_err(Failure::run_time)?;
+    let (events, requests) = signals::listen().map_err(Failure::run_time)?;
     let trace = Trace::start(&config.options, destinations).map_err(Failure::run_time)?;
     log::info!("attached");
+    let serve = |socket: Socket| socket.serve(move |call| requests.push(call));
+    let control = socket.map(serve).transpose().map_err(Failure::run_time)?;
     let deadline = config.duration.map(|duration| Instant::now() + duration);
     let running = waiting.map(Waiting::release).transpose();
 
-    let mut session = Session { trace, running: None, status: None, ledger_file };
+    let mut session = Session { trace, running: None, status: None, ledger_file, control };
     let ended = match running {
         Ok(running) => {
             session.running = running;
@@ -89,6 +95,7 @@ struct Session {
     running: Option<Running>,
     status: Option<ExitStatus>,
     ledger_file: Option<Output>,
+    control: Option<ControlThread>,
 }
 
 impl Session {
@@ -98,7 +105,8 @@ impl Session {
             self.reap()?;
             let running = self.running.is_some() && self.status.is_none();
             // A command's status comes a moment after the kernel side has seen its end.
-            if self.trace.live_processes() == Some(0) && !running {
+            let goes_on = self.control.is_some() && self.running.is_none();
+            if self.trace.live_processes() == Some(0) && !running && !goes_on {
                 return Ok(End::Processes);
             }
             if self.trace.is_unheard() {
@@ -112,6 +120,10 @@ impl Session {
             match events.recv_timeout(wait) {
                 Ok(Event::Stop(signal)) => return Ok(End::Signal(signal)),
                 Ok(Event::WriteLedger) => self.write_ledger_now()?,
+                Ok(Event::Control(call)) => {
+                    let answer = control::answer(&mut self.trace, &call.request);
+                    call.answer(answer);
+                }
                 Ok(Event::Child) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Failure::run_time("the signal thread has ended"));
@@ -144,6 +156,7 @@ impl Session {
     ) -> Result<u8, Failure> {
         // Before stopping: a command that has ended by then is done, and its status known.
         self.reap()?;
+        drop(self.control.take());
         let ledger = self.trace.stop(Some(config.shutdown_timeout)).map_err(Failure::run_time)?;
         if let Some(file) = &mut self.ledger_file {
             write_ledger(file, &ledger)?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    os::unix::fs::MetadataExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -20,6 +20,8 @@ pub struct Cgroup {
     pub id: u64,
     /// Levels of the hierarchy at which it may stand, as a bit set; the root is level 0.
     pub levels: u32,
+    /// Its folder.
+    pub path: PathBuf,
 }
 
 /// Why a path is not a cgroup that can be traced.
@@ -70,9 +72,33 @@ fn hint(mount: Option<&Path>) -> String {
 
 /// A mount of the v2 hierarchy: where, and which part of the hierarchy is its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mount {
-    at: PathBuf,
-    root: PathBuf,
+pub struct Mount {
+    /// Where it is mounted.
+    pub at: PathBuf,
+    /// What of the hierarchy is mounted there: `/` unless it is a part of it.
+    pub root: PathBuf,
+}
+
+impl Mount {
+    /// The path in the hierarchy of a folder below the mount, with a slash in front.
+    pub fn path_of(&self, folder: &Path) -> Option<Vec<u8>> {
+        let below = folder.strip_prefix(&self.at).ok()?;
+        Some(self.root.join(below).components().as_path().as_os_str().as_bytes().to_vec())
+    }
+
+    /// The cgroup with this id at this path in the hierarchy.
+    pub fn cgroup(&self, id: u64, path: &Path) -> Cgroup {
+        let level = depth(path);
+        let below = path.strip_prefix(&self.root).unwrap_or(path);
+        let below = below.strip_prefix("/").unwrap_or(below);
+        let levels = u32::try_from(level).ok().and_then(|level| 1_u32.checked_shl(level));
+        Cgroup { id, levels: levels.unwrap_or(0), path: self.at.join(below) }
+    }
+}
+
+/// The mount of the v2 hierarchy that paths are looked up below.
+pub fn first_mount() -> Option<Mount> {
+    mounts(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()).into_iter().next()
 }
 
 /// Finds the cgroup at `path`, which is a full path or one below the mount of the v2 hierarchy.
@@ -119,8 +145,10 @@ fn resolve_in(path: &Path, mounts: &[Mount], initial: bool) -> Result<Cgroup, Cg
         initial.then(|| depth(&mount.root) + depth(below))
     });
     match level {
-        None => Ok(Cgroup { id, levels: u32::MAX }),
-        Some(level) if level < CGROUP_LEVEL_LIMIT as usize => Ok(Cgroup { id, levels: 1 << level }),
+        None => Ok(Cgroup { id, levels: u32::MAX, path: full }),
+        Some(level) if level < CGROUP_LEVEL_LIMIT as usize => {
+            Ok(Cgroup { id, levels: 1 << level, path: full })
+        }
         Some(level) => Err(CgroupError::TooDeep { path: path.to_owned(), level }),
     }
 }

@@ -25,6 +25,7 @@ use super::{
     KernelError,
     btf::KernelTypes,
     cgroup::Cgroup,
+    cgroup_scope::CgroupScope,
     object,
     preflight::{self, KernelVersion, PADDED_COMM_SINCE},
     processes::ProcessScope,
@@ -35,6 +36,7 @@ use crate::shared_memory::{Mapping, page_size};
 
 /// What the kernel side shall do; all of it is evaluated there.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Settings {
     /// Processes in scope are marked in a map (see [`ProcessScope`]); without this, all are.
     pub by_process: bool,
@@ -42,6 +44,8 @@ pub struct Settings {
     pub follow: bool,
     /// Cgroups in scope, with their descendants. Empty: all.
     pub cgroups: Vec<Cgroup>,
+    /// The scope is by cgroup, be there one yet or not, and others may come into it.
+    pub cgroups_change: bool,
     /// Thread names in scope, padded with zero bytes. Empty: all.
     pub comms: Vec<[u8; 16]>,
     /// Users in scope. Empty: all.
@@ -165,6 +169,21 @@ impl Loaded {
         scope
             .map(Some)
             .map_err(|source| KernelError::System { action: "mapping the marks", source })
+    }
+
+    /// Takes the set of cgroups in scope out.
+    pub fn take_cgroups(&mut self, settings: &Settings) -> Result<CgroupScope, KernelError> {
+        let control = self.control()?;
+        let map = self.ebpf.take_map(map::CGROUPS).ok_or(KernelError::Missing(map::CGROUPS))?;
+        CgroupScope::new(map, control, &settings.cgroups)
+    }
+
+    /// Takes out the ring of cgroups that are made; `None` where the kernel does not tell of them.
+    pub fn take_cgroup_ring(&mut self) -> Result<Option<MapData>, KernelError> {
+        match self.ebpf.take_map(map::CGROUP_RING) {
+            Some(Map::RingBuf(data)) => Ok(self.hooks.iter().any(Hook::is_cgroup).then_some(data)),
+            _ => Err(KernelError::Missing(map::CGROUP_RING)),
+        }
     }
 
     fn control(&self) -> Result<Control, KernelError> {
@@ -351,6 +370,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::SELF_TGID, std::process::id()),
         (global::SCOPE, scope_bits(settings)),
         (global::CGROUP_LEVELS, settings.cgroups.iter().fold(0, |all, cgroup| all | cgroup.levels)),
+        (global::CGROUPS_CHANGE, u32::from(settings.cgroups_change)),
         (global::RESULT_FILTER, settings.result.bits()),
         (global::STRING_LIMIT, u32::from(settings.data.bytes)),
         (global::DATA_LIMIT, if settings.data.data { settings.data.bytes.into() } else { 0 }),
@@ -366,6 +386,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::TASK_SIGNAL, task("signal")?),
         (global::SIGNAL_LIVE, types.offset("signal_struct", "live")?),
     ];
+    let cgroup_offsets = programs::cgroup_offsets(types).unwrap_or_default();
     let log_level: u8 = if settings.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader
@@ -376,7 +397,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_WORDS } else { 1 })
         .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
         .override_global(global::LOG_LEVEL, &log_level, true);
-    for (name, value) in &words {
+    for (name, value) in words.iter().chain(&cgroup_offsets) {
         loader.override_global(name, value, true);
     }
     Ok(loader.load(object::BYTES)?)
@@ -386,7 +407,7 @@ fn scope_bits(settings: &Settings) -> u32 {
     let bit = |on: bool, bit: u32| if on { bit } else { 0 };
     bit(settings.by_process, BY_PROCESS)
         | bit(settings.follow, FOLLOW)
-        | bit(!settings.cgroups.is_empty(), BY_CGROUP)
+        | bit(settings.cgroups_change || !settings.cgroups.is_empty(), BY_CGROUP)
         | bit(!settings.comms.is_empty(), BY_COMM)
         | bit(!settings.uids.is_empty(), BY_UID)
 }

@@ -3,6 +3,7 @@
 
 pub mod btf;
 pub mod cgroup;
+mod cgroup_scope;
 mod loader;
 pub mod object;
 pub mod preflight;
@@ -10,6 +11,7 @@ mod processes;
 mod programs;
 mod tables;
 
+pub use cgroup_scope::CgroupScope;
 pub use loader::{Attached, KernelCounts, Loaded, ResultFilter, Settings};
 pub use processes::ProcessScope;
 pub(crate) use processes::check_process;
@@ -60,6 +62,9 @@ pub enum KernelError {
         /// What the system said.
         source: io::Error,
     },
+    /// More cgroups than the kernel side has room for.
+    #[error("no room for another cgroup in the scope: {0} is the limit")]
+    TooManyCgroups(u32),
     /// A process to trace does not exist.
     #[error("no process with id {0}; `ps -e` lists the running ones")]
     NoSuchProcess(u32),

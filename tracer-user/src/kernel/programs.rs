@@ -9,11 +9,11 @@ use aya::{
         trace_point::TracePointLinkId,
     },
 };
-use tracer_common::abi::program;
+use tracer_common::abi::{global, program};
 
 use super::{
     KernelError,
-    btf::KernelTypes,
+    btf::{BtfError, KernelTypes},
     preflight::{KernelVersion, PREEMPTIBLE_SINCE},
 };
 
@@ -71,6 +71,8 @@ const CALLS_PERF: [Hook; 2] = [
 
 const IO_URING: Hook = tracepoint(program::IO_URING_SUBMIT, "io_uring_submit_req");
 
+const CGROUP_MKDIR: Hook = tracepoint(program::CGROUP_MKDIR, "cgroup_mkdir");
+
 /// Programs at the exit of calls.
 pub(super) const AT_EXIT: [&str; 2] = [program::SYS_EXIT, program::SYS_EXIT_PERF];
 /// Programs at the entry of calls.
@@ -81,6 +83,9 @@ pub(super) fn hooks(types: &KernelTypes) -> Vec<Hook> {
     let mut hooks = Vec::new();
     if types.has_tracepoint("io_uring_submit_req") {
         hooks.push(IO_URING);
+    }
+    if types.has_tracepoint("cgroup_mkdir") && cgroup_offsets(types).is_ok() {
+        hooks.push(CGROUP_MKDIR);
     }
     hooks.extend(LIFECYCLE);
     if !is_preemptible() {
@@ -100,6 +105,17 @@ pub(super) fn hooks(types: &KernelTypes) -> Vec<Hook> {
     hooks
 }
 
+/// The globals by which programs find the id of a cgroup. Without them cgroups that are made while
+/// programs run are found by their id alone, as long as they are there.
+pub(super) fn cgroup_offsets(types: &KernelTypes) -> Result<[(&'static str, u32); 4], BtfError> {
+    Ok([
+        (global::CGROUP_KN, types.offset("cgroup", "kn")?),
+        (global::CGROUP_ROOT, types.offset("cgroup", "root")?),
+        (global::CGROUP_ROOT_HIERARCHY_ID, types.offset("cgroup_root", "hierarchy_id")?),
+        (global::KERNFS_NODE_ID, types.offset("kernfs_node", "id")?),
+    ])
+}
+
 /// Whether the running kernel can preempt programs at tracepoints.
 pub(super) fn is_preemptible() -> bool {
     KernelVersion::running().is_none_or(|now| now >= PREEMPTIBLE_SINCE)
@@ -113,6 +129,11 @@ fn has_perf_events() -> bool {
 }
 
 impl Hook {
+    /// Whether it tells of cgroups that are made.
+    pub(super) fn is_cgroup(&self) -> bool {
+        *self == CGROUP_MKDIR
+    }
+
     /// Gives the program to the kernel, which checks it.
     pub(super) fn load(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
         let done = match self.place {

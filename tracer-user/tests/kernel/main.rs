@@ -20,6 +20,7 @@ mod filter;
 #[cfg(feature = "guest-tests")]
 mod guest;
 mod hosts;
+mod identity;
 #[cfg(feature = "guest-tests")]
 mod lockdown;
 mod memory;
@@ -40,6 +41,7 @@ mod property;
 mod receiver;
 mod recording;
 mod scope;
+mod scope_changes;
 mod strings;
 #[cfg(feature = "guest-tests")]
 mod whole_system;

@@ -3,12 +3,13 @@
 
 use std::{os::fd::AsFd, sync::Arc};
 
+use tracer_common::counter::Counter;
 use tracer_user::{
     clock::WallClock,
     decode::Decoder,
     ids::IdSource,
     kernel::{Attached, Loaded, ProcessScope},
-    ledger::{Ledger, RingAccount},
+    ledger::{IdentityAccount, Ledger, RingAccount},
     pipeline::TraceOptions,
     reader::{ReaderCounts, ring::Ring},
     ring_buffer::BufferStats,
@@ -64,7 +65,10 @@ impl Recording {
             ..RingAccount::default()
         };
         let kernel = self.attached.counts().expect("the counters");
-        let ledger = Ledger::new(kernel, ring, &counts, BufferStats::default(), &[]);
+        // Nobody reads what the kernel tells of cgroups here.
+        let told = kernel.get(Counter::CgroupMade) - kernel.get(Counter::CgroupLost);
+        let identity = IdentityAccount { cgroups_told: told, ..IdentityAccount::default() };
+        let ledger = Ledger::new(kernel, ring, &counts, identity, BufferStats::default(), &[]);
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         (spans, ledger)
     }

@@ -73,6 +73,7 @@ fn main() {
         [_, "open", path] => open(path),
         [_, "open-every-byte"] => open_every_byte(),
         [_, "pace"] => pace(),
+        [_, "calls-in-tens", tens] => calls_in_tens(number(tens)),
         [_, "open-cold", file] => open_cold(file),
         [_, "open-address", address] => open_address(number(address)),
         [_, "rename", from, to] => rename(from, to),
@@ -218,6 +219,14 @@ fn open_every_byte() {
 fn pace() {
     let parent = std::os::unix::process::parent_id();
     while std::os::unix::process::parent_id() == parent {
+        calls(10);
+        thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Calls in tens, with a pause after each: so that few of them keep a processor busy for long.
+fn calls_in_tens(tens: u64) {
+    for _ in 0..tens {
         calls(10);
         thread::sleep(std::time::Duration::from_millis(1));
     }

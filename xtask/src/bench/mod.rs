@@ -38,8 +38,6 @@ enum Suite {
     Calls,
     /// strace, perf, bpftrace and others on the same calls
     Peers,
-    /// Servers, git and gcc, files, pipes and threads: bare, traced, and under other tracers
-    Workloads,
 }
 
 impl Suite {
@@ -53,7 +51,6 @@ impl Suite {
             Self::Calls => "What tracing costs",
             Self::Parts => "Parts",
             Self::Peers => "Beside other tracers",
-            Self::Workloads => "Workloads",
         }
     }
 
@@ -67,9 +64,6 @@ impl Suite {
             Self::Parts => parts::run(),
             Self::Calls => measure(self, &[]),
             Self::Peers => measure(self, &programs::PEERS),
-            Self::Workloads => {
-                measure(self, &[&programs::PEERS[..], &programs::WORKLOADS].concat())
-            }
         }
     }
 }

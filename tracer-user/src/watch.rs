@@ -1,0 +1,185 @@
+//! Watches what the kernel tells of cgroups, on a thread of its own: so that their paths are known
+//! when somebody asks.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use aya::maps::MapData;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use tracer_common::cgroup::{self as record, CGROUP_RING_SIZE};
+
+use crate::{
+    identity::{CgroupSource, Cgroups, OnCgroup},
+    kernel::cgroup::{self, Mount},
+    reader::ring::Ring,
+};
+
+/// Longest wait for the kernel, in milliseconds: bounds how late a request to stop is seen.
+const LONGEST_WAIT: u16 = 50;
+/// Cgroups that are looked for at the start, at most.
+const MOST_FOUND: usize = 32768;
+
+/// The running thread.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Starts to fill `cgroups`: with those that are there, and those that the kernel tells of by
+    /// `ring`. To be called when the programs are attached, so that none is missed in between.
+    pub fn start(
+        cgroups: Arc<Cgroups>,
+        ring: Option<MapData>,
+        listener: Option<OnCgroup>,
+    ) -> io::Result<Self> {
+        let mount = cgroup::first_mount();
+        let told = ring.as_ref().map(|map| map.fd().as_fd().try_clone_to_owned()).transpose()?;
+        let size = CGROUP_RING_SIZE as usize;
+        let ring = ring.map(|map| Ring::map(map.fd().as_fd(), size)).transpose()?;
+        let folder = mount.as_ref().and_then(|mount| File::open(&mount.at).ok());
+        cgroups.feed(Box::new(Source { ring, mount: mount.clone(), folder }), listener);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let run = move || {
+            for (id, path) in mount.iter().flat_map(|mount| existing(mount, MOST_FOUND)) {
+                cgroups.found(id, &path);
+            }
+            while !stopping.load(Ordering::Acquire) {
+                wait(told.as_ref());
+                cgroups.refresh();
+            }
+        };
+        let thread = thread::Builder::new().name("tracer-identity".into()).spawn(run)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            drop(thread.join());
+        }
+    }
+}
+
+/// Until there is something in the ring, or a moment.
+fn wait(ring: Option<&OwnedFd>) {
+    let Some(ring) = ring else {
+        return thread::park_timeout(std::time::Duration::from_millis(LONGEST_WAIT.into()));
+    };
+    let mut polled = [PollFd::new(ring.as_fd(), PollFlags::POLLIN)];
+    // Interrupted or not, the ring is looked at.
+    if let Err(error) = poll(&mut polled, PollTimeout::from(LONGEST_WAIT)) {
+        log::debug!("waiting for cgroups: {error}");
+    }
+}
+
+/// All cgroups that are there, with their paths, parents first.
+pub fn existing(mount: &Mount, limit: usize) -> Vec<(u64, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = std::collections::VecDeque::from([mount.at.clone()]);
+    while let Some(folder) = open.pop_front() {
+        // One that is gone by now has no folders below it.
+        let Ok(metadata) = fs::symlink_metadata(&folder) else { continue };
+        found.extend(mount.path_of(&folder).map(|path| (metadata.ino(), path)));
+        if found.len() >= limit {
+            log::warn!("more than {limit} cgroups: the others are known when they are asked for");
+            break;
+        }
+        let below = fs::read_dir(&folder).into_iter().flatten().filter_map(Result::ok);
+        let folders = below.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir()));
+        open.extend(folders.map(|it| it.path()));
+    }
+    found
+}
+
+/// The ring, and the mounted hierarchy.
+struct Source {
+    ring: Option<Ring>,
+    mount: Option<Mount>,
+    folder: Option<File>,
+}
+
+impl CgroupSource for Source {
+    fn take_new(&mut self, each: &mut dyn FnMut(u64, &[u8])) {
+        if let Some(ring) = &mut self.ring {
+            ring.read(usize::MAX, |bytes| match record::parse(bytes) {
+                Some((id, path)) => each(id, path),
+                // Counted as told, so that the books show what is missing: a path.
+                None => log::error!("a damaged record of a cgroup, {} bytes", bytes.len()),
+            });
+        }
+    }
+
+    fn find(&mut self, id: u64) -> Option<Vec<u8>> {
+        let found = open_by_id(self.folder.as_ref()?, id)?;
+        let link = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
+        let path = self.mount.as_ref()?.path_of(&link)?;
+        // What the kernel says of a folder that has been removed.
+        Some(path.strip_suffix(b" (deleted)").unwrap_or(&path).to_vec())
+    }
+}
+
+/// The handle of a folder of kernfs is its id, `FILEID_KERNFS`:
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/exportfs.h#L103>.
+#[repr(C)]
+struct Handle {
+    bytes: u32,
+    kind: i32,
+    id: u64,
+}
+
+fn open_by_id(mount: &File, id: u64) -> Option<OwnedFd> {
+    let mut handle = Handle { bytes: 8, kind: 0xfe, id };
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: a whole `file_handle` with as many bytes as it says, open_by_handle_at(2).
+    let fd = unsafe {
+        libc::syscall(libc::SYS_open_by_handle_at, mount.as_raw_fd(), &raw mut handle, flags)
+    };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just given this descriptor to us.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        ffi::OsStr,
+        os::unix::ffi::OsStrExt,
+        path::{Path, PathBuf},
+    };
+
+    #[test]
+    fn folders_are_found_below_their_mount() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::create_dir(folder.path().join(OsStr::from_bytes(b"c\xff"))).unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let mount = Mount { at: folder.path().to_owned(), root: PathBuf::from("/top") };
+        let found = existing(&mount, 100);
+        let mut paths: Vec<_> = found.iter().map(|(_, path)| path.as_slice()).collect();
+        paths.sort_unstable();
+        let expected: [&[u8]; 4] = [b"/top", b"/top/a", b"/top/a/b", b"/top/c\xff"];
+        assert_eq!(paths, expected);
+        let id = fs::metadata(folder.path().join("a/b")).unwrap().ino();
+        assert!(found.iter().any(|(found, path)| *found == id && path == b"/top/a/b"));
+        assert_eq!(existing(&mount, 2).len(), 2);
+        assert_eq!(mount.path_of(Path::new("/elsewhere")), None);
+    }
+}

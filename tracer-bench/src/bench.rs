@@ -88,8 +88,14 @@ impl Bench {
             .find(|path| path.exists())
             .with_context(|| {
                 let why = process::text(&self.peers.join(format!("{name}.failed")));
-                format!("{name} is not installed {}", why.trim()).trim().to_owned()
+                let colon = if why.is_empty() { "" } else { ": " };
+                format!("{name} is not installed{colon}{}", why.trim())
             })
+    }
+
+    /// A folder that is there as long as this.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// An empty folder of its own.

@@ -25,7 +25,7 @@ use crate::{
     job::Loop,
     options::Options,
     report::{Report, Wanted},
-    rounds::{Rounds, cell, lost_cell, middle},
+    rounds::{Plan, Rounds, cell, lost_cell, middle},
     statistics::{self, Summary},
     tracers::Tool,
     worker::{Work, Worker},
@@ -68,11 +68,12 @@ fn table(options: &Options, report: &mut Report, work: Work, placement: Placemen
         Placement::Free => ("not pinned".to_owned(), FREE_ROUNDS),
     };
     let title = format!("{}, {place}", work.name());
+    let plan = Plan { title: &title, tools: &TOOLS, once: &[], rounds, patience: PATIENCE };
     let make = |bench: &Bench, under: &[String]| {
         let job: Box<dyn crate::job::Job> = Box::new(Loop::new(bench, under, work, CALLS)?);
         Ok(job)
     };
-    let all = Rounds::run(&bench, &title, &TOOLS, rounds, PATIENCE, &make)?;
+    let all = Rounds::run(&bench, &plan, &make)?;
     report.heading(&title);
     let mut rows = Vec::new();
     for (tool, samples) in all.tools() {

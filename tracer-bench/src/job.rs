@@ -76,24 +76,27 @@ pub(crate) struct Loop {
     worker: Worker,
     work: Work,
     turns: u64,
+    /// Whether it starts threads or processes.
+    many: bool,
 }
 
 impl Loop {
     /// `turns` are for an untraced worker.
     pub(crate) fn new(bench: &Bench, under: &[String], work: Work, turns: u64) -> Result<Self> {
-        let many = matches!(work, Work::TwoThreads | Work::EightThreads);
+        let threads = matches!(work, Work::TwoThreads | Work::EightThreads);
         // Threads that are to run at once must be able to.
-        let cpu = bench.work_cpu().filter(|_| !many);
+        let cpu = bench.work_cpu().filter(|_| !threads);
         let mut worker = Worker::start(cpu, under)?;
         // What it needs is there before a tracer is, so that all trace the same.
         worker.work(work, 10)?;
-        Ok(Self { worker, work, turns })
+        let many = threads || work == Work::PingPong;
+        Ok(Self { worker, work, turns, many })
     }
 }
 
 impl Job for Loop {
     fn target(&self) -> Target {
-        Target { pid: self.worker.pid(), tree: self.work == Work::PingPong }
+        Target { pid: self.worker.pid(), tree: self.many }
     }
 
     fn run(&mut self, slowness: u64) -> Result<Done> {

@@ -18,24 +18,25 @@ mod worker;
 
 mod calls;
 mod peers;
+mod workloads;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::Parser as _;
 
 use options::{Cli, Verb};
 use report::Report;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
-        Verb::Calls(options) => calls::run(&options).map(print),
-        Verb::Peers(options) => peers::run(&options).map(print),
-        Verb::Worker { cpu } => work::run(cpu),
-        Verb::Echo => work::echo(),
-        Verb::Receiver => receiver::run(),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    match run(Cli::parse().verb) {
+        Ok(report) => {
+            if let Some(report) = report {
+                // The section: when and where, then what was measured.
+                println!("{}\n\n{}", machine::describe(), report.text().trim_end());
+            }
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("tracer-bench: {error:#}");
             ExitCode::FAILURE
@@ -43,8 +44,15 @@ fn main() -> ExitCode {
     }
 }
 
-/// The section: when and where, then what was measured.
-#[expect(clippy::needless_pass_by_value, reason = "the end of it")]
-fn print(report: Report) {
-    println!("{}\n\n{}", machine::describe(), report.text().trim_end());
+/// Measures, or plays a role that measuring needs, which reports nothing.
+fn run(verb: Verb) -> Result<Option<Report>> {
+    match verb {
+        Verb::Calls(options) => return calls::run(&options).map(Some),
+        Verb::Peers(options) => return peers::run(&options).map(Some),
+        Verb::Workloads(options) => return Ok(Some(workloads::run(&options))),
+        Verb::Worker { cpu } => work::run(cpu)?,
+        Verb::Echo => work::echo()?,
+        Verb::Receiver => receiver::run()?,
+    }
+    Ok(None)
 }

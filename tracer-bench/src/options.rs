@@ -22,6 +22,8 @@ pub(crate) enum Verb {
     Calls(Options),
     /// Other tracers on the same calls
     Peers(Options),
+    /// Servers and other programs, bare and traced
+    Workloads(Options),
     /// Makes calls as told on standard input
     #[command(hide = true)]
     Worker {

@@ -10,7 +10,7 @@ use crate::{
     machine,
     options::Options,
     report::{Report, Wanted},
-    rounds::{Rounds, cell, lost_cell, middle},
+    rounds::{Plan, Rounds, cell, lost_cell, middle},
     tracers::Tool,
     worker::Work,
 };
@@ -41,11 +41,13 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
             .into_iter()
             .chain(Tool::PEERS)
             .collect();
+    let plan =
+        Plan { title: "peers", tools: &tools, once: &[], rounds: ROUNDS, patience: PATIENCE };
     let make = |bench: &Bench, under: &[String]| {
         let job: Box<dyn Job> = Box::new(Loop::new(bench, under, Work::Getppid, CALLS)?);
         Ok(job)
     };
-    let all = Rounds::run(&bench, "peers", &tools, ROUNDS, PATIENCE, &make)?;
+    let all = Rounds::run(&bench, &plan, &make)?;
     let mut rows = Vec::new();
     let mut absent = Vec::new();
     for (tool, samples) in all.tools() {

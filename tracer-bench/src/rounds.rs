@@ -21,22 +21,31 @@ pub(crate) struct Rounds {
     failures: Vec<Option<String>>,
 }
 
+/// What is measured in rounds.
+pub(crate) struct Plan<'a> {
+    /// For people.
+    pub(crate) title: &'a str,
+    /// In each round.
+    pub(crate) tools: &'a [Tool],
+    /// In the first round alone.
+    pub(crate) once: &'a [Tool],
+    /// How many.
+    pub(crate) rounds: usize,
+    /// No round begins later, but the first.
+    pub(crate) patience: Duration,
+}
+
 impl Rounds {
-    /// Measures all tools so often, or less often when the time is over; each once at the least.
-    pub(crate) fn run(
-        bench: &Bench,
-        title: &str,
-        tools: &[Tool],
-        rounds: usize,
-        patience: Duration,
-        make: &Make<'_>,
-    ) -> Result<Self> {
+    /// Measures all tools.
+    pub(crate) fn run(bench: &Bench, plan: &Plan<'_>, make: &Make<'_>) -> Result<Self> {
+        let Plan { title, rounds, patience, .. } = *plan;
+        let tools: Vec<Tool> = plan.tools.iter().chain(plan.once).copied().collect();
         let started = Instant::now();
         let mut job = make(bench, &[])?;
         // Not for the record: memory and caches are warm then.
         job.run(10)?;
         let mut all = Self {
-            tools: tools.to_vec(),
+            tools: tools.clone(),
             samples: vec![Vec::new(); tools.len()],
             failures: vec![None; tools.len()],
         };
@@ -47,7 +56,8 @@ impl Rounds {
             }
             eprintln!("bench: {title}: round {round} of {rounds}");
             for (index, tool) in tools.iter().enumerate() {
-                if all.failures[index].is_some() {
+                let again = round == 1 || plan.tools.contains(tool);
+                if !again || all.failures[index].is_some() {
                     continue;
                 }
                 match measure(bench, *tool, job.as_mut(), make) {

@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use nix::sys::resource::{UsageWho, getrusage};
 
 use crate::{
     process,
@@ -29,7 +30,8 @@ pub(crate) fn run(cpu: Option<usize>) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line?;
         let (name, rest) = line.split_once(' ').context("an order without arguments")?;
-        match hands.work(name, rest.parse()?) {
+        let took = if name == "run" { script(rest) } else { hands.work(name, rest.parse()?) };
+        match took {
             Ok(Took { cpu, wall }) => answer(&format!("{cpu} {wall}"))?,
             Err(error) => answer(&format!("{error:#}"))?,
         }
@@ -188,6 +190,31 @@ fn read_byte(fd: RawFd) -> io::Result<bool> {
     }
 }
 
+/// Runs a script; processor time is that of its processes.
+fn script(script: &str) -> Result<Took> {
+    let before = children()?;
+    let wall = Instant::now();
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-ec", script]).stdin(Stdio::null()).stdout(Stdio::null());
+    let output = shell.stderr(Stdio::piped()).output().context("sh")?;
+    let wall = wall.elapsed();
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).replace('\n', " ");
+        bail!("{}: {said}", output.status);
+    }
+    Ok(Took { cpu: nanos(children()?.saturating_sub(before)), wall: nanos(wall) })
+}
+
+/// Processor time of children that have ended.
+fn children() -> Result<Duration> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let time = |value: nix::sys::time::TimeVal| {
+        let micros = value.tv_sec() * 1_000_000 + value.tv_usec();
+        Duration::from_micros(micros.unsigned_abs())
+    };
+    Ok(time(usage.user_time()) + time(usage.system_time()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,5 +228,13 @@ mod tests {
             assert!(took.wall > 0, "{work:?}");
         }
         assert!(hands.work("nothing", 1).is_err());
+    }
+
+    #[test]
+    fn scripts_are_measured_with_their_processes() {
+        let took = script("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").unwrap();
+        assert!(took.cpu > 0 && took.wall > 0);
+        let error = script("echo no >&2; exit 4").unwrap_err().to_string();
+        assert_eq!(error, "exit status: 4: no ");
     }
 }

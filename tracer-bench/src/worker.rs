@@ -124,6 +124,14 @@ impl Worker {
         self.order(&format!("{} {turns}", work.name()))
     }
 
+    /// Makes it run a shell script, and waits for its end.
+    pub(crate) fn run(&mut self, script: &str) -> Result<Took> {
+        if script.contains('\n') {
+            bail!("a script for the worker has more than one line");
+        }
+        self.order(&format!("run {script}"))
+    }
+
     fn order(&mut self, order: &str) -> Result<Took> {
         writeln!(self.orders, "{order}").context("giving the worker an order")?;
         let answer = self.answer()?;

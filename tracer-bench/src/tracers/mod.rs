@@ -82,6 +82,8 @@ impl Tool {
     pub(crate) const fn slowness(self) -> u64 {
         match self {
             Self::BpftracePrintf | Self::PerfRecord => 5,
+            // It stops threads at each call all the same.
+            Self::StraceBystander => 10,
             Self::Strace | Self::PerfTrace | Self::AprenderProfile => 50,
             _ => 1,
         }
@@ -113,7 +115,7 @@ impl Tool {
 pub(crate) struct Target {
     /// A process.
     pub(crate) pid: u32,
-    /// Whether it starts others that belong to the work.
+    /// Whether it starts threads or processes that belong to the work.
     pub(crate) tree: bool,
 }
 

@@ -87,7 +87,9 @@ fn command(tool: Tool, bench: &Bench, target: Target, folder: &Path) -> Result<C
         }
         Tool::PerfTrace => {
             let mut command = Command::new("perf");
-            command.args(["trace", "-p", &pid, "-o"]).arg(output);
+            // It follows neither children nor threads: for those it takes all but itself.
+            let scope: &[&str] = if target.tree { &["-a"] } else { &["-p", &pid] };
+            command.arg("trace").args(scope).arg("-o").arg(output);
             command
         }
         Tool::PerfRecord => {

@@ -38,6 +38,8 @@ enum Suite {
     Calls,
     /// strace, perf, bpftrace and others on the same calls
     Peers,
+    /// Servers, git and gcc, files, pipes and threads: bare, traced, and under other tracers
+    Workloads,
 }
 
 impl Suite {
@@ -51,6 +53,7 @@ impl Suite {
             Self::Calls => "What tracing costs",
             Self::Parts => "Parts",
             Self::Peers => "Beside other tracers",
+            Self::Workloads => "Workloads",
         }
     }
 
@@ -64,6 +67,9 @@ impl Suite {
             Self::Parts => parts::run(),
             Self::Calls => measure(self, &[]),
             Self::Peers => measure(self, &programs::PEERS),
+            Self::Workloads => {
+                measure(self, &[&programs::PEERS[..], &programs::WORKLOADS].concat())
+            }
         }
     }
 }

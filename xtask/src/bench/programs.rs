@@ -10,6 +10,10 @@ use crate::{command, setup};
 /// Debian's packages of other tracers.
 pub(super) const PEERS: [&str; 3] = ["strace", "linux-perf", "bpftrace"];
 
+/// Debian's packages of what is traced.
+pub(super) const WORKLOADS: [&str; 7] =
+    ["redis-server", "redis-tools", "nginx-light", "wrk", "git", "gcc", "libc6-dev"];
+
 /// A tracer that cargo installs.
 const FROM_REGISTRY: &str = "aprender-profile";
 

@@ -1,12 +1,10 @@
-//! Spans to columns. Builders have the room that a batch needs; a row allocates nothing.
+//! Spans to columns. What a row needs is kept from row group to row group; a row allocates nothing.
 
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, RecordBatch,
-    builder::{BooleanBuilder, FixedSizeBinaryBuilder, Int64Builder, StringBuilder},
-};
-use arrow_schema::ArrowError;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, DataType};
+use parquet::schema::types::ColumnDescPtr;
 use tracer_common::{
     event::{Abi, CaptureState},
     syscalls::ArgKind,
@@ -17,7 +15,9 @@ use super::{
         argument::{self, arguments},
         json,
     },
+    chunk::Content,
     dictionary::Dictionary,
+    plain::{Flags, Ids, Numbers},
     schema::{ARGS, Few, SCHEMA},
 };
 use crate::{
@@ -26,30 +26,35 @@ use crate::{
     values::Context,
 };
 
-/// Rows of a batch: small enough for its columns to stay in a cache.
+/// Rows of a batch of the journal.
 pub(super) const BATCH_ROWS: usize = 4096;
 
-/// Columns in the making.
-#[derive(Debug)]
-pub(super) struct Columns {
-    /// Those of few values, for as many rows as come.
-    few: Vec<Dictionary>,
-    /// The others, for a batch.
-    many: Many,
-    scratch: Vec<u8>,
+/// A column of a row group in the making.
+pub(super) trait Column {
+    /// What is in it, encoded.
+    fn content(&self, column: &ColumnDescPtr, with_bounds: bool) -> Content;
+    /// The same as an array of Arrow.
+    fn to_array(&self, kind: &DataType) -> Result<ArrayRef, ArrowError>;
+    /// Forgets its rows.
+    fn clear(&mut self);
 }
 
-#[derive(Debug)]
-struct Many {
-    span_id: FixedSizeBinaryBuilder,
-    start_time: Int64Builder,
-    end_time: Int64Builder,
-    logical_clock: Int64Builder,
-    duration: Int64Builder,
-    args: [Int64Builder; ARGS],
-    texts: [StringBuilder; ARGS],
-    result: Int64Builder,
-    comm_escaped: BooleanBuilder,
+/// Columns in the making.
+#[derive(Debug, Default)]
+pub(super) struct Columns {
+    few: [Dictionary; Few::NAMES.len()],
+    span_id: Ids,
+    start_time: Numbers,
+    end_time: Numbers,
+    logical_clock: Numbers,
+    duration: Numbers,
+    args: [Numbers; ARGS],
+    texts: [Dictionary; ARGS],
+    result: Numbers,
+    comm_escaped: Flags,
+    /// A thread's name, and whether it has to be escaped.
+    last_comm: ([u8; 16], bool),
+    scratch: Vec<u8>,
 }
 
 /// A set of arguments, one bit each, as the column has it.
@@ -61,152 +66,139 @@ struct Marks {
     not_read: i32,
 }
 
-impl Many {
-    fn new() -> Self {
-        let number = || Int64Builder::with_capacity(BATCH_ROWS);
-        Self {
-            span_id: FixedSizeBinaryBuilder::with_capacity(BATCH_ROWS, 8),
-            start_time: number(),
-            end_time: number(),
-            logical_clock: number(),
-            duration: number(),
-            args: std::array::from_fn(|_| number()),
-            texts: std::array::from_fn(|_| {
-                StringBuilder::with_capacity(BATCH_ROWS, BATCH_ROWS * 8)
-            }),
-            result: number(),
-            comm_escaped: BooleanBuilder::with_capacity(BATCH_ROWS),
-        }
-    }
-
-    /// The columns with their names.
-    fn finish(mut self) -> Vec<(String, ArrayRef)> {
-        let mut all: Vec<(String, ArrayRef)> = vec![
-            ("span_id".into(), Arc::new(self.span_id.finish())),
-            ("start_time_nanos".into(), Arc::new(self.start_time.finish())),
-            ("end_time_nanos".into(), Arc::new(self.end_time.finish())),
-            ("logical_clock".into(), Arc::new(self.logical_clock.finish())),
-            ("duration_nanos".into(), Arc::new(self.duration.finish())),
-            ("result".into(), Arc::new(self.result.finish())),
-            ("comm_escaped".into(), Arc::new(self.comm_escaped.finish())),
-        ];
-        for (n, column) in self.args.iter_mut().enumerate() {
-            all.push((format!("arg{n}"), Arc::new(column.finish())));
-        }
-        for (n, column) in self.texts.iter_mut().enumerate() {
-            all.push((format!("arg{n}_text"), Arc::new(column.finish())));
-        }
-        all
-    }
-}
-
 impl Columns {
-    pub(super) fn new() -> Self {
-        let few = Few::NAMES.iter().map(|_| Dictionary::default()).collect();
-        Self { few, many: Many::new(), scratch: Vec::new() }
-    }
-
     /// Makes a batch of these spans, [`BATCH_ROWS`] at best.
     pub(super) fn batch(spans: &[SpanRecord]) -> Result<RecordBatch, ArrowError> {
-        let mut columns = Self::new();
-        columns.push(spans)?;
-        let mut all = columns.take_many()?;
-        for (name, few) in Few::NAMES.iter().zip(&columns.few) {
-            let index = SCHEMA.index_of(name)?;
-            all.push((index, few.to_array(SCHEMA.field(index).data_type())?));
-        }
-        all.sort_by_key(|(index, _)| *index);
-        let arrays = all.into_iter().map(|(_, array)| array).collect();
-        RecordBatch::try_new(Arc::clone(&SCHEMA), arrays)
+        let mut columns = Self::default();
+        columns.push(spans);
+        let arrays = columns.all()?.into_iter().zip(SCHEMA.fields());
+        let arrays = arrays.map(|(column, field)| column.to_array(field.data_type()));
+        RecordBatch::try_new(Arc::clone(&SCHEMA), arrays.collect::<Result<_, _>>()?)
     }
 
     /// Appends spans.
-    pub(super) fn push(&mut self, spans: &[SpanRecord]) -> Result<(), ArrowError> {
-        spans.iter().try_for_each(|span| self.push_span(span))
-    }
-
-    /// Takes out the columns that are no dictionaries, with their places in the schema.
-    pub(super) fn take_many(&mut self) -> Result<Vec<(usize, ArrayRef)>, ArrowError> {
-        let many = std::mem::replace(&mut self.many, Many::new()).finish();
-        many.into_iter().map(|(name, array)| Ok((SCHEMA.index_of(&name)?, array))).collect()
-    }
-
-    /// The columns of few values with their places in the schema.
-    pub(super) fn few(&mut self) -> Result<Vec<(usize, &mut Dictionary)>, ArrowError> {
-        let all = Few::NAMES.iter().zip(&mut self.few);
-        all.map(|(name, few)| Ok((SCHEMA.index_of(name)?, few))).collect()
-    }
-
-    #[inline]
-    fn set(&mut self, column: Few, value: &[u8]) {
-        self.few[column as usize].push(value);
-    }
-
-    #[inline]
-    fn set_option(&mut self, column: Few, value: Option<&[u8]>) {
-        let column = &mut self.few[column as usize];
-        match value {
-            Some(value) => column.push(value),
-            None => column.push_null(),
+    pub(super) fn push(&mut self, spans: &[SpanRecord]) {
+        for span in spans {
+            self.push_span(span);
         }
     }
 
-    fn push_span(&mut self, span: &SpanRecord) -> Result<(), ArrowError> {
-        self.set(Few::TraceId, &span.trace_id());
-        self.many.span_id.append_value(span.span_id())?;
-        self.set_option(Few::ParentSpanId, span.parent_span_id().as_ref().map(<[u8; 8]>::as_slice));
-        self.set(Few::SpanName, span.span_name().as_bytes());
-        self.set(Few::SpanKind, &i32::from(span.span_kind() as u8).to_le_bytes());
-        self.many.start_time.append_value(signed(span.start_time_nanos()));
-        self.many.end_time.append_value(signed(span.end_time_nanos()));
-        self.many.logical_clock.append_value(signed(span.logical_clock()));
-        self.many.duration.append_value(signed(span.duration_nanos()));
-        self.set(Few::StatusCode, &i32::from(span.status_code() as u8).to_le_bytes());
-        self.set(Few::StatusMessage, span.status_message().as_bytes());
+    /// All columns, in the order of the schema.
+    pub(super) fn all(&mut self) -> Result<Vec<&mut dyn Column>, ArrowError> {
+        let mut all: Vec<(usize, &mut dyn Column)> = Vec::with_capacity(SCHEMA.fields().len());
+        let mut add = |name: &str, column| {
+            all.push((SCHEMA.index_of(name)?, column));
+            Ok::<_, ArrowError>(())
+        };
+        add("span_id", &mut self.span_id)?;
+        add("start_time_nanos", &mut self.start_time)?;
+        add("end_time_nanos", &mut self.end_time)?;
+        add("logical_clock", &mut self.logical_clock)?;
+        add("duration_nanos", &mut self.duration)?;
+        add("result", &mut self.result)?;
+        add("comm_escaped", &mut self.comm_escaped)?;
+        for (name, column) in Few::NAMES.iter().zip(&mut self.few) {
+            add(name, column)?;
+        }
+        for (n, column) in self.args.iter_mut().enumerate() {
+            add(&format!("arg{n}"), column)?;
+        }
+        for (n, column) in self.texts.iter_mut().enumerate() {
+            add(&format!("arg{n}_text"), column)?;
+        }
+        all.sort_by_key(|(index, _)| *index);
+        Ok(all.into_iter().map(|(_, column)| column).collect())
+    }
+
+    #[inline]
+    fn few(&mut self, column: Few) -> &mut Dictionary {
+        &mut self.few[column as usize]
+    }
+
+    fn push_span(&mut self, span: &SpanRecord) {
+        self.few(Few::TraceId).push_fixed(span.trace_id());
+        self.span_id.push(span.span_id());
+        match span.parent_span_id() {
+            Some(parent) => self.few(Few::ParentSpanId).push_fixed(parent),
+            None => self.few(Few::ParentSpanId).push_null(),
+        }
+        self.few(Few::SpanKind).push_fixed(i32::from(span.span_kind() as u8).to_le_bytes());
+        self.start_time.push(signed(span.start_time_nanos()));
+        self.end_time.push(signed(span.end_time_nanos()));
+        self.logical_clock.push(signed(span.logical_clock()));
+        self.duration.push(signed(span.duration_nanos()));
+        self.few(Few::StatusCode).push_fixed(i32::from(span.status_code() as u8).to_le_bytes());
         self.push_entries(span);
-        self.set(Few::ProcessId, &span.process_id().to_le_bytes());
-        self.set(Few::ThreadId, &span.thread_id().to_le_bytes());
+        self.few(Few::ProcessId).push_fixed(span.process_id().to_le_bytes());
+        self.few(Few::ThreadId).push_fixed(span.thread_id().to_le_bytes());
         match span.syscall() {
             Some(call) => self.push_call(call),
-            None => self.push_no_call(),
+            None => self.push_no_call(span),
         }
         // Nobody tells these yet.
         for column in [Few::ContainerId, Few::ParentProcessId, Few::ProcessStart] {
-            self.set_option(column, None);
+            self.few(column).push_null();
         }
-        Ok(())
     }
 
     fn push_entries(&mut self, span: &SpanRecord) {
         for (column, entries) in
             [(Few::Attributes, span.attributes()), (Few::Resource, span.resource())]
         {
-            self.scratch.clear();
-            json::push_entries(&mut self.scratch, entries);
-            self.few[column as usize].push(&self.scratch);
+            if entries.is_empty() {
+                self.few(column).push_as(0, || "{}");
+            } else {
+                self.scratch.clear();
+                json::push_entries(&mut self.scratch, entries);
+                self.few[column as usize].push(&self.scratch);
+            }
         }
     }
 
     fn push_call(&mut self, call: &SyscallSpan) {
-        self.set(Few::Abi, call.abi.name().as_bytes());
-        self.set(Few::SyscallNr, &call.nr.to_le_bytes());
+        let abi = call.abi as u8;
+        let kind = u128::from(abi) << 32 | u128::from(call.nr);
+        self.few(Few::SpanName).push_as(kind, || call.name().into_owned());
+        self.few(Few::Abi).push_as(abi.into(), || call.abi.name());
+        self.few(Few::SyscallNr).push_fixed(call.nr.to_le_bytes());
         self.push_arguments(call);
-        self.many.result.append_option(call.has_result().then_some(call.ret));
-        let errno = call.errno().map(u32::to_le_bytes);
-        self.set_option(Few::Errno, errno.as_ref().map(<[u8; 4]>::as_slice));
-        let comm = call.comm();
-        let escaped = std::str::from_utf8(comm).is_err();
-        if escaped {
-            self.scratch.clear();
-            escape::push_utf8(&mut self.scratch, comm);
-            self.few[Few::Comm as usize].push(&self.scratch);
+        self.push_result(call);
+        self.push_comm(call);
+        self.few(Few::CgroupId).push_fixed(call.cgroup_id.to_le_bytes());
+        self.few(Few::Record).push_as(call.record as u128, || call.record.name());
+        self.few(Few::Reason).push_as(call.reason as u128, || call.reason.name());
+    }
+
+    fn push_result(&mut self, call: &SyscallSpan) {
+        if call.has_result() {
+            self.result.push(call.ret);
         } else {
-            self.set(Few::Comm, comm);
+            self.result.push_null();
         }
-        self.many.comm_escaped.append_value(escaped);
-        self.set(Few::CgroupId, &call.cgroup_id.to_le_bytes());
-        self.set(Few::Record, call.record.name().as_bytes());
-        self.set(Few::Reason, call.reason.name().as_bytes());
+        let errno = call.errno();
+        let message = || call.error().unwrap_or_default().into_owned();
+        self.few(Few::StatusMessage).push_as(errno.unwrap_or_default().into(), message);
+        match errno {
+            Some(errno) => self.few(Few::Errno).push_fixed(errno.to_le_bytes()),
+            None => self.few(Few::Errno).push_null(),
+        }
+    }
+
+    fn push_comm(&mut self, call: &SyscallSpan) {
+        if self.last_comm.0 != call.comm {
+            self.last_comm = (call.comm, std::str::from_utf8(call.comm()).is_err());
+        }
+        let escaped = self.last_comm.1;
+        self.comm_escaped.push(escaped);
+        self.few(Few::Comm).push_as(u128::from_le_bytes(call.comm), || {
+            let mut text = Vec::new();
+            if escaped {
+                escape::push_utf8(&mut text, call.comm());
+            } else {
+                text.extend_from_slice(call.comm());
+            }
+            text
+        });
     }
 
     fn push_arguments(&mut self, call: &SyscallSpan) {
@@ -215,12 +207,12 @@ impl Columns {
         let mut marks = Marks::default();
         for index in 0..ARGS {
             let Some(arg) = described.get(index) else {
-                self.many.args[index].append_null();
-                self.many.texts[index].append_null();
+                self.args[index].push_null();
+                self.texts[index].push_null();
                 continue;
             };
             let raw = call.args[index];
-            self.many.args[index].append_value(raw.cast_signed());
+            self.args[index].push(raw.cast_signed());
             self.push_text(call, &context, (index, arg.kind), &mut marks);
         }
         let Marks { escaped, truncated, fault, not_read } = marks;
@@ -230,7 +222,10 @@ impl Columns {
             (Few::Fault, fault),
             (Few::NotRead, not_read),
         ] {
-            self.set_option(column, (mark != 0).then_some(&mark.to_le_bytes()));
+            match mark {
+                0 => self.few(column).push_null(),
+                mark => self.few(column).push_fixed(mark.to_le_bytes()),
+            }
         }
     }
 
@@ -242,17 +237,29 @@ impl Columns {
         marks: &mut Marks,
     ) {
         let bit = 1 << index;
-        let column = &mut self.many.texts[index];
+        let column = &mut self.texts[index];
         if let Some(text) = argument::text(call, index, kind) {
-            if append_bytes(column, &mut self.scratch, text.bytes) {
+            if std::str::from_utf8(text.bytes).is_ok() {
+                column.push(text.bytes);
+            } else {
+                self.scratch.clear();
+                escape::push_utf8(&mut self.scratch, text.bytes);
+                column.push(&self.scratch);
                 marks.escaped |= bit;
             }
+        } else if let Some(key) = register_key(call, kind, call.args[index]) {
+            let scratch = &mut self.scratch;
+            column.push_as(key, || {
+                scratch.clear();
+                argument::push_value(scratch, call, context, kind, index);
+                scratch
+            });
         } else if says_more(call, kind, call.args[index]) {
             self.scratch.clear();
             argument::push_value(&mut self.scratch, call, context, kind, index);
-            append(column, &self.scratch);
+            column.push(&self.scratch);
         } else {
-            column.append_null();
+            column.push_null();
         }
         match argument::state(call, index, kind) {
             Some(CaptureState::Truncated) => marks.truncated |= bit,
@@ -262,7 +269,9 @@ impl Columns {
         }
     }
 
-    fn push_no_call(&mut self) {
+    fn push_no_call(&mut self, span: &SpanRecord) {
+        self.few(Few::SpanName).push(span.span_name().as_bytes());
+        self.few(Few::StatusMessage).push(span.status_message().as_bytes());
         for column in [
             Few::Abi,
             Few::SyscallNr,
@@ -276,12 +285,12 @@ impl Columns {
             Few::Record,
             Few::Reason,
         ] {
-            self.set_option(column, None);
+            self.few(column).push_null();
         }
-        self.many.args.iter_mut().for_each(Int64Builder::append_null);
-        self.many.texts.iter_mut().for_each(StringBuilder::append_null);
-        self.many.result.append_null();
-        self.many.comm_escaped.append_null();
+        self.args.iter_mut().for_each(Numbers::push_null);
+        self.texts.iter_mut().for_each(Dictionary::push_null);
+        self.result.push_null();
+        self.comm_escaped.push_null();
     }
 }
 
@@ -290,22 +299,15 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// Appends text that is UTF-8 already.
-fn append(column: &mut StringBuilder, text: &[u8]) {
-    // The replacement never happens: what is appended was made by this program.
-    column.append_value(String::from_utf8_lossy(text));
-}
-
-/// Appends bytes of a traced program; whether they had to be escaped, not being UTF-8.
-fn append_bytes(column: &mut StringBuilder, scratch: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        column.append_value(text);
-        return false;
-    }
-    scratch.clear();
-    escape::push_utf8(scratch, bytes);
-    append(column, scratch);
-    true
+/// What the decoded form follows from, where that is the register alone.
+fn register_key(call: &SyscallSpan, kind: ArgKind, raw: u64) -> Option<u128> {
+    let kind = match kind {
+        ArgKind::Flags(set) => set as u128 + 2,
+        ArgKind::Mode => 1,
+        ArgKind::FileMode => 0,
+        _ => return None,
+    };
+    Some(kind << 72 | (call.abi as u128) << 64 | u128::from(raw))
 }
 
 /// Whether the decoded form is something else than an address, or the number in decimal.

@@ -1,208 +1,215 @@
-//! Columns of few values: each value stands once in a dictionary, rows are runs of its numbers.
+//! Columns of values that come again: each value stands once in a dictionary, rows are runs of its
+//! numbers.
 //!
-//! The writer of the crate `parquet` hashes each value of each row; neighbouring calls mostly share
-//! theirs, so a comparison with the row before is nearly all that is done here. The format is that
-//! of <https://github.com/apache/parquet-format/blob/apache-parquet-format-2.10.0/Encodings.md>.
+//! The writer of the crate `parquet` hashes each value of each row. Neighbouring calls mostly share
+//! theirs, and what a value is made of is mostly a number, so that comparing it with the one of the
+//! row before is nearly all that is done here.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{hash::BuildHasher, sync::Arc};
 
 use arrow_array::{
     ArrayRef,
     builder::{FixedSizeBinaryBuilder, Int32Builder, Int64Builder, StringBuilder},
 };
 use arrow_schema::{ArrowError, DataType};
+use hashbrown::{DefaultHashBuilder, HashTable};
 use parquet::{
-    basic::{Compression as Codec, Encoding, Type},
-    column::{
-        page::{CompressedPage, Page, PageWriter},
-        writer::ColumnCloseResult,
-    },
+    basic::{Encoding, Type},
     data_type::ByteArray,
-    errors::ParquetError,
-    file::{
-        metadata::ColumnChunkMetaData,
-        statistics::Statistics,
-        writer::{SerializedPageWriter, TrackedWrite},
-    },
+    file::statistics::{Statistics, ValueStatistics},
     schema::types::ColumnDescPtr,
 };
 
-/// Slots of the table of values seen lately, a power of two.
+use super::{
+    GROUP_ROWS,
+    bounds::{LONGEST, lower_bound, upper_bound},
+    chunk::{Content, DataPage},
+    columns::Column,
+    encoding::{Hybrid, push_levels, small},
+};
+
+/// Slots of the table of keys seen lately, a power of two.
 const RECENT: usize = 256;
 /// The number that stands for null.
 const NULL: u32 = u32::MAX;
+/// The number that stands for a value that is in no dictionary.
+const PLAIN: u32 = u32::MAX - 1;
+/// When the values of a dictionary have so many bytes, the others stand in their rows.
+const LIMIT: usize = 1 << 20;
+/// Bytes of a page of such values.
+const PAGE: usize = 1 << 20;
 
 /// A column of one row group in the making.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Dictionary {
     /// All values, one behind the other, and where each ends.
     bytes: Vec<u8>,
     ends: Vec<u32>,
-    numbers: HashMap<Box<[u8]>, u32>,
-    recent: Vec<u32>,
-    /// Numbers of values, each with the rows in a row that have it.
+    /// Numbers by what they stand for. What is hashed comes from traced programs, so the hash has
+    /// a secret.
+    numbers: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Keys with their numbers.
+    recent: Vec<(u128, u32)>,
+    /// What the row before had: its key, if its value had one, and its number.
+    key: Option<u128>,
+    number: u32,
+    /// Rows in a row that have it.
+    run: u32,
+    /// The runs before that.
     runs: Vec<(u32, u32)>,
-    rows: u32,
-    nulls: u32,
+    plain: Plain,
+}
+
+/// Values that stand in their rows, each behind its length.
+#[derive(Debug, Default)]
+struct Plain {
+    bytes: Vec<u8>,
+    /// Where pages begin: runs, and bytes, before them.
+    pages: Vec<(usize, usize)>,
+}
+
+impl Default for Dictionary {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            numbers: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            recent: Vec::new(),
+            key: None,
+            number: NULL,
+            run: 0,
+            runs: Vec::new(),
+            plain: Plain::default(),
+        }
+    }
 }
 
 impl Dictionary {
     /// Appends a row.
-    #[inline]
     pub(super) fn push(&mut self, value: &[u8]) {
-        if let Some((number, run)) = self.runs.last_mut()
-            && value_at(&self.bytes, &self.ends, *number) == Some(value)
-        {
-            *run += 1;
-            self.rows += 1;
+        let number = self.number(value);
+        self.key = None;
+        self.push_number(number);
+    }
+
+    /// Appends a row with a value of `N` bytes; for columns of no other values.
+    #[inline]
+    pub(super) fn push_fixed<const N: usize>(&mut self, value: [u8; N]) {
+        const { assert!(N <= size_of::<u128>() && N * GROUP_ROWS <= LIMIT, "all fit") }
+        let mut wide = [0; 16];
+        wide[..N].copy_from_slice(&value);
+        self.push_keyed(u128::from_le_bytes(wide), |column| column.number(&value));
+    }
+
+    /// Appends a row whose value follows from `key`; in this column, a key always stands for the
+    /// same value.
+    #[inline]
+    pub(super) fn push_as<T: AsRef<[u8]>>(&mut self, key: u128, value: impl FnOnce() -> T) {
+        self.push_keyed(key, |column| column.number(value().as_ref()));
+    }
+
+    #[inline]
+    fn push_keyed(&mut self, key: u128, number: impl FnOnce(&mut Self) -> u32) {
+        if self.key == Some(key) && self.number < PLAIN {
+            self.run += 1;
             return;
         }
-        let number = self.number(value);
+        let known = self.recent.get(slot(key)).filter(|it| it.0 == key && it.1 < PLAIN);
+        let number = if let Some((_, number)) = known {
+            *number
+        } else {
+            let number = number(self);
+            self.recent.resize(RECENT, (0, NULL));
+            self.recent[slot(key)] = (key, number);
+            number
+        };
+        self.key = Some(key);
         self.push_number(number);
     }
 
     /// Appends a row that has no value.
     #[inline]
     pub(super) fn push_null(&mut self) {
-        self.nulls += 1;
-        self.push_number(NULL);
+        if self.number == NULL {
+            self.run += 1;
+        } else {
+            self.push_number(NULL);
+        }
     }
 
+    #[inline]
     fn push_number(&mut self, number: u32) {
-        self.rows += 1;
-        match self.runs.last_mut() {
-            Some((last, run)) if *last == number => *run += 1,
-            _ => self.runs.push((number, 1)),
+        if number != self.number {
+            self.end_run();
+            self.number = number;
+        }
+        self.run += 1;
+    }
+
+    fn end_run(&mut self) {
+        if self.run > 0 {
+            self.runs.push((self.number, self.run));
+            self.run = 0;
         }
     }
 
     /// The number of a value, which is that of its first row.
     fn number(&mut self, value: &[u8]) -> u32 {
-        self.recent.resize(RECENT, NULL);
-        let slot = slot(value);
-        let known = self.recent.get(slot).copied().unwrap_or(NULL);
-        if value_at(&self.bytes, &self.ends, known) == Some(value) {
-            return known;
+        let Self { bytes, ends, numbers, hasher, plain, .. } = self;
+        if plain.pages.is_empty() {
+            let hash = hasher.hash_one(value);
+            let is_it = |number: &u32| value_at(bytes, ends, *number) == Some(value);
+            if let Some(number) = numbers.find(hash, is_it) {
+                return *number;
+            }
+            if bytes.len() + value.len() <= LIMIT {
+                let number = small(ends.len());
+                bytes.extend_from_slice(value);
+                ends.push(small(bytes.len()));
+                numbers.insert_unique(hash, number, |it| {
+                    hasher.hash_one(value_at(bytes, ends, *it).unwrap_or_default())
+                });
+                return number;
+            }
         }
-        let number = self.numbers.get(value).copied().unwrap_or_else(|| {
-            let number = small(self.ends.len());
-            self.bytes.extend_from_slice(value);
-            self.ends.push(small(self.bytes.len()));
-            self.numbers.insert(value.into(), number);
-            number
-        });
-        if let Some(place) = self.recent.get_mut(slot) {
-            *place = number;
-        }
-        number
+        self.push_plain(value);
+        PLAIN
     }
 
+    fn push_plain(&mut self, value: &[u8]) {
+        let begun = self.plain.pages.last().map(|(_, bytes)| *bytes);
+        if begun.is_none_or(|begun| self.plain.bytes.len() - begun >= PAGE) {
+            self.end_run();
+            self.recent.clear();
+            self.plain.pages.push((self.runs.len(), self.plain.bytes.len()));
+        }
+        self.plain.bytes.extend(small(value.len()).to_le_bytes());
+        self.plain.bytes.extend_from_slice(value);
+    }
+
+    /// The values of the dictionary.
     fn values(&self) -> impl Iterator<Item = &[u8]> {
         let numbers = 0..small(self.ends.len());
         numbers.filter_map(|number| value_at(&self.bytes, &self.ends, number))
     }
 
-    /// The column as an array of Arrow.
-    pub(super) fn to_array(&self, kind: &DataType) -> Result<ArrayRef, ArrowError> {
-        let rows = self.rows as usize;
-        macro_rules! array {
-            ($builder:expr, $parse:expr) => {{
-                let mut builder = $builder;
-                for (number, run) in &self.runs {
-                    let value = value_at(&self.bytes, &self.ends, *number).map($parse);
-                    (0..*run).for_each(|_| builder.append_option(value));
-                }
-                Arc::new(builder.finish())
-            }};
-        }
-        Ok(match kind {
-            DataType::Int32 => array!(Int32Builder::with_capacity(rows), |it| i32::from_le_bytes(
-                it.try_into().unwrap_or_default()
-            )),
-            DataType::Int64 => array!(Int64Builder::with_capacity(rows), |it| i64::from_le_bytes(
-                it.try_into().unwrap_or_default()
-            )),
-            DataType::FixedSizeBinary(width) => {
-                let mut builder = FixedSizeBinaryBuilder::with_capacity(rows, *width);
-                for (number, run) in &self.runs {
-                    for _ in 0..*run {
-                        match value_at(&self.bytes, &self.ends, *number) {
-                            Some(value) => builder.append_value(value)?,
-                            None => builder.append_null(),
-                        }
-                    }
-                }
-                Arc::new(builder.finish())
-            }
-            // What is in a column of text was text before it came here.
-            _ => array!(StringBuilder::with_capacity(rows, rows * 8), |it| {
-                std::str::from_utf8(it).unwrap_or_default()
-            }),
-        })
+    /// All runs, with the last.
+    fn runs(&self) -> impl Iterator<Item = (u32, u32)> + Clone {
+        let last = (self.run > 0).then_some((self.number, self.run));
+        self.runs.iter().copied().chain(last)
     }
 
-    /// Encodes the column as a chunk of a row group, and forgets its rows.
-    pub(super) fn finish(
-        &mut self,
-        column: &ColumnDescPtr,
-        codec: Codec,
-        with_bounds: bool,
-    ) -> Result<(Vec<u8>, ColumnCloseResult), ParquetError> {
-        let nullable = column.max_def_level() > 0;
-        let mut out = TrackedWrite::new(Vec::new());
-        let mut pages = SerializedPageWriter::new(&mut out);
-        let dictionary_len = if self.ends.is_empty() {
-            0
-        } else {
-            let page = self.dictionary_page(column);
-            let page = compressed(page, codec, |buf| Page::DictionaryPage {
-                buf,
-                num_values: small(self.ends.len()),
-                encoding: Encoding::PLAIN,
-                is_sorted: false,
-            })?;
-            pages.write_page(page)?.bytes_written
-        };
-        // A dictionary without values is more than some readers expect.
-        let encoding =
-            if self.ends.is_empty() { Encoding::PLAIN } else { Encoding::RLE_DICTIONARY };
-        let page = compressed(self.data_page(nullable), codec, |buf| Page::DataPage {
-            buf,
-            num_values: self.rows,
-            encoding,
-            def_level_encoding: Encoding::RLE,
-            rep_level_encoding: Encoding::RLE,
-            statistics: None,
-        })?;
-        let uncompressed = page.uncompressed_size();
-        let data = pages.write_page(page)?;
-        pages.close()?;
-        let total = dictionary_len + data.bytes_written;
-        let mut metadata = ColumnChunkMetaData::builder(Arc::clone(column))
-            .set_compression(codec)
-            .set_encodings(vec![Encoding::PLAIN, Encoding::RLE, encoding])
-            .set_num_values(i64::from(self.rows))
-            .set_total_compressed_size(signed(total))
-            .set_total_uncompressed_size(signed(
-                dictionary_len
-                    + uncompressed as u64
-                    + (data.uncompressed_size - uncompressed) as u64,
-            ))
-            .set_dictionary_page_offset((dictionary_len > 0).then_some(0))
-            .set_data_page_offset(signed(dictionary_len));
-        if with_bounds {
-            metadata = metadata.set_statistics(self.statistics(column));
-        }
-        let close = ColumnCloseResult {
-            bytes_written: total,
-            rows_written: u64::from(self.rows),
-            metadata: metadata.build()?,
-            bloom_filter: None,
-            column_index: None,
-            offset_index: None,
-        };
-        *self = Self::default();
-        Ok((out.into_inner()?, close))
+    /// Values by row.
+    fn rows(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        let mut plain = self.plain.values();
+        let numbers =
+            self.runs().flat_map(|(number, run)| std::iter::repeat_n(number, run as usize));
+        numbers.map(move |number| match number {
+            PLAIN => plain.next(),
+            number => value_at(&self.bytes, &self.ends, number),
+        })
     }
 
     /// The values in the encoding PLAIN.
@@ -212,38 +219,62 @@ impl Dictionary {
         }
         let mut page = Vec::with_capacity(self.bytes.len() + self.ends.len() * 4);
         for value in self.values() {
-            page.extend(u32::try_from(value.len()).unwrap_or_default().to_le_bytes());
+            page.extend(small(value.len()).to_le_bytes());
             page.extend(value);
         }
         page
     }
 
-    /// Which rows have a value, where that differs, and the values' numbers.
-    fn data_page(&self, nullable: bool) -> Vec<u8> {
-        let mut page = Vec::new();
-        if nullable {
-            let mut levels = Hybrid::new(1);
-            for (number, run) in &self.runs {
-                levels.push(u32::from(*number != NULL), *run);
-            }
-            let levels = levels.finish();
-            page.extend(u32::try_from(levels.len()).unwrap_or_default().to_le_bytes());
-            page.extend(levels);
-        }
+    /// Runs whose values are in the dictionary.
+    fn numbers_page(&self, runs: impl Iterator<Item = (u32, u32)> + Clone, page: &mut Vec<u8>) {
         if let Some(largest) = self.ends.len().checked_sub(1) {
             let width = usize::BITS - largest.leading_zeros();
             let mut numbers = Hybrid::new(width);
-            for (number, run) in self.runs.iter().filter(|(number, _)| *number != NULL) {
-                numbers.push(*number, *run);
+            for (number, run) in runs.filter(|(number, _)| *number != NULL) {
+                numbers.push(number, run);
             }
             page.push(u8::try_from(width).unwrap_or_default());
             page.extend(numbers.finish());
         }
-        page
+    }
+
+    fn pages(&self, column: &ColumnDescPtr) -> Vec<DataPage> {
+        let begin = |bytes: usize, runs: &mut dyn Iterator<Item = (u32, u32)>| {
+            let mut page = Vec::with_capacity(bytes);
+            if column.max_def_level() > 0 {
+                push_levels(&mut page, runs.map(|(number, run)| (number != NULL, run)));
+            }
+            page
+        };
+        let rows = |runs: &mut dyn Iterator<Item = (u32, u32)>| {
+            runs.map(|(_, run)| run as usize).sum::<usize>()
+        };
+        let all = self.runs().count();
+        let first = self.plain.pages.first().map_or(all, |(runs, _)| *runs);
+        let mut pages = Vec::new();
+        let runs = self.runs().take(first);
+        if first > 0 || self.plain.pages.is_empty() {
+            // A dictionary without values is more than some readers expect.
+            let encoding =
+                if self.ends.is_empty() { Encoding::PLAIN } else { Encoding::RLE_DICTIONARY };
+            let mut page = begin(0, &mut runs.clone());
+            self.numbers_page(runs.clone(), &mut page);
+            pages.push(DataPage::new(page, encoding, rows(&mut runs.clone())));
+        }
+        for (number, (from, at)) in self.plain.pages.iter().copied().enumerate() {
+            let end = (all, self.plain.bytes.len());
+            let (to, end) = self.plain.pages.get(number + 1).copied().unwrap_or(end);
+            let runs = self.runs().skip(from).take(to - from);
+            let mut page = begin(end - at, &mut runs.clone());
+            page.extend_from_slice(self.plain.bytes.get(at..end).unwrap_or_default());
+            pages.push(DataPage::new(page, Encoding::PLAIN, rows(&mut runs.clone())));
+        }
+        pages
     }
 
     fn statistics(&self, column: &ColumnDescPtr) -> Statistics {
-        let nulls = Some(u64::from(self.nulls));
+        let nulls = self.runs().filter(|(number, _)| *number == NULL);
+        let nulls = Some(nulls.map(|(_, run)| u64::from(run)).sum());
         match column.physical_type() {
             Type::INT32 => {
                 let numbers = || {
@@ -258,11 +289,88 @@ impl Dictionary {
                 Statistics::int64(numbers().min(), numbers().max(), None, nulls, false)
             }
             _ => {
-                let bound = |value: Option<&[u8]>| value.map(|it| ByteArray::from(it.to_vec()));
-                let (least, greatest) = (bound(self.values().min()), bound(self.values().max()));
-                Statistics::byte_array(least, greatest, None, nulls, false)
+                let values = || self.values().chain(self.plain.values());
+                let (least, greatest) = (values().min(), values().max());
+                let exact = |value: Option<&[u8]>| value.is_some_and(|it| it.len() <= LONGEST);
+                let bounds = ValueStatistics::new(
+                    least.map(|it| ByteArray::from(lower_bound(it).to_vec())),
+                    greatest.and_then(upper_bound).map(ByteArray::from),
+                    None,
+                    nulls,
+                    false,
+                );
+                let bounds = bounds.with_min_is_exact(exact(least));
+                Statistics::ByteArray(bounds.with_max_is_exact(exact(greatest)))
             }
         }
+    }
+}
+
+impl Column for Dictionary {
+    fn content(&self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
+        let count = small(self.ends.len());
+        Content {
+            dictionary: (count > 0).then(|| (self.dictionary_page(column), count)),
+            pages: self.pages(column),
+            statistics: with_bounds.then(|| self.statistics(column)),
+        }
+    }
+
+    fn to_array(&self, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+        macro_rules! array {
+            ($builder:expr, $parse:expr) => {{
+                let mut builder = $builder;
+                self.rows().for_each(|value| builder.append_option(value.map($parse)));
+                Arc::new(builder.finish())
+            }};
+        }
+        Ok(match kind {
+            DataType::Int32 => {
+                array!(Int32Builder::new(), |it| i32::from_le_bytes(
+                    it.try_into().unwrap_or_default()
+                ))
+            }
+            DataType::Int64 => {
+                array!(Int64Builder::new(), |it| i64::from_le_bytes(
+                    it.try_into().unwrap_or_default()
+                ))
+            }
+            DataType::FixedSizeBinary(width) => {
+                let mut builder = FixedSizeBinaryBuilder::new(*width);
+                for value in self.rows() {
+                    match value {
+                        Some(value) => builder.append_value(value)?,
+                        None => builder.append_null(),
+                    }
+                }
+                Arc::new(builder.finish())
+            }
+            // What is in a column of text was text before it came here.
+            _ => array!(StringBuilder::new(), |it| std::str::from_utf8(it).unwrap_or_default()),
+        })
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.numbers.clear();
+        self.recent.clear();
+        self.runs.clear();
+        (self.key, self.number, self.run) = (None, NULL, 0);
+        // Seldom needed, and then large.
+        self.plain = Plain::default();
+    }
+}
+
+impl Plain {
+    fn values(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            let (len, tail) = rest.split_first_chunk()?;
+            let (value, tail) = tail.split_at_checked(u32::from_le_bytes(*len) as usize)?;
+            rest = tail;
+            Some(value)
+        })
     }
 }
 
@@ -274,114 +382,10 @@ fn value_at<'a>(bytes: &'a [u8], ends: &[u32], number: u32) -> Option<&'a [u8]> 
     bytes.get(start as usize..end)
 }
 
-/// A slot by the first and the last bytes and the length.
 #[inline]
-fn slot(value: &[u8]) -> usize {
+fn slot(key: u128) -> usize {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |it| u64::from_le_bytes(*it));
-    let mixed = match (value.first_chunk(), value.last_chunk()) {
-        (None, _) => value.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)),
-        (first, last) => word(first).wrapping_mul(ODD) ^ word(last),
-    };
-    let mixed = (mixed ^ value.len() as u64).wrapping_mul(ODD);
-    (mixed >> 56) as usize % RECENT
-}
-
-/// Of a row group's rows, values and bytes there are fewer than 2^32.
-fn small(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(NULL)
-}
-
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn compressed(
-    buf: Vec<u8>,
-    codec: Codec,
-    page: impl FnOnce(bytes::Bytes) -> Page,
-) -> Result<CompressedPage, ParquetError> {
-    let len = buf.len();
-    let buf = match codec {
-        Codec::UNCOMPRESSED => buf,
-        Codec::ZSTD(level) => zstd::bulk::compress(&buf, level.compression_level())?,
-        other => return Err(ParquetError::NYI(format!("{other}"))),
-    };
-    Ok(CompressedPage::new(page(buf.into()), len))
-}
-
-/// Numbers as runs of one value, and groups of eight packed by bits.
-struct Hybrid {
-    out: Vec<u8>,
-    width: u32,
-    /// Numbers that are in no run.
-    packed: Vec<u32>,
-    /// The run that is not written yet.
-    value: u32,
-    run: u32,
-}
-
-impl Hybrid {
-    /// For numbers of so many bits.
-    const fn new(width: u32) -> Self {
-        Self { out: Vec::new(), width, packed: Vec::new(), value: 0, run: 0 }
-    }
-
-    fn push(&mut self, value: u32, run: u32) {
-        if value == self.value {
-            self.run += run;
-            return;
-        }
-        self.end_run();
-        (self.value, self.run) = (value, run);
-    }
-
-    /// A run of less than eight is shorter packed, and packed numbers come in eights.
-    fn end_run(&mut self) {
-        let missing = (8 - small(self.packed.len() % 8)) % 8;
-        let left = self.run.saturating_sub(missing);
-        let packed = if left < 8 { self.run } else { missing };
-        self.packed.extend(std::iter::repeat_n(self.value, packed as usize));
-        self.run -= packed;
-        if self.run > 0 {
-            self.end_packed();
-            push_varint(&mut self.out, self.run << 1);
-            let bytes = self.value.to_le_bytes();
-            self.out.extend(bytes.iter().take(self.width.div_ceil(8) as usize));
-            self.run = 0;
-        }
-    }
-
-    fn end_packed(&mut self) {
-        if self.packed.is_empty() {
-            return;
-        }
-        let groups = self.packed.len().div_ceil(8);
-        push_varint(&mut self.out, small(groups) << 1 | 1);
-        let (mut bits, mut held) = (0_u64, 0);
-        self.packed.resize(groups * 8, 0);
-        for number in self.packed.drain(..) {
-            bits |= u64::from(number) << held;
-            held += self.width;
-            while held >= 8 {
-                self.out.push((bits & 0xff) as u8);
-                bits >>= 8;
-                held -= 8;
-            }
-        }
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.end_run();
-        self.end_packed();
-        self.out
-    }
-}
-
-fn push_varint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push((value & 0x7f) as u8);
+    let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or_default();
+    let (low, high) = (half(key), half(key >> u64::BITS));
+    ((low ^ high.rotate_left(32)).wrapping_mul(ODD) >> 56) as usize % RECENT
 }

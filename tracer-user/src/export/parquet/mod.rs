@@ -4,11 +4,15 @@
 //! run that is locked while the process lives, and what a kill would leave there is made complete
 //! by [`recover`]. A span is delivered when the file with it is finished.
 
+mod bounds;
+mod chunk;
 mod columns;
 mod dictionary;
+mod encoding;
 mod folder;
 mod part;
 mod place;
+mod plain;
 pub mod recover;
 mod run;
 mod schema;

@@ -15,7 +15,6 @@ use std::{
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
-use bytes::Bytes;
 use parquet::{
     arrow::{
         ArrowSchemaConverter,
@@ -31,6 +30,7 @@ use parquet::{
 
 use super::{
     Compression,
+    chunk::Packer,
     columns::{BATCH_ROWS, Columns},
     folder::Folder,
     place::{Place, encode_footer},
@@ -133,7 +133,9 @@ pub(super) struct Part {
     file: Guarded,
     writer: SerializedFileWriter<Guarded>,
     columns: ArrowRowGroupWriterFactory,
-    compression: Compression,
+    /// Room for a row group's columns.
+    buffers: Box<Columns>,
+    packer: Packer,
     facts: Vec<KeyValue>,
     /// What is in row groups.
     groups: Groups,
@@ -169,7 +171,8 @@ impl Part {
             file,
             writer,
             columns,
-            compression,
+            buffers: Box::default(),
+            packer: Packer::new(codec(compression), SCHEMA.fields().len())?,
             facts,
             groups: Groups::default(),
             committed: Groups::default(),
@@ -208,27 +211,16 @@ impl Part {
     pub(super) fn write_group(&mut self, spans: &mut [SpanRecord]) -> Result<(), PartError> {
         // Nearly sorted already, by their ends; stable, so that spans of one time keep their order.
         spans.sort_by_key(SpanRecord::start_time_nanos);
-        let mut writers = self.columns.create_column_writers(self.groups.count)?;
-        let mut columns = Columns::new();
-        for chunk in spans.chunks(BATCH_ROWS) {
-            columns.push(chunk)?;
-            for (index, array) in columns.take_many()? {
-                write_array(&mut writers, index, &array)?;
-            }
-        }
-        let codec = codec(self.compression);
+        self.buffers.push(spans);
         let schema = self.writer.schema_descr().columns().to_vec();
-        let mut few = columns.few()?;
         let mut group = self.writer.next_row_group()?;
-        for (index, (writer, column)) in writers.into_iter().zip(&schema).enumerate() {
-            match few.iter_mut().find(|(at, _)| *at == index) {
-                Some((_, few)) => {
-                    let bounds = has_bounds(SCHEMA.field(index));
-                    let (bytes, close) = few.finish(column, codec, bounds)?;
-                    group.append_column(&Bytes::from(bytes), close)?;
-                }
-                None => writer.close()?.append_to_row_group(&mut group)?,
-            }
+        let columns = self.buffers.all()?.into_iter().zip(&schema);
+        for (index, (column, described)) in columns.enumerate() {
+            let bounds = has_bounds(SCHEMA.field(index));
+            let content = column.content(described, bounds);
+            column.clear();
+            let (bytes, close) = self.packer.pack(index, described, content)?;
+            group.append_column(&bytes, close)?;
         }
         group.close()?;
         self.close_group(spans.len() as u64)

@@ -72,7 +72,7 @@ fn schema() -> Schema {
 
 macro_rules! few_values {
     ($($variant:ident = $name:literal,)*) => {
-        /// Columns of few values, which [`super::dictionary`] encodes.
+        /// Columns of values that come again, which [`super::dictionary`] encodes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Few { $($variant,)* }
 

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use ::parquet::{arrow::arrow_reader::ParquetRecordBatchReaderBuilder, basic::Type};
+use ::parquet::{
+    arrow::arrow_reader::ParquetRecordBatchReaderBuilder,
+    basic::{Encoding, Type},
+};
 use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
@@ -335,8 +338,80 @@ fn files_hold_what_was_put_into_columns() {
     }
 }
 
+/// More text than a dictionary takes, and then a text that was in it.
+#[test]
+fn values_past_a_full_dictionary_come_back() {
+    let name = |n: usize| match n % 4 {
+        0 => b"/again".to_vec(),
+        1 => Vec::new(),
+        _ => format!("/{n}/").into_bytes().repeat(200),
+    };
+    let named = |n: usize| {
+        SpanRecord::new(
+            [1; 16],
+            [2; 8],
+            None,
+            format!("{n}-").repeat(300),
+            SpanKind::Internal,
+            1,
+            2,
+            3,
+            StatusCode::Ok,
+            String::new(),
+            HashMap::new(),
+            HashMap::new(),
+            4,
+            5,
+        )
+    };
+    let calls = (0..8000).flat_map(|n| spans(1, &name(n)));
+    let all: Vec<_> = calls.chain((0..3000).map(named)).chain(spans(1000, b"/again")).collect();
+    let mut recording = Recording::new(|_| ());
+    recording.export(&all);
+    recording.exporter.shutdown().unwrap();
+    let path = files(&recording.root(), ".parquet").remove(0);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let group = reader.metadata().row_group(0);
+    for name in ["span_name", "arg1_text"] {
+        let column = group.columns().iter().find(|it| it.column_path().string() == name).unwrap();
+        let encodings: Vec<_> = column.encodings().collect();
+        assert!(encodings.contains(&Encoding::RLE_DICTIONARY), "{name}: {encodings:?}");
+        let statistics = column.statistics().unwrap();
+        assert!(statistics.max_bytes_opt().unwrap().len() <= 64, "{name}");
+    }
+    let mut sorted = all;
+    sorted.sort_by_key(SpanRecord::start_time_nanos);
+    let expected = Columns::batch(&sorted).unwrap();
+    let found = concat_batches(&SCHEMA, &rows(&recording.root())).unwrap();
+    assert_eq!(found, expected);
+    let texts = texts(&found, "arg1_text");
+    assert_eq!(texts.iter().filter(|text| *text == Some("/again")).count(), 3000);
+    assert_eq!(texts.iter().flatten().filter(|text| text.len() > 400).count(), 4000);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn any_numbers_come_back(
+        values in proptest::collection::vec((any::<u64>(), 0u32..64), 1..300),
+    ) {
+        let make = |(value, shift): &(u64, u32)| {
+            let args = [*value >> shift, *value << shift, *value, 0, 1, !value];
+            span(&SyscallEvent { nr: 9, start_ns: 1, args, ..SyscallEvent::default() }, None)
+        };
+        let spans: Vec<_> = values.iter().map(make).collect();
+        let mut recording = Recording::new(|_| ());
+        recording.export(&spans);
+        recording.exporter.shutdown().unwrap();
+        let found = rows(&recording.root()).remove(0);
+        for (row, (value, shift)) in values.iter().enumerate() {
+            let number = |name| numbers(&found, name).value(row).cast_unsigned();
+            prop_assert_eq!(number("arg0"), *value >> shift);
+            prop_assert_eq!(number("arg1"), *value << shift);
+            prop_assert_eq!(number("arg5"), !value);
+        }
+    }
+
     #[test]
     fn any_path_comes_back(path in proptest::collection::vec(1u8.., 0..200)) {
         let batch = Columns::batch(&spans(1, &path)).unwrap();

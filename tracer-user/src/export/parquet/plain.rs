@@ -1,0 +1,208 @@
+//! Columns whose values hardly come again: numbers as differences, ids and flags as they are.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef,
+    builder::{BooleanBuilder, FixedSizeBinaryBuilder, Int64Builder},
+};
+use arrow_schema::{ArrowError, DataType};
+use parquet::{basic::Encoding, file::statistics::Statistics, schema::types::ColumnDescPtr};
+
+use super::{
+    chunk::{Content, DataPage},
+    columns::Column,
+    encoding::{push_differences, push_levels},
+};
+
+/// Which rows have a value.
+#[derive(Debug, Default)]
+struct Presence {
+    last: bool,
+    run: u32,
+    runs: Vec<(bool, u32)>,
+}
+
+impl Presence {
+    #[inline]
+    fn push(&mut self, is_there: bool) {
+        if is_there != self.last {
+            if self.run > 0 {
+                self.runs.push((self.last, self.run));
+            }
+            (self.last, self.run) = (is_there, 0);
+        }
+        self.run += 1;
+    }
+
+    fn runs(&self) -> impl Iterator<Item = (bool, u32)> {
+        let last = (self.run > 0).then_some((self.last, self.run));
+        self.runs.iter().copied().chain(last)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = bool> {
+        self.runs().flat_map(|(is_there, run)| std::iter::repeat_n(is_there, run as usize))
+    }
+
+    fn count(&self, wanted: bool) -> usize {
+        let runs = self.runs().filter(|(is_there, _)| *is_there == wanted);
+        runs.map(|(_, run)| run as usize).sum()
+    }
+
+    /// A page that begins with them, where the column may lack values.
+    fn page(&self, column: &ColumnDescPtr, room: usize) -> Vec<u8> {
+        let mut page = Vec::with_capacity(room);
+        if column.max_def_level() > 0 {
+            push_levels(&mut page, self.runs());
+        }
+        page
+    }
+
+    /// A column of one page.
+    fn content(&self, page: Vec<u8>, encoding: Encoding) -> Content {
+        let rows = self.count(true) + self.count(false);
+        Content { pages: vec![DataPage::new(page, encoding, rows)], ..Content::default() }
+    }
+
+    fn clear(&mut self) {
+        (self.last, self.run) = (false, 0);
+        self.runs.clear();
+    }
+}
+
+/// Numbers, as differences: quicker to find than numbers in a dictionary, and as short.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    presence: Presence,
+    values: Vec<i64>,
+}
+
+impl Numbers {
+    #[inline]
+    pub(super) fn push(&mut self, value: i64) {
+        self.presence.push(true);
+        self.values.push(value);
+    }
+
+    #[inline]
+    pub(super) fn push_null(&mut self) {
+        self.presence.push(false);
+    }
+}
+
+impl Column for Numbers {
+    fn content(&self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
+        let Self { presence, values } = self;
+        let mut page = presence.page(column, values.len() * 4);
+        let encoding = if values.is_empty() {
+            Encoding::PLAIN
+        } else {
+            push_differences(&mut page, values);
+            Encoding::DELTA_BINARY_PACKED
+        };
+        let mut content = presence.content(page, encoding);
+        if with_bounds {
+            let (least, greatest) = (values.iter().min().copied(), values.iter().max().copied());
+            let nulls = Some(presence.count(false) as u64);
+            content.statistics = Some(Statistics::int64(least, greatest, None, nulls, false));
+        }
+        content
+    }
+
+    fn to_array(&self, _: &DataType) -> Result<ArrayRef, ArrowError> {
+        let mut builder = Int64Builder::new();
+        let mut values = self.values.iter().copied();
+        for is_there in self.presence.rows() {
+            builder.append_option(if is_there { values.next() } else { None });
+        }
+        Ok(Arc::new(builder.finish()))
+    }
+
+    fn clear(&mut self) {
+        self.presence.clear();
+        self.values.clear();
+    }
+}
+
+/// Ids that no other row has.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    bytes: Vec<[u8; 8]>,
+}
+
+impl Ids {
+    #[inline]
+    pub(super) fn push(&mut self, id: [u8; 8]) {
+        self.bytes.push(id);
+    }
+}
+
+impl Column for Ids {
+    fn content(&self, _: &ColumnDescPtr, _: bool) -> Content {
+        let page = self.bytes.as_flattened().to_vec();
+        let pages = vec![DataPage::new(page, Encoding::PLAIN, self.bytes.len())];
+        Content { pages, ..Content::default() }
+    }
+
+    fn to_array(&self, _: &DataType) -> Result<ArrayRef, ArrowError> {
+        let mut builder = FixedSizeBinaryBuilder::new(8);
+        self.bytes.iter().try_for_each(|id| builder.append_value(id))?;
+        Ok(Arc::new(builder.finish()))
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+    }
+}
+
+/// Yes or no.
+#[derive(Debug, Default)]
+pub(super) struct Flags {
+    presence: Presence,
+    values: Vec<bool>,
+}
+
+impl Flags {
+    #[inline]
+    pub(super) fn push(&mut self, value: bool) {
+        self.presence.push(true);
+        self.values.push(value);
+    }
+
+    #[inline]
+    pub(super) fn push_null(&mut self) {
+        self.presence.push(false);
+    }
+}
+
+impl Column for Flags {
+    fn content(&self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
+        let Self { presence, values } = self;
+        let mut page = presence.page(column, values.len() / 8);
+        for eight in values.chunks(8) {
+            let bits = eight.iter().enumerate();
+            page.push(bits.fold(0, |all, (bit, value)| all | u8::from(*value) << bit));
+        }
+        let mut content = presence.content(page, Encoding::PLAIN);
+        if with_bounds {
+            let (least, greatest) = (values.iter().min().copied(), values.iter().max().copied());
+            let nulls = Some(presence.count(false) as u64);
+            content.statistics = Some(Statistics::boolean(least, greatest, None, nulls, false));
+        }
+        content
+    }
+
+    fn to_array(&self, _: &DataType) -> Result<ArrayRef, ArrowError> {
+        let mut builder = BooleanBuilder::new();
+        let mut values = self.values.iter().copied();
+        for is_there in self.presence.rows() {
+            builder.append_option(if is_there { values.next() } else { None });
+        }
+        Ok(Arc::new(builder.finish()))
+    }
+
+    fn clear(&mut self) {
+        self.presence.clear();
+        self.values.clear();
+    }
+}

@@ -1,10 +1,16 @@
 //! A command's calls at a receiver made of the official protobuf classes.
 
-use std::process::Command;
+use std::{
+    io::Write,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
+    parquet::rows,
     receiver::Receiver,
-    support::{json, json_lines, tracer_path, workload_path},
+    support::{Running, Workload, amount, json, json_lines, tracer_path, workload_path},
 };
 
 #[test]
@@ -35,4 +41,70 @@ fn every_call_of_a_command_arrives() {
         assert!(arrived.get("distinct") > CALLS);
         assert_eq!(arrived.get("undecodable"), 0);
     }
+}
+
+/// A receiver is killed again and again, and another one comes in its place; the recording beside
+/// it has every span all the same. `TRACER_TEST_RECEIVER_KILLS=20` takes a minute, three seconds
+/// for each; without it there are few, as soon as each receiver has got something.
+#[test]
+fn receivers_that_are_killed_cost_no_row_of_a_recording() {
+    const SCENARIO: &str = "fine/killed";
+    let kills = amount("TRACER_TEST_RECEIVER_KILLS", 3);
+    let life = Duration::from_secs(if kills > 3 { 3 } else { 0 });
+    let folder = tempfile::tempdir().expect("a folder");
+    let (recording, books) = (folder.path().join("recording"), folder.path().join("ledger"));
+    let mut receiver = Receiver::start(None);
+    let port = receiver.port("grpc");
+    let parquet = format!("parquet={},rotate-interval=1s", recording.display());
+    let otlp = format!("otlp={}", receiver.url("grpc"));
+    let mut workload = Workload::new(&["pace"]);
+    let running = Running::with(
+        &[
+            &["-p", &workload.pid().to_string(), "--export", &parquet, "--export", &otlp][..],
+            &["--shutdown-timeout", "60s", "--ledger", books.to_str().expect("UTF-8")],
+        ]
+        .concat(),
+        &[
+            ("OTEL_EXPORTER_OTLP_HEADERS", &format!("x-scenario={SCENARIO}")),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ],
+    );
+    workload.begin();
+    // At least so many, for one may take more before it is gone.
+    let mut arrived = 0;
+    for _ in 0..kills {
+        let begun = Instant::now();
+        let seen = loop {
+            let seen = receiver.account(SCENARIO).get("spans");
+            if seen > 0 && begun.elapsed() >= life {
+                break seen;
+            }
+            assert!(begun.elapsed() < Duration::from_mins(1), "nothing came");
+            thread::yield_now();
+        };
+        arrived += seen;
+        receiver.kill();
+        receiver = Receiver::start(Some(port));
+    }
+    running.signal(libc::SIGINT);
+    let (status, said) = running.finish();
+    assert!(matches!(status, Some(0 | 1)), "{status:?}: {said}");
+    arrived += receiver.account(SCENARIO).get("spans");
+    let books = json(&books);
+    assert_eq!(books["balanced"], true, "{books}");
+    let spans = books["spans"]["spans"].as_u64().expect("a number");
+    let account = |name: &str| &books["destinations"][name];
+    assert_eq!(account("parquet")["delivered"], spans, "{books}");
+    assert_eq!(rows(&recording), spans);
+    let number = |name: &str| account("otlp")[name].as_u64().expect("a number");
+    let most = number("delivered") + number("possible_duplicates");
+    assert!(number("delivered") > 0 && arrived <= most, "{arrived}: {books}");
+    let told = format!(
+        "{kills} receivers killed: {spans} spans, as many rows; OTLP: {} delivered, {} possible \
+         duplicates, dropped: {}\n",
+        number("delivered"),
+        number("possible_duplicates"),
+        account("otlp")["dropped"],
+    );
+    std::io::stderr().write_all(told.as_bytes()).expect("somewhere to say it");
 }

@@ -202,7 +202,7 @@ fn a_full_disk_costs_what_does_not_fit() {
 }
 
 /// Rows of all finished files by their footers.
-fn rows(folder: &Path) -> u64 {
+pub(crate) fn rows(folder: &Path) -> u64 {
     use parquet::file::reader::{FileReader, SerializedFileReader};
     let count = |entry: fs::DirEntry| {
         let path = entry.path();

@@ -206,9 +206,15 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(args: &[&str]) -> Self {
+        Self::with(args, &[])
+    }
+
+    /// With these environment variables.
+    pub(crate) fn with(args: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(tracer_path())
             .args(["trace", "-v"])
             .args(args)
+            .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("tracer starts");

@@ -40,6 +40,8 @@ enum Suite {
     Peers,
     /// Servers, git and gcc, files, pipes and threads: bare, traced, and under other tracers
     Workloads,
+    /// The highest rates that destinations take for a minute without loss
+    Rates,
 }
 
 impl Suite {
@@ -54,6 +56,7 @@ impl Suite {
             Self::Parts => "Parts",
             Self::Peers => "Beside other tracers",
             Self::Workloads => "Workloads",
+            Self::Rates => "Rates held without loss",
         }
     }
 
@@ -70,6 +73,7 @@ impl Suite {
             Self::Workloads => {
                 measure(self, &[&programs::PEERS[..], &programs::WORKLOADS].concat())
             }
+            Self::Rates => rates(),
         }
     }
 }
@@ -105,6 +109,18 @@ fn measure(suite: Suite, packages: &[&str]) -> Result<String> {
     let peers = programs::install(packages)?;
     let mut program = privilege::as_root(&bench)?;
     program.arg(suite.name()).arg("--tracer").arg(tracer).arg("--peers").arg(peers);
+    let shown = command::describe(&program);
+    let (status, output) = command::tee(&mut program, SILENCE)?;
+    command::succeeded(&shown, status)?;
+    Ok(output)
+}
+
+/// Finds the highest rates that the whole program takes.
+fn rates() -> Result<String> {
+    let mut cargo = command::cargo()?;
+    cargo.args(["bench", "--locked", "-p", "tracer-user", "--bench", "rates", "--no-run"]);
+    let bench = command::build(&mut cargo, "bench", "rates")?;
+    let mut program = privilege::as_root(&bench.path)?;
     let shown = command::describe(&program);
     let (status, output) = command::tee(&mut program, SILENCE)?;
     command::succeeded(&shown, status)?;

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{command, privilege, python};
+use crate::{command, node, privilege, python};
 
 /// Debian packages: a rustc with the BPF target, its core library, LLVM's library, and what tests
 /// use.
@@ -43,6 +43,9 @@ pub(crate) fn run() -> Result<()> {
         install_bpf_linker()?;
     }
     python::environment()?;
+    if let Err(error) = node::environment() {
+        eprintln!("setup: tests with Azurite will be skipped: {error:#}");
+    }
     println!("setup: {} and bpf-linker {BPF_LINKER} are installed", PACKAGES.join(", "));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Recordings in an object store: a real S3 server, from `PyPI`, takes them.
+//! Recordings in an object store: servers of others, from `PyPI` and npm, take them.
 
 use std::{
     fs,
@@ -17,27 +17,49 @@ use crate::{
 
 const BUCKET: &str = "recordings";
 
+/// A protocol.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    S3,
+    Azure,
+}
+
 /// A server that ends with the test.
 struct Server {
+    kind: Kind,
     child: Child,
     port: u16,
 }
 
 impl Server {
-    fn start() -> Self {
+    fn start(kind: Kind) -> Self {
         // A port that was free a moment ago.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = Self { child: Self::spawn(port), port };
+        let mut server = Self { kind, child: Self::spawn(kind, port), port };
         server.wait();
-        let bucket = server.bucket(&["create", BUCKET]);
-        assert_eq!(bucket, BUCKET);
+        assert_eq!(server.bucket(&["create", BUCKET]), BUCKET);
         server
     }
 
-    fn spawn(port: u16) -> Child {
-        let mut command = Command::new(python().with_file_name("moto_server"));
-        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the server starts")
+    fn spawn(kind: Kind, port: u16) -> Child {
+        let port = port.to_string();
+        let mut command = match kind {
+            Kind::S3 => {
+                let mut command = Command::new(python().with_file_name("moto_server"));
+                command.args(["-H", "127.0.0.1", "-p", &port]);
+                command
+            }
+            Kind::Azure => {
+                let azurite = "../target/node/node_modules/.bin/azurite-blob";
+                let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join(azurite));
+                command.args(["--blobHost", "127.0.0.1", "--blobPort", &port, "--silent"]);
+                // It need not know the version that is newest.
+                command.args(["--inMemoryPersistence", "--skipApiVersionCheck"]);
+                command
+            }
+        };
+        let command = command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("no server: run `cargo xtask setup`")
     }
 
     fn wait(&mut self) {
@@ -49,19 +71,31 @@ impl Server {
 
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
-        command
-            .env("AWS_ENDPOINT", format!("http://127.0.0.1:{}", self.port))
-            .env("AWS_ALLOW_HTTP", "true")
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_REGION", "us-east-1")
-            .env("AWS_DEFAULT_REGION", "us-east-1");
+        let url = format!("http://127.0.0.1:{}", self.port);
+        match self.kind {
+            Kind::S3 => command
+                .env("AWS_ENDPOINT", url)
+                .env("AWS_ALLOW_HTTP", "true")
+                .env("AWS_ACCESS_KEY_ID", "test")
+                .env("AWS_SECRET_ACCESS_KEY", "test")
+                .env("AWS_REGION", "us-east-1")
+                .env("AWS_DEFAULT_REGION", "us-east-1"),
+            Kind::Azure => command
+                .env("AZURITE_BLOB_STORAGE_URL", url)
+                .env("AZURE_STORAGE_USE_EMULATOR", "true"),
+        };
         command
     }
 
-    /// What `tests/parquet/bucket.py` says.
+    fn url(&self, path: &str) -> String {
+        let scheme = if self.kind == Kind::S3 { "s3" } else { "az" };
+        format!("{scheme}://{BUCKET}{path}")
+    }
+
+    /// What `tests/parquet/bucket.py` or `container.py` says.
     fn bucket(&self, args: &[&str]) -> Value {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet/bucket.py");
+        let script = if self.kind == Kind::S3 { "bucket.py" } else { "container.py" };
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet").join(script);
         let output = self.command(python()).arg(script).args(args).output().unwrap();
         assert!(output.status.success(), "{}", stderr(&output));
         serde_json::from_slice(&output.stdout).unwrap()
@@ -87,11 +121,19 @@ impl Drop for Server {
 
 #[test]
 fn other_readers_count_a_recording_in_s3() {
-    let server = Server::start();
+    readers_count_a_recording_in(&Server::start(Kind::S3));
+}
+
+#[test]
+fn other_readers_count_a_recording_in_azurite() {
+    readers_count_a_recording_in(&Server::start(Kind::Azure));
+}
+
+fn readers_count_a_recording_in(server: &Server) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (spool, books, copy) = (path("spool"), path("ledger.json"), path("copy"));
-    let url = format!("s3://{BUCKET}/a/b");
+    let url = server.url("/a/b");
     let export = format!("parquet={url},rotate-interval=300ms");
     let options = ["--export", &export, "--spool", &spool, "--ledger", &books];
     let workload = ["--", &workload_path(), "now", "processes", "3", "5000"];
@@ -129,12 +171,12 @@ fn other_readers_count_a_recording_in_s3() {
 
 #[test]
 fn other_readers_find_in_s3_later_what_was_spooled_while_it_was_away() {
-    let mut server = Server::start();
+    let mut server = Server::start(Kind::S3);
     server.stop();
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let (spool, books, copy) = (path("spool"), path("ledger.json"), path("copy"));
-    let url = format!("s3://{BUCKET}");
+    let url = server.url("");
     let export = format!("parquet={url}");
     // Longer than a request is tried again, so that its failure is what ends it.
     let patience = ["--shutdown-timeout", "60s"];
@@ -158,7 +200,7 @@ fn other_readers_find_in_s3_later_what_was_spooled_while_it_was_away() {
         (&Value::from(0), ledger["spans"]["spans"].clone())
     );
 
-    server.child = Server::spawn(server.port);
+    server.child = Server::spawn(server.kind, server.port);
     server.wait();
     server.bucket(&["create", BUCKET]);
     let output = server.tracer(&["recover", &url, "--spool", &spool]);

@@ -11,7 +11,7 @@ pub(crate) use self::summary::Summary;
 use crate::command::{self, Executable};
 use crate::edge_cases;
 use crate::privilege::{self, Bpf};
-use crate::python;
+use crate::{node, python};
 
 /// A kernel test that runs for longer than this hangs; the longest takes a fifth of it on a busy
 /// host.
@@ -102,8 +102,11 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     // Fewer rounds are for virtual machines.
     command.env_remove("TRACER_TEST_REDUCED");
     if let Err(error) = python::environment() {
-        skip_readers(&tests, filter, &format!("{error:#}"), summary)?;
+        skip_those(&tests, filter, ("Python", python::NEEDS_IT), &error, summary)?;
         command.arg(format!("--skip={}", python::NEEDS_IT));
+    } else if let Err(error) = node::environment() {
+        skip_those(&tests, filter, ("Azurite", node::NEEDS_IT), &error, summary)?;
+        command.arg(format!("--skip={}", node::NEEDS_IT));
     }
     let keep = filter.is_none().then_some("host");
     run_tests(&mut command, HANGS, keep, summary).context("the kernel tests")
@@ -128,20 +131,21 @@ fn skip(
     Ok(())
 }
 
-/// Counts and reports the tests that need other readers of recordings.
-fn skip_readers(
+/// Counts and reports the kernel tests that need something, as a word in their names says.
+fn skip_those(
     tests: &Executable,
     filter: Option<&str>,
-    reason: &str,
+    (what, word): (&str, &str),
+    reason: &anyhow::Error,
     summary: &mut Summary,
 ) -> Result<()> {
     let list = command::output(
         Command::new(&tests.path).arg("--list").args(filter).current_dir(&tests.package),
     )?;
-    let needing: Vec<&str> = list.lines().filter(|it| it.contains(python::NEEDS_IT)).collect();
+    let needing: Vec<&str> = list.lines().filter(|it| it.contains(word)).collect();
     let count = summary::count_listed(&needing.join("\n"));
     eprintln!("test: ****************************************************************");
-    eprintln!("test: {count} kernel tests that need Python SKIPPED: {reason}");
+    eprintln!("test: {count} kernel tests that need {what} SKIPPED: {reason:#}");
     eprintln!("test: ****************************************************************");
     summary.skipped += count;
     Ok(())

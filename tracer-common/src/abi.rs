@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -98,16 +98,22 @@ pub mod global {
     pub const TASK_START_BOOTTIME: &str = "TASK_START_BOOTTIME";
     /// `u32`: offset of `task_struct.signal`.
     pub const TASK_SIGNAL: &str = "TASK_SIGNAL";
-    /// `u32`: offset of `signal_struct.live`, the number of live threads.
-    pub const SIGNAL_LIVE: &str = "SIGNAL_LIVE";
+    /// `u32`: offset of `task_struct.bpf_storage`; 0 when it could not be found.
+    pub const TASK_BPF_STORAGE: &str = "TASK_BPF_STORAGE";
+    /// `u32`: offset of `task_struct.cgroups`.
+    pub const TASK_CGROUPS: &str = "TASK_CGROUPS";
+    /// `u32`: offset of `css_set.dfl_cgrp`.
+    pub const CSS_SET_DFL_CGRP: &str = "CSS_SET_DFL_CGRP";
     /// `u32`: offset of `cgroup.kn`.
     pub const CGROUP_KN: &str = "CGROUP_KN";
+    /// `u32`: offset of `kernfs_node.id`.
+    pub const KERNFS_NODE_ID: &str = "KERNFS_NODE_ID";
+    /// `u32`: offset of `signal_struct.live`, the number of live threads.
+    pub const SIGNAL_LIVE: &str = "SIGNAL_LIVE";
     /// `u32`: offset of `cgroup.root`.
     pub const CGROUP_ROOT: &str = "CGROUP_ROOT";
     /// `u32`: offset of `cgroup_root.hierarchy_id`.
     pub const CGROUP_ROOT_HIERARCHY_ID: &str = "CGROUP_ROOT_HIERARCHY_ID";
-    /// `u32`: offset of `kernfs_node.id`.
-    pub const KERNFS_NODE_ID: &str = "KERNFS_NODE_ID";
     /// `u8`: level of the kernel side's diagnostic log; 0 removes it.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }

@@ -10,6 +10,8 @@ pub const BY_COMM: u32 = 1 << 2;
 pub const BY_UID: u32 = 1 << 3;
 /// A new process is marked when its parent is, in `PROCESSES`.
 pub const FOLLOW: u32 = 1 << 4;
+/// There is a command to be launched, see [`control::LAUNCHING`].
+pub const LAUNCHES: u32 = 1 << 5;
 
 /// Process ids are below this on any 64-bit kernel: `PID_MAX_LIMIT`,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/threads.h#L34>.

@@ -26,23 +26,27 @@ mod registers {
         matches!(abi, Abi::I386)
     }
 
-    /// Arguments in the order of the calling convention of `abi`, syscall(2).
+    /// Writes the arguments in the order of the calling convention of `abi`, syscall(2). Where
+    /// they belong, at once: a copy would be one on the stack.
     #[inline(always)]
-    pub(crate) fn args(regs: *const pt_regs, abi: Abi) -> [u64; MAX_ARGS] {
+    pub(crate) fn write_args(regs: *const pt_regs, abi: Abi, args: &mut [u64; MAX_ARGS]) {
         // SAFETY: the tracepoint passes the registers of the current task.
         let regs = unsafe { &*regs };
         if is_32_bit(abi) {
             const LOW: u64 = u32::MAX as u64;
-            [
-                regs.rbx & LOW,
-                regs.rcx & LOW,
-                regs.rdx & LOW,
-                regs.rsi & LOW,
-                regs.rdi & LOW,
-                regs.rbp & LOW,
-            ]
+            args[0] = regs.rbx & LOW;
+            args[1] = regs.rcx & LOW;
+            args[2] = regs.rdx & LOW;
+            args[3] = regs.rsi & LOW;
+            args[4] = regs.rdi & LOW;
+            args[5] = regs.rbp & LOW;
         } else {
-            [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9]
+            args[0] = regs.rdi;
+            args[1] = regs.rsi;
+            args[2] = regs.rdx;
+            args[3] = regs.r10;
+            args[4] = regs.r8;
+            args[5] = regs.r9;
         }
     }
 
@@ -53,10 +57,11 @@ mod registers {
         unsafe { (*regs).orig_rax as u32 }
     }
 
-    /// Arguments as far as the registers still hold them at exit: all, on this architecture.
+    /// Writes the arguments as far as the registers still hold them at exit: all, on this
+    /// architecture.
     #[inline(always)]
-    pub(crate) fn args_at_exit(regs: *const pt_regs, abi: Abi) -> [u64; MAX_ARGS] {
-        args(regs, abi)
+    pub(crate) fn write_args_at_exit(regs: *const pt_regs, abi: Abi, args: &mut [u64; MAX_ARGS]) {
+        write_args(regs, abi, args);
     }
 }
 
@@ -88,12 +93,17 @@ mod registers {
         matches!(abi, Abi::Arm)
     }
 
-    /// Arguments in the order of the calling convention, syscall(2).
+    /// Writes the arguments in the order of the calling convention, syscall(2).
     #[inline(always)]
-    pub(crate) fn args(regs: *const pt_regs, _abi: Abi) -> [u64; MAX_ARGS] {
+    pub(crate) fn write_args(regs: *const pt_regs, _abi: Abi, args: &mut [u64; MAX_ARGS]) {
         // SAFETY: the tracepoint passes the registers of the current task.
         let x = unsafe { &(*regs.cast::<KernelRegs>()).user.regs };
-        [x[0], x[1], x[2], x[3], x[4], x[5]]
+        args[0] = x[0];
+        args[1] = x[1];
+        args[2] = x[2];
+        args[3] = x[3];
+        args[4] = x[4];
+        args[5] = x[5];
     }
 
     /// The number of the call that is returning.
@@ -105,12 +115,11 @@ mod registers {
 
     /// At exit the result is in x0; the first argument was kept aside.
     #[inline(always)]
-    pub(crate) fn args_at_exit(regs: *const pt_regs, abi: Abi) -> [u64; MAX_ARGS] {
-        let mut all = args(regs, abi);
+    pub(crate) fn write_args_at_exit(regs: *const pt_regs, abi: Abi, args: &mut [u64; MAX_ARGS]) {
+        write_args(regs, abi, args);
         // SAFETY: the tracepoint passes the registers of the current task.
-        all[0] = unsafe { (*regs.cast::<KernelRegs>()).orig_x0 };
-        all
+        args[0] = unsafe { (*regs.cast::<KernelRegs>()).orig_x0 };
     }
 }
 
-pub(crate) use registers::{abi, args, args_at_exit, exit_nr, is_32_bit};
+pub(crate) use registers::{abi, exit_nr, is_32_bit, write_args, write_args_at_exit};

@@ -8,7 +8,6 @@ use tracer_common::{
     counter::Counter,
     event::{
         CaptureHeader, CaptureState, LARGE_PAYLOAD, MAX_STRING, Phase, SMALL_PAYLOAD, SMALL_STRING,
-        SyscallEvent,
     },
     plan::{MAX_STRINGS, Plan},
 };
@@ -37,73 +36,85 @@ pub(crate) const fn last_offset(payload: usize, len: usize) -> usize {
     last
 }
 
-/// How the reading of a call's strings went.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    Done,
-    Faulted,
-    TooLong,
-}
-
-/// Reads the strings of a call that is being entered.
-#[inline(always)]
-pub(crate) fn at_enter(stats: Stats, task: Task, state: &mut InFlight, plan: Plan) {
-    state.captured = IN_SMALL;
-    let mut cursor = Cursor::default();
-    if fill_small(&mut state.payload, &state.event.args, plan, &mut cursor, false)
-        != Outcome::TooLong
-    {
-        cursor.store(&mut state.event);
-        return;
-    }
-    // The strings read so far are kept when there is no memory for the long ones.
-    let large = LARGE.get_or_create(task.0);
-    if large.is_null() {
-        stats.bump(Counter::StringNotRead);
-        cursor.store(&mut state.event);
-        return;
-    }
-    // SAFETY: a non-null storage value is valid while its task runs this program.
-    let large = unsafe { &mut *large };
-    let mut cursor = Cursor::default();
-    fill_large(&mut large.payload, &state.event.args, plan, &mut cursor, false);
-    state.captured = IN_LARGE;
-    cursor.store(&mut state.event);
-}
-
-/// Reads again, at exit, the strings whose pages were not resident at entry; those stand behind
-/// the others then.
-#[inline(always)]
-pub(crate) fn at_exit(stats: Stats, task: Task, state: &mut InFlight, plan: Plan) {
-    let mut cursor = Cursor::load(&state.event);
-    let mut outcome = Outcome::TooLong;
-    if state.captured == IN_SMALL {
-        outcome = fill_small(&mut state.payload, &state.event.args, plan, &mut cursor, true);
-        if outcome == Outcome::TooLong && !move_to_large(task, state) {
+/// Reads the strings of a call that is being entered, or with [`Phase::Late`], at exit, those whose
+/// pages were not resident at entry; they stand behind the others then. `pad` of the event carries
+/// these, as a bit set of slots, from entry to exit; [`crate::emit`] clears it.
+///
+/// A global function for the kernel, as those of `place`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn strings(state: *mut InFlight, plan: u64, phase: u32) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let Some(stats) = Stats::get() else { return 0 };
+    state.phase = phase as u8;
+    let late = phase == Phase::Late as u32;
+    let due = if late { state.event.pad } else { u16::MAX };
+    for slot in 0..MAX_STRINGS as u32 {
+        let Some(arg) = Plan(plan).string_arg(slot) else { break };
+        if due & 1 << slot == 0 {
+            continue;
+        }
+        state.arg = arg as u8;
+        if state.captured == IN_SMALL && string_in_small(state, slot) != 0 {
+            continue;
+        }
+        // The strings read so far are kept when there is no memory for the long ones.
+        if state.captured == IN_SMALL && !move_to_large(state) {
             stats.bump(Counter::StringNotRead);
-            cursor.store(&mut state.event);
-            return;
+            return 0;
         }
+        string_in_large(state, slot);
     }
-    if outcome == Outcome::TooLong {
-        let large = LARGE.get(task.0);
-        if large.is_null() {
-            return;
-        }
-        // SAFETY: as above.
-        let large = unsafe { &mut *large };
-        outcome = fill_large(&mut large.payload, &state.event.args, plan, &mut cursor, true);
-    }
-    if outcome == Outcome::Faulted {
+    if late && state.event.pad != 0 {
         stats.bump(Counter::StringFault);
     }
-    cursor.store(&mut state.event);
+    0
+}
+
+/// Reads one string to the task's storage; returns 0 when it does not fit.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn string_in_small(state: *mut InFlight, slot: u32) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let payload = state.payload.as_mut_ptr();
+    if state.event.payload_len as usize > last_offset(SMALL_PAYLOAD, SMALL_STRING) {
+        return 0;
+    }
+    let whole = read::<SMALL_PAYLOAD, SMALL_STRING>(state, payload, slot, true);
+    u32::from(whole)
+}
+
+/// Reads one string to the storage for long ones, which the task must have: the longest that still
+/// fits; a second long string may be cut to what is left.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn string_in_large(state: *mut InFlight, slot: u32) -> u32 {
+    const MEDIUM: usize = 3072;
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let large = LARGE.get(Task::current().0);
+    if large.is_null() {
+        return 0;
+    }
+    // SAFETY: a non-null storage value is valid while its task runs this program.
+    let payload = unsafe { (*large).payload.as_mut_ptr() };
+    let offset = state.event.payload_len as usize;
+    if offset <= last_offset(LARGE_PAYLOAD, MAX_STRING) {
+        read::<LARGE_PAYLOAD, MAX_STRING>(state, payload, slot, false);
+    } else if offset <= last_offset(LARGE_PAYLOAD, MEDIUM) {
+        read::<LARGE_PAYLOAD, MEDIUM>(state, payload, slot, false);
+    } else if offset <= last_offset(LARGE_PAYLOAD, SMALL_STRING) {
+        read::<LARGE_PAYLOAD, SMALL_STRING>(state, payload, slot, false);
+    }
+    0
 }
 
 /// Copies the captures to the storage for long ones; says whether there is memory for that.
 #[inline(always)]
-pub(crate) fn move_to_large(task: Task, state: &mut InFlight) -> bool {
-    let large = LARGE.get_or_create(task.0);
+pub(crate) fn move_to_large(state: &mut InFlight) -> bool {
+    let large = LARGE.get_or_create(Task::current().0);
     if large.is_null() {
         return false;
     }
@@ -118,134 +129,44 @@ pub(crate) fn move_to_large(task: Task, state: &mut InFlight) -> bool {
     true
 }
 
-/// Where the next string goes.
-#[derive(Clone, Copy, Default)]
-struct Cursor {
-    offset: usize,
-    captures: u8,
-    /// Slots whose string could not be read, as a bit set.
-    faulted: u8,
-}
-
-impl Cursor {
-    /// `pad` of the event carries the faulted slots from entry to exit; [`crate::emit`] clears it.
-    #[inline(always)]
-    fn store(self, event: &mut SyscallEvent) {
-        event.payload_len = self.offset as u32;
-        event.captures = self.captures;
-        event.pad = u16::from(self.faulted);
-    }
-
-    #[inline(always)]
-    fn load(event: &SyscallEvent) -> Self {
-        Self {
-            offset: event.payload_len as usize,
-            captures: event.captures,
-            faulted: event.pad as u8,
-        }
-    }
-}
-
-#[inline(always)]
-fn fill_small(
-    payload: &mut [u8; SMALL_PAYLOAD],
-    args: &[u64; 6],
-    plan: Plan,
-    cursor: &mut Cursor,
-    retry: bool,
-) -> Outcome {
-    let again = cursor.faulted;
-    for slot in 0..MAX_STRINGS as u32 {
-        let Some(arg) = plan.string_arg(slot) else { break };
-        if retry && again & (1 << slot) == 0 {
-            continue;
-        }
-        if cursor.offset > last_offset(SMALL_PAYLOAD, SMALL_STRING) {
-            return Outcome::TooLong;
-        }
-        if read::<SMALL_PAYLOAD, SMALL_STRING>(payload, args, arg, slot, cursor, retry)
-            == Outcome::TooLong
-        {
-            return Outcome::TooLong;
-        }
-    }
-    if cursor.faulted == 0 { Outcome::Done } else { Outcome::Faulted }
-}
-
-/// Tries the longest string that still fits; a second long string may be cut to what is left.
-#[inline(always)]
-fn fill_large(
-    payload: &mut [u8; LARGE_PAYLOAD],
-    args: &[u64; 6],
-    plan: Plan,
-    cursor: &mut Cursor,
-    retry: bool,
-) -> Outcome {
-    const MEDIUM: usize = 3072;
-    let again = cursor.faulted;
-    for slot in 0..MAX_STRINGS as u32 {
-        let Some(arg) = plan.string_arg(slot) else { break };
-        if retry && again & (1 << slot) == 0 {
-            continue;
-        }
-        let offset = cursor.offset;
-        if offset <= last_offset(LARGE_PAYLOAD, MAX_STRING) {
-            read::<LARGE_PAYLOAD, MAX_STRING>(payload, args, arg, slot, cursor, retry);
-        } else if offset <= last_offset(LARGE_PAYLOAD, MEDIUM) {
-            read::<LARGE_PAYLOAD, MEDIUM>(payload, args, arg, slot, cursor, retry);
-        } else if offset <= last_offset(LARGE_PAYLOAD, SMALL_STRING) {
-            read::<LARGE_PAYLOAD, SMALL_STRING>(payload, args, arg, slot, cursor, retry);
-        }
-    }
-    if cursor.faulted == 0 { Outcome::Done } else { Outcome::Faulted }
-}
-
-/// Reads one string of at most `MAX - 1` bytes to the cursor, which must leave room for it.
+/// Reads the string of argument `state.arg`, of at most `MAX - 1` bytes, where there is room for it.
+/// Says whether it is done: with `only_whole`, a longer string is not kept.
 #[inline(always)]
 fn read<const PAYLOAD: usize, const MAX: usize>(
-    payload: &mut [u8; PAYLOAD],
-    args: &[u64; 6],
-    arg: u32,
+    state: &mut InFlight,
+    payload: *mut u8,
     slot: u32,
-    cursor: &mut Cursor,
-    at_exit: bool,
-) -> Outcome {
-    let offset = cursor.offset;
+    only_whole: bool,
+) -> bool {
     // A null pointer is a value of its own, not a string that could not be read.
-    let Some(pointer) = args.get(arg as usize).copied().filter(|pointer| *pointer != 0) else {
-        return Outcome::Done;
+    let arg = state.arg;
+    let Some(pointer) = state.event.args.get(arg as usize).copied().filter(|it| *it != 0) else {
+        return true;
     };
-    let offset = bounded(offset, last_offset(PAYLOAD, MAX));
+    let offset = bounded(state.event.payload_len as usize, last_offset(PAYLOAD, MAX));
     // SAFETY: header and string fit behind the offset.
-    let header = unsafe { payload.as_mut_ptr().add(offset) };
+    let header = unsafe { payload.add(offset) };
     // SAFETY: as above.
     let text = unsafe { header.add(HEADER) };
     // SAFETY: `text` has room for MAX bytes; the helper checks the user's pointer.
     let got = unsafe { bpf_probe_read_user_str(text.cast(), MAX as u32, pointer as *const _) };
-    let (state, len) = if got <= 0 || got > MAX as i64 {
-        cursor.faulted |= 1 << slot;
+    let (result, len) = if got <= 0 || got > MAX as i64 {
+        state.event.pad |= 1 << slot;
         (CaptureState::Fault, 0)
     } else {
         let full = got == MAX as i64 && !ends_at(pointer + MAX as u64 - 1);
-        if full && MAX == SMALL_STRING && PAYLOAD == SMALL_PAYLOAD {
-            return Outcome::TooLong;
+        if full && only_whole {
+            return false;
         }
-        cursor.faulted &= !(1 << slot);
-        let state = if full { CaptureState::Truncated } else { CaptureState::Whole };
-        (state, (got - 1) as u32)
+        state.event.pad &= !(1 << slot);
+        (if full { CaptureState::Truncated } else { CaptureState::Whole }, (got - 1) as u32)
     };
-    let value = CaptureHeader {
-        arg: arg as u8,
-        state: state as u8,
-        phase: if at_exit { Phase::Late } else { Phase::Enter } as u8,
-        part: 0,
-        len,
-    };
+    let value = CaptureHeader { arg, state: result as u8, phase: state.phase, part: 0, len };
     // SAFETY: the offset is a multiple of 8, so the header is aligned; it fits as checked.
     unsafe { header.cast::<CaptureHeader>().write(value) };
-    cursor.offset = offset + HEADER + ((len as usize + 7) & !7);
-    cursor.captures += 1;
-    Outcome::Done
+    state.event.payload_len = (offset + HEADER + ((len as usize + 7) & !7)) as u32;
+    state.event.captures += 1;
+    true
 }
 
 /// `value`, which is at most `max`. The compiler knows that from an earlier test and may keep a
@@ -265,6 +186,16 @@ pub(crate) fn bounded(value: usize, max: usize) -> usize {
         );
     }
     bounded
+}
+
+/// The same value, of which the compiler knows nothing. It would count a loop that can end early
+/// down from the smaller of two bounds, and verifiers before 6.6 do not see that such a loop ends.
+#[inline(always)]
+pub(crate) fn opaque(value: usize) -> usize {
+    let mut opaque = value;
+    // SAFETY: does nothing.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) opaque, options(pure, nomem, nostack)) };
+    opaque
 }
 
 /// Whether the byte there is the end of a string: tells a string that just fits from a cut one.

@@ -13,7 +13,7 @@ use crate::{scope, stats::Stats, task::Task};
 fn io_uring_submit(_ctx: BtfTracePointContext) -> i32 {
     let task = Task::current();
     if let Some(stats) = Stats::get()
-        && scope::process(task.tgid(), false)
+        && scope::process(task.tgid()) == scope::Process::In
         && scope::task(task)
     {
         stats.bump(Counter::IoUringOps);

@@ -81,7 +81,6 @@ pub(crate) struct InFlight {
     pub(crate) event: SyscallEvent,
     /// Captures, unless they are in [`LARGE`].
     pub(crate) payload: [u8; SMALL_PAYLOAD],
-    pub(crate) item: Item,
     /// 1 while a call is running. Taken with [`crate::stats::swap`]: when tracing stops, the task's
     /// own exit and the iterator can meet.
     pub(crate) active: u32,
@@ -91,24 +90,11 @@ pub(crate) struct InFlight {
     pub(crate) exit_memory: u8,
     /// Operations that could not read at entry, as a bit set.
     pub(crate) faulted_memory: u8,
-    pub(crate) pad: u8,
-}
-
-/// One read of memory, see [`crate::memory`].
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub(crate) struct Item {
-    pub(crate) pointer: u64,
-    /// Bytes there are.
-    pub(crate) len: u64,
-    /// Most bytes to read.
-    pub(crate) limit: u64,
+    /// The argument whose memory is being read.
     pub(crate) arg: u8,
-    pub(crate) part: u8,
+    /// The [`tracer_common::event::Phase`] in which it is read.
     pub(crate) phase: u8,
-    /// 1 when it could not be read.
-    pub(crate) faulted: u8,
-    pub(crate) pad: [u8; 4],
+    pub(crate) pad: [u8; 7],
 }
 
 /// A record with room for long captures.
@@ -180,9 +166,12 @@ globals! {
     TASK_GROUP_LEADER: u32 = 0;
     TASK_START_BOOTTIME: u32 = 0;
     TASK_SIGNAL: u32 = 0;
-    SIGNAL_LIVE: u32 = 0;
+    TASK_BPF_STORAGE: u32 = 0;
+    TASK_CGROUPS: u32 = 0;
+    CSS_SET_DFL_CGRP: u32 = 0;
     CGROUP_KN: u32 = 0;
+    KERNFS_NODE_ID: u32 = 0;
+    SIGNAL_LIVE: u32 = 0;
     CGROUP_ROOT: u32 = 0;
     CGROUP_ROOT_HIERARCHY_ID: u32 = 0;
-    KERNFS_NODE_ID: u32 = 0;
 }

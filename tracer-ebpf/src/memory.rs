@@ -5,7 +5,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use tracer_common::{
     counter::Counter,
-    event::{LARGE_PAYLOAD, Phase},
+    event::Phase,
     memory::{
         Count, MAX_ARGV, MAX_CONTROL, MAX_ELEMENTS, MAX_ENVP, MAX_IOCTL, MAX_IOVECS, MAX_MESSAGES,
         MAX_OPS, MAX_SOCKADDR, OP_WORDS, Op, OpKind, OpWords, SPECIAL, TERMINAL_IN,
@@ -14,63 +14,63 @@ use tracer_common::{
 };
 
 use crate::{
-    capture::{IN_LARGE, NOWHERE, last_offset, move_to_large},
-    maps::{DATA_LIMIT, InFlight, LARGE, OPERATIONS, STRING_LIMIT},
-    place::{LARGE_READ, put, read_text, read_user, write, write_number},
+    capture::{IN_LARGE, NOWHERE, move_to_large, opaque},
+    maps::{DATA_LIMIT, InFlight, OPERATIONS, STRING_LIMIT},
+    place::{FAULTED, NO_ROOM, place_bytes, place_text, read_user},
     stats::Stats,
-    task::Task,
 };
 
-/// Runs the operations of a call that is being entered. A function of its own in the kernel too,
-/// like `place`: all in one piece would not fit the stack.
+/// Runs the operations of a call that is being entered. A global function for the kernel, as those
+/// of `place`.
 #[inline(never)]
-pub(crate) fn at_enter(task: Task, state: &mut InFlight, index: u32) {
-    let Some(ops) = OPERATIONS.get(index) else { return };
-    state.item.phase = Phase::Enter as u8;
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn memory_at_enter(state: *mut InFlight, index: u32) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let Some(ops) = OPERATIONS.get(index) else { return 0 };
+    state.phase = Phase::Enter as u8;
     for number in 0..MAX_OPS {
         let Some((op, mask, _)) = operation(ops, number) else { continue };
         if op.at_exit() || op.when_interrupted() {
             state.exit_memory = 1;
         }
         if op.at_enter() && applies(op, mask, &state.event.args) {
-            let faulted = if number < SPECIAL {
-                plain(task, state, op)
-            } else if op.kind() == OpKind::Exec as u64 {
-                exec(task, state, op);
-                false
-            } else {
-                special(task, state, op)
-            };
-            state.faulted_memory |= u8::from(faulted) << number;
+            let faulted = if number < SPECIAL { plain(state, op.0) } else { special(state, op.0) };
+            state.faulted_memory |= (faulted as u8 & 1) << number;
         }
     }
+    0
 }
 
 /// Runs the operations of a call that is returning.
 #[inline(never)]
-pub(crate) fn at_exit(task: Task, state: &mut InFlight, index: u32) {
-    let Some(ops) = OPERATIONS.get(index) else { return };
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn memory_at_exit(state: *mut InFlight, index: u32) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let Some(ops) = OPERATIONS.get(index) else { return 0 };
     for number in 0..SPECIAL {
         let Some((op, mask, exit_mask)) = operation(ops, number) else { break };
         if is_late(state, number, op, mask) {
-            state.item.phase = Phase::Late as u8;
-            plain(task, state, op);
+            state.phase = Phase::Late as u8;
+            plain(state, op.0);
         }
         if is_due(state, op, exit_mask) {
-            state.item.phase = Phase::Exit as u8;
-            plain(task, state, op);
+            state.phase = Phase::Exit as u8;
+            plain(state, op.0);
         }
     }
     if let Some((op, mask, exit_mask)) = operation(ops, SPECIAL) {
         if is_late(state, SPECIAL, op, mask) {
-            state.item.phase = Phase::Late as u8;
+            state.phase = Phase::Late as u8;
         } else if is_due(state, op, exit_mask) {
-            state.item.phase = Phase::Exit as u8;
+            state.phase = Phase::Exit as u8;
         } else {
-            return;
+            return 0;
         }
-        special(task, state, op);
+        special(state, op.0);
     }
+    0
 }
 
 /// Whether what the program passed could not be read at entry.
@@ -114,35 +114,48 @@ fn argument(args: &[u64; 6], index: usize) -> u64 {
     args.get(index).copied().unwrap_or(0)
 }
 
-/// Reads bytes; says whether they could not be read.
-#[inline(always)]
-fn plain(task: Task, state: &mut InFlight, op: Op) -> bool {
+/// Reads bytes; 1 when they could not be read.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn plain(state: *mut InFlight, op: u64) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let op = Op(op);
     let pointer = argument(&state.event.args, op.arg());
     if pointer == 0 {
-        return false;
+        return 0;
     }
-    state.item.arg = op.arg() as u8;
+    state.arg = op.arg() as u8;
     let len = count(state, op) * op.size();
-    put(task, state, pointer, len, op.limit(), part::WHOLE)
+    place_bytes(state, pointer, len, op.limit(), WHOLE)
 }
 
-/// Runs the one operation of a call that is more than bytes, `execve`'s apart.
-#[inline(always)]
-fn special(task: Task, state: &mut InFlight, op: Op) -> bool {
+/// Runs the one operation of a call that is more than bytes; 1 when something could not be read
+/// that may be readable at exit.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn special(state: *mut InFlight, op: u64) -> u32 {
     const IOVEC: u64 = OpKind::Iovec as u64;
     const MESSAGES: u64 = OpKind::Messages as u64;
+    const EXEC: u64 = OpKind::Exec as u64;
     const IOCTL: u64 = OpKind::Ioctl as u64;
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let op = Op(op);
     let pointer = argument(&state.event.args, op.arg());
-    if pointer == 0 {
-        return false;
-    }
-    state.item.arg = op.arg() as u8;
+    state.arg = op.arg() as u8;
     match op.kind() {
-        IOVEC => iovec(task, state, op, pointer),
-        MESSAGES => messages(task, state, op, pointer),
-        IOCTL => ioctl(task, state, pointer),
-        _ => false,
+        EXEC => return exec(state, op.0),
+        _ if pointer == 0 => {}
+        IOVEC => {
+            let (many, left) = (count(state, op), used(state));
+            return iovec(state, pointer, many, left, flags(op.is_compat(), part::WHOLE));
+        }
+        MESSAGES => return messages(state, op.0, pointer),
+        IOCTL => return ioctl(state, pointer),
+        _ => {}
     }
+    0
 }
 
 /// How many elements there are; few enough that their size in bytes fits a word.
@@ -170,35 +183,42 @@ fn count(state: &InFlight, op: Op) -> u64 {
 /// Bytes of data that a call has used: its result when it reads, no bound before.
 #[inline(always)]
 fn used(state: &InFlight) -> u64 {
-    if state.item.phase == Phase::Exit as u8 { state.event.ret as u64 } else { u64::MAX }
+    if state.phase == Phase::Exit as u8 { state.event.ret as u64 } else { u64::MAX }
 }
 
+/// [`part::WHOLE`], as `place_bytes` takes it.
+const WHOLE: u32 = part::WHOLE as u32;
+/// In [`flags`]: pointers and lengths in memory have 32 bits.
+const COMPAT: u32 = 1 << 8;
+
+/// A part and whether memory is that of a 32-bit program, as one argument of a function.
 #[inline(always)]
-fn iovec(task: Task, state: &mut InFlight, op: Op, pointer: u64) -> bool {
-    let elements = count(state, op);
-    let left = used(state);
-    elements_of(task, state, op.is_compat(), pointer, elements, left, part::WHOLE)
+fn flags(compat: bool, part: u8) -> u32 {
+    u32::from(part) | if compat { COMPAT } else { 0 }
 }
 
 /// An `iovec` array; data of its first elements, of which the call has used `left` bytes, when data
 /// is captured.
-#[inline(always)]
-fn elements_of(
-    task: Task,
-    state: &mut InFlight,
-    compat: bool,
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn iovec(
+    state: *mut InFlight,
     array: u64,
     elements: u64,
     mut left: u64,
-    first: u8,
-) -> bool {
+    flags: u32,
+) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let compat = flags & COMPAT != 0;
+    let first = flags & 0xff;
     let size = if compat { 8 } else { 16 };
-    let mut faulted = put(task, state, array, elements * size, MAX_ELEMENTS as u64 * size, first);
+    let mut faulted = place_bytes(state, array, elements * size, MAX_ELEMENTS as u64 * size, first);
     let limit = u64::from(DATA_LIMIT.load());
     if limit == 0 {
         return faulted;
     }
-    for number in 0..MAX_IOVECS {
+    for number in (0..MAX_IOVECS).map(opaque) {
         if number as u64 >= elements || left == 0 {
             break;
         }
@@ -206,8 +226,8 @@ fn elements_of(
         let len = len.min(left);
         left -= len;
         if base != 0 {
-            let part = first + part::IOVEC_DATA + number as u8;
-            faulted |= put(task, state, base, len, limit, part);
+            let part = first + u32::from(part::IOVEC_DATA) + number as u32;
+            faulted |= place_bytes(state, base, len, limit, part);
         }
     }
     faulted
@@ -235,93 +255,118 @@ fn message_at(pointer: u64, compat: bool) -> Option<[u64; 6]> {
     }
 }
 
-#[inline(always)]
-fn messages(task: Task, state: &mut InFlight, op: Op, pointer: u64) -> bool {
+/// Messages of `sendmsg` and the like: name, control messages, and the array with its data.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn messages(state: *mut InFlight, op: u64, pointer: u64) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let op = Op(op);
     let many = count(state, op);
-    let compat = op.is_compat();
     // What a single call has received is the result; of several messages each says it itself.
     let left = if op.count() == Count::One as u64 { used(state) } else { u64::MAX };
-    for number in 0..MAX_MESSAGES {
+    for number in (0..MAX_MESSAGES).map(opaque) {
         if number as u64 >= many {
             break;
         }
         let pointer = pointer + number as u64 * op.size();
-        let first = number as u8 * part::MESSAGE;
-        if put(task, state, pointer, op.size(), op.size(), first) {
-            return true;
-        }
-        let fields = message_at(pointer, compat);
-        let Some([name, name_len, array, elements, control, control_len]) = fields else {
-            return true;
-        };
-        if name != 0 {
-            let len = name_len & 0xffff_ffff;
-            put(task, state, name, len, MAX_SOCKADDR as u64, first + part::NAME);
-        }
-        if control != 0 && control_len != 0 {
-            put(task, state, control, control_len, MAX_CONTROL as u64, first + part::CONTROL);
-        }
-        if array != 0 {
-            let elements = elements.min(1 << 20);
-            elements_of(task, state, compat, array, elements, left, first + part::IOVEC);
+        if message(
+            state,
+            pointer,
+            left,
+            op.size(),
+            flags(op.is_compat(), number as u8 * part::MESSAGE),
+        ) != 0
+        {
+            return 1;
         }
     }
-    false
+    0
 }
 
-/// The strings of `argv`, and how many there are in `envp`, which is the next argument. Read at
-/// entry alone: when the call has succeeded, the memory is gone. All of it goes into the storage
-/// for long captures.
-#[inline(always)]
-fn exec(task: Task, state: &mut InFlight, op: Op) {
-    let Some(stats) = Stats::get() else { return };
+/// One message of `size` bytes, of whose data the call has used `left` bytes.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn message(state: *mut InFlight, pointer: u64, left: u64, size: u64, of: u32) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let first = of & 0xff;
+    if place_bytes(state, pointer, size, size, first) != 0 {
+        return 1;
+    }
+    let Some([name, name_len, array, elements, control, control_len]) =
+        message_at(pointer, of & COMPAT != 0)
+    else {
+        return 1;
+    };
+    if name != 0 {
+        let part = first + u32::from(part::NAME);
+        place_bytes(state, name, name_len & 0xffff_ffff, MAX_SOCKADDR as u64, part);
+    }
+    if control != 0 && control_len != 0 {
+        let part = first + u32::from(part::CONTROL);
+        place_bytes(state, control, control_len, MAX_CONTROL as u64, part);
+    }
+    if array != 0 {
+        iovec(state, array, elements.min(1 << 20), left, of + u32::from(part::IOVEC));
+    }
+    0
+}
+
+/// The strings of `argv`, and how many there are in `envp`, which is the next argument; 1 when a
+/// string could not be read: when the call has failed, they are read again. All of it goes into the
+/// storage for long captures.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn exec(state: *mut InFlight, op: u64) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
+    let Some(stats) = Stats::get() else { return 0 };
+    let op = Op(op);
     if state.captured == NOWHERE {
         state.event.payload_len = 0;
         state.event.captures = 0;
     }
-    if state.captured != IN_LARGE && !move_to_large(task, state) {
+    if state.captured != IN_LARGE && !move_to_large(state) {
         stats.bump(Counter::MemoryNotRead);
-        return;
+        return 0;
     }
-    let large = LARGE.get(task.0);
-    if large.is_null() {
-        return;
+    state.arg = op.arg() as u8;
+    let faulted = argv(state, op);
+    if state.phase == Phase::Enter as u8 {
+        state.arg = op.arg() as u8 + 1;
+        envp(state, op);
     }
-    // SAFETY: a non-null storage value is valid while its task runs this program.
-    let payload = unsafe { (*large).payload.as_mut_ptr() };
-    state.item.arg = op.arg() as u8;
-    argv(stats, state, payload, op);
-    state.item.arg = op.arg() as u8 + 1;
-    envp(stats, state, payload, op);
+    faulted
 }
 
+/// 1 when a string could not be read.
 #[inline(always)]
-fn argv(stats: Stats, state: &mut InFlight, payload: *mut u8, op: Op) {
+fn argv(state: &mut InFlight, op: Op) -> u32 {
     let array = argument(&state.event.args, op.arg());
     let limit = u64::from(STRING_LIMIT.load()) + 1;
-    state.item.limit = limit;
-    for number in 0..=MAX_ARGV {
+    let mut faulted = 0;
+    for number in 0..MAX_ARGV {
         let pointer = pointer_at(array, number, op.is_compat());
         if pointer == 0 {
-            return;
+            return faulted;
         }
-        state.item.pointer = pointer;
-        state.item.part = number as u8;
-        if number == MAX_ARGV {
-            state.item.part = part::MORE;
-            state.item.limit = 1;
+        match place_text(state, pointer, limit, number as u32) {
+            NO_ROOM => return faulted,
+            FAULTED => faulted = 1,
+            _ => {}
         }
-        if state.event.payload_len as usize > last_offset(LARGE_PAYLOAD, LARGE_READ) {
-            stats.bump(Counter::MemoryNotRead);
-            return;
-        }
-        write::<LARGE_PAYLOAD, LARGE_READ>(stats, state, payload, read_text::<LARGE_READ>);
     }
+    let pointer = pointer_at(array, MAX_ARGV, op.is_compat());
+    if pointer != 0 {
+        place_text(state, pointer, 1, u32::from(part::MORE));
+    }
+    faulted
 }
 
 /// The count stands in the capture as 32 bits.
 #[inline(always)]
-fn envp(stats: Stats, state: &mut InFlight, payload: *mut u8, op: Op) {
+fn envp(state: &mut InFlight, op: Op) {
     let array = argument(&state.event.args, op.arg() + 1);
     if array == 0 {
         return;
@@ -330,14 +375,7 @@ fn envp(stats: Stats, state: &mut InFlight, payload: *mut u8, op: Op) {
     while number < MAX_ENVP && pointer_at(array, number, op.is_compat()) != 0 {
         number += 1;
     }
-    state.item.pointer = number as u64;
-    state.item.limit = MAX_ENVP as u64;
-    state.item.part = part::WHOLE;
-    if state.event.payload_len as usize > last_offset(LARGE_PAYLOAD, LARGE_READ) {
-        stats.bump(Counter::MemoryNotRead);
-        return;
-    }
-    write::<LARGE_PAYLOAD, LARGE_READ>(stats, state, payload, write_number);
+    place_text(state, number as u64, 0, WHOLE);
 }
 
 /// An element of an array of pointers; 0 when it cannot be read.
@@ -354,8 +392,11 @@ fn pointer_at(array: u64, number: usize, compat: bool) -> u64 {
 
 /// The command says how much memory there is and who writes it, ioctl(2); older ones of terminals
 /// and sockets do not, and their argument can be a number.
-#[inline(always)]
-fn ioctl(task: Task, state: &mut InFlight, pointer: u64) -> bool {
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn ioctl(state: *mut InFlight, pointer: u64) -> u32 {
+    // SAFETY: by the caller's word it is null or the call of this task.
+    let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
     const WRITES: u64 = 1;
     const READS: u64 = 2;
     const TERMINALS: u64 = b'T' as u64;
@@ -366,18 +407,18 @@ fn ioctl(task: Task, state: &mut InFlight, pointer: u64) -> bool {
     let command = argument(&state.event.args, 1) & 0xffff_ffff;
     let direction = command >> 30;
     let size = command >> 16 & 0x3fff;
-    let at_exit = state.item.phase == Phase::Exit as u8;
+    let at_exit = state.phase == Phase::Exit as u8;
     let (len, wanted) = match (direction, command >> 8 & 0xff) {
         (0, TERMINALS) => (TERMIOS, at_exit != condition_holds(command & 0xff, TERMINAL_IN)),
         (0, SOCKETS) => (IFREQ, true),
-        (0, _) => return false,
+        (0, _) => return 0,
         _ if at_exit => (size, direction & READS != 0),
         _ => (size, direction & WRITES != 0),
     };
     if !wanted || !is_readable(pointer) {
-        return false;
+        return 0;
     }
-    put(task, state, pointer, len, MAX_IOCTL as u64, part::WHOLE)
+    place_bytes(state, pointer, len, MAX_IOCTL as u64, WHOLE)
 }
 
 #[inline(always)]

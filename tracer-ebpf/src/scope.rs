@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_uid_gid, generated::bpf_get_current_ancestor_cgroup_id};
 use tracer_common::scope::{
-    BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, CGROUP_LEVEL_LIMIT, control, process_bit,
+    BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, CGROUP_LEVEL_LIMIT, LAUNCHES, control, process_bit,
 };
 
 use crate::{
@@ -12,14 +12,28 @@ use crate::{
     task::Task,
 };
 
-/// Whether the process with this id is traced, as far as that depends on the process alone.
-/// `execs` says that the call is an `execve`, the only one traced of a command being launched.
+/// Whether a process is traced, as far as that depends on the process alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Process {
+    /// It is not.
+    Out,
+    /// It is about to become a command that is traced: of its calls, only `execve` is in scope.
+    Launches,
+    /// It is.
+    In,
+}
+
+/// The process with this id. Of most processes of a host this is all that is asked.
 #[inline(always)]
-pub(crate) fn process(tgid: u32, execs: bool) -> bool {
-    if tgid == SELF_TGID.load() {
-        return false;
+pub(crate) fn process(tgid: u32) -> Process {
+    if SCOPE.load() & BY_PROCESS != 0 && !is_marked(tgid) {
+        let launches = SCOPE.load() & LAUNCHES != 0 && is_launching(tgid);
+        if launches { Process::Launches } else { Process::Out }
+    } else if tgid == SELF_TGID.load() {
+        Process::Out
+    } else {
+        Process::In
     }
-    SCOPE.load() & BY_PROCESS == 0 || is_marked(tgid) || (execs && is_launching(tgid))
 }
 
 /// Whether the process is in the `PROCESSES` map.

@@ -4,20 +4,21 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::pt_regs,
-    helpers::generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns},
+    helpers::generated::bpf_ktime_get_boot_ns,
     macros::{btf_tracepoint, tracepoint},
     programs::{BtfTracePointContext, TracePointContext},
 };
 use tracer_common::{
     counter::Counter,
-    event::{Abi, KIND_SYSCALL, Reason, Record, SyscallEvent},
+    event::{Abi, KIND_SYSCALL, Phase, Reason, Record, SyscallEvent},
     plan::{OTHER, PER_ABI, Plan},
 };
 
 use crate::{
     arch, capture, emit, filter, lifecycle,
     maps::{IN_FLIGHT, InFlight, PLANS},
-    memory, scope,
+    memory,
+    scope::{self, Process},
     stats::Stats,
     task::Task,
 };
@@ -51,9 +52,15 @@ fn entered(regs: *const pt_regs, nr: u32) {
     let Some(stats) = Stats::get() else { return };
     stats.bump(Counter::EnterSeen);
     let task = Task::current();
+    let process = scope::process(task.tgid());
+    if process == Process::Out {
+        stats.bump(Counter::Filtered);
+        return;
+    }
     let abi = arch::abi(task, nr);
     let plan = plan(abi, nr);
-    if !plan.is_traced() || !scope::process(task.tgid(), plan.is_exec()) || !scope::task(task) {
+    let in_scope = process == Process::In || plan.is_exec();
+    if !plan.is_traced() || !in_scope || !scope::task(task) {
         stats.bump(Counter::Filtered);
         return;
     }
@@ -69,19 +76,33 @@ fn entered(regs: *const pt_regs, nr: u32) {
     // SAFETY: a non-null storage value is valid while its task runs this program, and no other
     // task writes it.
     let state = unsafe { &mut *state };
-    emit::open_end(stats, task, state, Counter::Superseded, Reason::Superseded);
+    if state.active != 0 {
+        superseded(stats, task, state);
+    }
     stats.bump(Counter::Stored);
-    state.event = event(task, abi, nr, arch::args(regs, abi));
+    arch::write_args(regs, abi, &mut state.event.args);
+    // SAFETY: there is room for an event.
+    unsafe { write_event(&raw mut state.event, task, (abi, nr), COMPLETE) };
     state.captured = capture::NOWHERE;
     state.active = 1;
     state.exit_memory = 0;
     state.faulted_memory = 0;
     if plan.has_strings() {
-        capture::at_enter(stats, task, state, plan);
+        state.captured = capture::IN_SMALL;
+        capture::strings(state, plan.0, Phase::Enter as u32);
     }
     if plan.has_memory() {
-        memory::at_enter(task, state, plan_index(abi, nr));
+        memory::memory_at_enter(state, plan_index(abi, nr));
     }
+}
+
+/// What a record says until something else is known.
+const COMPLETE: (Record, Reason) = (Record::Complete, Reason::None);
+
+/// The task's last call had no exit. Not inlined, as [`exit_alone`].
+#[inline(never)]
+fn superseded(stats: Stats, task: Task, state: &mut InFlight) {
+    emit::open_end(stats, task, state, Counter::Superseded, Reason::Superseded);
 }
 
 /// A call that does not return is recorded at its entry. Not inlined, as [`exit_alone`].
@@ -94,11 +115,17 @@ fn leaves_for_good(stats: Stats, task: Task, regs: *const pt_regs, nr: u32) {
         return;
     }
     let ends = (Record::EnterOnly, Reason::NoReturn);
-    let mut event = MaybeUninit::uninit();
-    // SAFETY: room for an event.
-    unsafe { write_event(event.as_mut_ptr(), task, (abi, nr), arch::args(regs, abi), ends) };
-    // SAFETY: written just now.
-    emit::bare(stats, unsafe { event.assume_init_mut() });
+    let mut event = MaybeUninit::<SyscallEvent>::uninit();
+    let event = event.as_mut_ptr();
+    // SAFETY: room for an event, all of which is written.
+    let event = unsafe {
+        (*event).ret = 0;
+        (*event).duration_ns = 0;
+        arch::write_args(regs, abi, &mut (*event).args);
+        write_event(event, task, (abi, nr), ends);
+        &mut *event
+    };
+    emit::bare(stats, event);
 }
 
 /// Prototype: `void (struct pt_regs *regs, long ret)`,
@@ -122,16 +149,15 @@ fn sys_exit_perf(ctx: TracePointContext) -> i32 {
 #[inline(always)]
 fn left(regs: *const pt_regs, ret: i64) {
     let task = Task::current();
+    let state = if task.has_storage() { IN_FLIGHT.get(task.0) } else { core::ptr::null_mut() };
+    // SAFETY: as in `entered`.
+    let Some(state) = (unsafe { state.as_mut() }).filter(|state| state.active != 0) else {
+        if scope::process(task.tgid()) == Process::In {
+            exit_alone(task, regs, ret);
+        }
+        return;
+    };
     let Some(stats) = Stats::get() else { return };
-    let state = IN_FLIGHT.get(task.0);
-    if state.is_null() {
-        return exit_alone(stats, task, regs, ret);
-    }
-    // SAFETY: as in `sys_enter`.
-    let state = unsafe { &mut *state };
-    if state.active == 0 {
-        return exit_alone(stats, task, regs, ret);
-    }
     state.active = 0;
     stats.bump(Counter::Matched);
     // SAFETY: has no preconditions.
@@ -147,15 +173,15 @@ fn left(regs: *const pt_regs, ret: i64) {
     if state.captured == capture::NOWHERE && state.exit_memory == 0 {
         emit::bare(stats, &mut state.event);
     } else {
-        finish_strings(stats, task, state);
-        finish_memory(stats, task, state);
+        finish_strings(stats, state);
+        finish_memory(stats, state);
         emit::call(stats, task, state);
     }
 }
 
 /// `pad` still holds the strings that could not be read at entry.
 #[inline(always)]
-fn finish_strings(stats: Stats, task: Task, state: &mut InFlight) {
+fn finish_strings(stats: Stats, state: &mut InFlight) {
     if state.event.pad == 0 {
         return;
     }
@@ -163,14 +189,14 @@ fn finish_strings(stats: Stats, task: Task, state: &mut InFlight) {
     if plan.is_exec() && state.event.ret == 0 {
         stats.bump(Counter::StringFault);
     } else {
-        capture::at_exit(stats, task, state, plan);
+        capture::strings(state, plan.0, Phase::Late as u32);
     }
 }
 
 /// Reads what the kernel returns, and what could not be read at entry; never after a successful
 /// exec, when the old memory is gone.
 #[inline(always)]
-fn finish_memory(stats: Stats, task: Task, state: &mut InFlight) {
+fn finish_memory(stats: Stats, state: &mut InFlight) {
     if state.exit_memory == 0 && state.faulted_memory == 0 {
         return;
     }
@@ -178,18 +204,19 @@ fn finish_memory(stats: Stats, task: Task, state: &mut InFlight) {
     if plan(abi, nr).is_exec() && state.event.ret == 0 {
         stats.bump(Counter::MemoryFault);
     } else {
-        memory::at_exit(task, state, plan_index(abi, nr));
+        memory::memory_at_exit(state, plan_index(abi, nr));
     }
 }
 
 /// An exit whose entry was not seen: the call was running at attach, or seccomp denied it. Not
 /// inlined: kernels before 6.2 give a program and what it calls 512 bytes of stack in steps of 32.
 #[inline(never)]
-fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) {
+fn exit_alone(task: Task, regs: *const pt_regs, ret: i64) {
+    let Some(stats) = Stats::get() else { return };
     let nr = arch::exit_nr(regs);
     let abi = arch::abi(task, nr);
     let plan = plan(abi, nr);
-    if !plan.is_traced() || !scope::process(task.tgid(), false) || !scope::task(task) {
+    if !plan.is_traced() || !scope::task(task) {
         return;
     }
     if plan.is_fork() && ret == 0 {
@@ -209,25 +236,22 @@ fn exit_alone(stats: Stats, task: Task, regs: *const pt_regs, ret: i64) {
         stats.bump(Counter::FilteredResult);
         return;
     }
-    let mut event = event(task, abi, nr, arch::args_at_exit(regs, abi));
-    event.record = Record::ExitOnly as u8;
-    event.reason = Reason::EnterNotSeen as u8;
-    event.ret = ret;
-    emit::bare(stats, &mut event);
+    let mut event = MaybeUninit::<SyscallEvent>::uninit();
+    let event = event.as_mut_ptr();
+    let ends = (Record::ExitOnly, Reason::EnterNotSeen);
+    // SAFETY: room for an event, all of which is written.
+    let event = unsafe {
+        (*event).ret = ret;
+        (*event).duration_ns = 0;
+        arch::write_args_at_exit(regs, abi, &mut (*event).args);
+        write_event(event, task, (abi, nr), ends);
+        &mut *event
+    };
+    emit::bare(stats, event);
 }
 
-/// A record of a call at its entry.
-#[inline(always)]
-fn event(task: Task, abi: Abi, nr: u32, args: [u64; 6]) -> SyscallEvent {
-    let mut event = MaybeUninit::uninit();
-    // SAFETY: room for an event, which is then written.
-    unsafe {
-        write_event(event.as_mut_ptr(), task, (abi, nr), args, (Record::Complete, Reason::None));
-        event.assume_init()
-    }
-}
-
-/// Writes it field by field to where it shall be: a copy of it would take too much stack.
+/// Writes what is known at entry, but the arguments, field by field to where it shall be: a copy
+/// would take too much stack and time.
 ///
 /// # Safety
 /// There must be room for an event.
@@ -236,7 +260,6 @@ unsafe fn write_event(
     event: *mut SyscallEvent,
     task: Task,
     (abi, nr): (Abi, u32),
-    args: [u64; 6],
     (record, reason): (Record, Reason),
 ) {
     // SAFETY: by the caller's word.
@@ -253,11 +276,7 @@ unsafe fn write_event(
     event.payload_len = 0;
     // SAFETY: has no preconditions.
     event.start_ns = unsafe { bpf_ktime_get_boot_ns() };
-    event.duration_ns = 0;
-    event.ret = 0;
-    event.args = args;
-    // SAFETY: has no preconditions.
-    event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    event.cgroup_id = task.cgroup_id();
     event.process_start_ns = task.process_start_ns();
     event.comm = task.comm();
 }

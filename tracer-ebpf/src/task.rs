@@ -8,7 +8,8 @@ use aya_ebpf::{
 use tracer_common::event::COMM_LEN;
 
 use crate::maps::{
-    COMPAT_MASK, COMPAT_OFFSET, SIGNAL_LIVE, TASK_COMM, TASK_GROUP_LEADER, TASK_PID, TASK_SIGNAL,
+    CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CSS_SET_DFL_CGRP, KERNFS_NODE_ID, SIGNAL_LIVE,
+    TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_GROUP_LEADER, TASK_PID, TASK_SIGNAL,
     TASK_START_BOOTTIME, TASK_TGID, UNPADDED_COMM,
 };
 
@@ -76,11 +77,32 @@ impl Task {
         Self(leader).read(TASK_START_BOOTTIME.load())
     }
 
+    /// Id of the task's cgroup in the v2 hierarchy: what `bpf_get_current_cgroup_id` returns, without
+    /// a call; `task_dfl_cgroup`,
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/cgroup.h#L505>.
+    #[inline(always)]
+    pub(crate) fn cgroup_id(self) -> u64 {
+        let set: *mut u8 = self.read(TASK_CGROUPS.load());
+        // SAFETY: a `css_set`, checked by the verifier like a task; and so on.
+        let cgroup: *mut u8 = unsafe { field(set, CSS_SET_DFL_CGRP.load()) };
+        // SAFETY: as above.
+        let node: *mut u8 = unsafe { field(cgroup, CGROUP_KN.load()) };
+        // SAFETY: as above.
+        unsafe { field(node, KERNFS_NODE_ID.load()) }
+    }
+
     /// Whether this call uses the 32-bit ABI.
     #[inline(always)]
     pub(crate) fn is_compat(self) -> bool {
         let mask = COMPAT_MASK.load();
         mask != 0 && self.read::<u32>(COMPAT_OFFSET.load()) & mask != 0
+    }
+
+    /// Whether the task has any storage at all: far cheaper to ask than for one that is not there.
+    #[inline(always)]
+    pub(crate) fn has_storage(self) -> bool {
+        let offset = TASK_BPF_STORAGE.load();
+        offset == 0 || self.read::<u64>(offset) != 0
     }
 
     /// Threads of the process that have not exited.

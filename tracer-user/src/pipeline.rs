@@ -103,6 +103,7 @@ impl TraceOptions {
         Settings {
             by_process: self.by_process(),
             follow: self.follow,
+            launches: self.launched.is_some(),
             cgroups: self.cgroups.clone(),
             cgroups_change: self.by_cgroup()
                 && (self.cgroups_change || !self.containers.is_empty()),

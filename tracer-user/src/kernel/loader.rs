@@ -18,7 +18,7 @@ use tracer_common::{
     counter::{COUNT, Counter, Counters},
     memory::{DataLimit, OpWords},
     plan::{Plan, result},
-    scope::{BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, FOLLOW, PROCESS_WORDS, control},
+    scope::{BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, FOLLOW, LAUNCHES, PROCESS_WORDS, control},
 };
 
 use super::{
@@ -42,6 +42,8 @@ pub struct Settings {
     pub by_process: bool,
     /// New processes take their parent's mark.
     pub follow: bool,
+    /// A command is going to be launched, see [`ProcessScope::launch`].
+    pub launches: bool,
     /// Cgroups in scope, with their descendants. Empty: all.
     pub cgroups: Vec<Cgroup>,
     /// The scope is by cgroup, be there one yet or not, and others may come into it.
@@ -384,9 +386,15 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::TASK_GROUP_LEADER, task("group_leader")?),
         (global::TASK_START_BOOTTIME, task("start_boottime")?),
         (global::TASK_SIGNAL, task("signal")?),
+        (global::TASK_BPF_STORAGE, task("bpf_storage").unwrap_or(0)),
+        (global::TASK_CGROUPS, task("cgroups")?),
+        (global::CSS_SET_DFL_CGRP, types.offset("css_set", "dfl_cgrp")?),
+        (global::CGROUP_KN, types.offset("cgroup", "kn")?),
+        (global::KERNFS_NODE_ID, types.offset("kernfs_node", "id")?),
+        (global::CGROUP_ROOT, types.offset("cgroup", "root")?),
+        (global::CGROUP_ROOT_HIERARCHY_ID, types.offset("cgroup_root", "hierarchy_id")?),
         (global::SIGNAL_LIVE, types.offset("signal_struct", "live")?),
     ];
-    let cgroup_offsets = programs::cgroup_offsets(types).unwrap_or_default();
     let log_level: u8 = if settings.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader
@@ -397,7 +405,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_WORDS } else { 1 })
         .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
         .override_global(global::LOG_LEVEL, &log_level, true);
-    for (name, value) in words.iter().chain(&cgroup_offsets) {
+    for (name, value) in &words {
         loader.override_global(name, value, true);
     }
     Ok(loader.load(object::BYTES)?)
@@ -407,6 +415,7 @@ fn scope_bits(settings: &Settings) -> u32 {
     let bit = |on: bool, bit: u32| if on { bit } else { 0 };
     bit(settings.by_process, BY_PROCESS)
         | bit(settings.follow, FOLLOW)
+        | bit(settings.launches, LAUNCHES)
         | bit(settings.cgroups_change || !settings.cgroups.is_empty(), BY_CGROUP)
         | bit(!settings.comms.is_empty(), BY_COMM)
         | bit(!settings.uids.is_empty(), BY_UID)

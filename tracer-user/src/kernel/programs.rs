@@ -9,11 +9,11 @@ use aya::{
         trace_point::TracePointLinkId,
     },
 };
-use tracer_common::abi::{global, program};
+use tracer_common::abi::program;
 
 use super::{
     KernelError,
-    btf::{BtfError, KernelTypes},
+    btf::KernelTypes,
     preflight::{KernelVersion, PREEMPTIBLE_SINCE},
 };
 
@@ -84,7 +84,7 @@ pub(super) fn hooks(types: &KernelTypes) -> Vec<Hook> {
     if types.has_tracepoint("io_uring_submit_req") {
         hooks.push(IO_URING);
     }
-    if types.has_tracepoint("cgroup_mkdir") && cgroup_offsets(types).is_ok() {
+    if types.has_tracepoint("cgroup_mkdir") {
         hooks.push(CGROUP_MKDIR);
     }
     hooks.extend(LIFECYCLE);
@@ -103,17 +103,6 @@ pub(super) fn hooks(types: &KernelTypes) -> Vec<Hook> {
         hooks.extend(CALLS);
     }
     hooks
-}
-
-/// The globals by which programs find the id of a cgroup. Without them cgroups that are made while
-/// programs run are found by their id alone, as long as they are there.
-pub(super) fn cgroup_offsets(types: &KernelTypes) -> Result<[(&'static str, u32); 4], BtfError> {
-    Ok([
-        (global::CGROUP_KN, types.offset("cgroup", "kn")?),
-        (global::CGROUP_ROOT, types.offset("cgroup", "root")?),
-        (global::CGROUP_ROOT_HIERARCHY_ID, types.offset("cgroup_root", "hierarchy_id")?),
-        (global::KERNFS_NODE_ID, types.offset("kernfs_node", "id")?),
-    ])
 }
 
 /// Whether the running kernel can preempt programs at tracepoints.

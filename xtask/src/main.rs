@@ -128,11 +128,12 @@ enum Verb {
     Parity(parity::Options),
     /// Run all that CI runs
     ///
-    /// setup, lint, codegen --check and build-ebpf --check, up to the first that fails; then test.
+    /// setup, lint, codegen --check and build-ebpf --check, up to the first that fails; then test,
+    /// and the core of the kernel tests in virtual machines, where 5.10 and latest do not count.
     /// The last line is the summary: `N passed, N failed, N skipped`.
     Ci {
-        /// Then vm too, and a check that docs/edge-cases.md claims no more than all have shown; the
-        /// kernels of vm that must pass are in the summary. Takes longer than CI has time for
+        /// All tests in the virtual machines, and a check that docs/edge-cases.md claims no more
+        /// than all have shown
         #[arg(long)]
         guests: bool,
     },

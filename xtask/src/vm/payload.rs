@@ -77,7 +77,7 @@ fn cross(cargo: &mut Command, cache: &Cache) -> Result<()> {
 pub(super) fn select(
     arch: Arch,
     programs: &Programs,
-    filter: Option<&str>,
+    filter: &[String],
     skip: &[String],
 ) -> Result<Selection> {
     let mut list = match arch {

@@ -152,7 +152,7 @@ fn drain_rate(report: &mut Report) -> Result<()> {
         let clock = Arc::new(WallClock::new());
         let decoder = Decoder::new(Arc::clone(&clock), IdSource::this_boot());
         let started = Instant::now();
-        let reader = Reader::start(ring, decoder, clock, Arc::new(buffer))?;
+        let reader = Reader::start(ring, decoder, clock, Arc::new(buffer), None)?;
         while delivery.delivered() + delivery.dropped_total() < records {
             std::thread::yield_now();
         }

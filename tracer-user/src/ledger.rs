@@ -58,6 +58,10 @@ pub struct IdentityAccount {
     pub cgroups_told: u64,
     /// Cgroups whose paths were asked for and could not be found.
     pub cgroups_unknown: u64,
+    /// Processes whose user and program were found out.
+    pub processes_identified: u64,
+    /// Processes that had ended before anybody could ask.
+    pub processes_missed: u64,
 }
 
 /// What became of the spans of a destination.
@@ -263,6 +267,8 @@ impl Ledger {
             "identity": {
                 "cgroups_told": self.identity.cgroups_told,
                 "cgroups_unknown": self.identity.cgroups_unknown,
+                "processes_identified": self.identity.processes_identified,
+                "processes_missed": self.identity.processes_missed,
             },
             "destinations": destinations,
             "balanced": self.balanced(),
@@ -294,7 +300,7 @@ mod tests {
             kernel,
             ring: RingAccount { size: 4096, read: 90, residual_bytes: 0 },
             spans: SpanAccount { made: 90, ..SpanAccount::default() },
-            identity: IdentityAccount { cgroups_told: 4, cgroups_unknown: 0 },
+            identity: IdentityAccount { cgroups_told: 4, ..IdentityAccount::default() },
             destinations: vec![DestinationAccount {
                 name: "json".into(),
                 delivered: 88,

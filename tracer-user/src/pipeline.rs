@@ -16,14 +16,14 @@ use crate::{
     clock::WallClock,
     decode::Decoder,
     filter::SyscallFilter,
-    identity::{Cgroups, ContainerName, OnCgroup},
+    identity::{ContainerName, OnCgroup, Resolver},
     ids::IdSource,
     kernel::{
         self, Attached, CgroupScope, KernelError, Loaded, ProcessScope, ResultFilter, Settings,
         cgroup::{self, Cgroup},
     },
     ledger::{IdentityAccount, Ledger, RingAccount},
-    reader::{Reader, ReaderCounts, ring::Ring},
+    reader::{Asked, MOST_ASKED, Reader, ReaderCounts, ring::Ring},
     ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
     watch::Watch,
 };
@@ -63,6 +63,9 @@ pub struct TraceOptions {
     pub ring_size: u32,
     /// Spans between reader and sidecar.
     pub queue_capacity: usize,
+    /// Where what is found out of processes and cgroups goes: for exporters that are given the same.
+    /// Without it only cgroups are known, and processes not looked at.
+    pub identity: Option<Arc<Resolver>>,
     /// Let the kernel side write its diagnostic log.
     pub kernel_log: bool,
 }
@@ -83,6 +86,7 @@ impl Default for TraceOptions {
             result: ResultFilter::default(),
             ring_size: DEFAULT_RING_SIZE,
             queue_capacity: DEFAULT_CAPACITY,
+            identity: None,
             kernel_log: false,
         }
     }
@@ -155,7 +159,7 @@ pub struct Trace {
     /// `None` when the scope is not by cgroup.
     scope: Option<Arc<Mutex<CgroupScope>>>,
     cgroups_change: bool,
-    cgroups: Arc<Cgroups>,
+    identity: Arc<Resolver>,
     watch: Option<Watch>,
     follow: bool,
     data: DataLimit,
@@ -190,9 +194,10 @@ impl Trace {
             .map_err(at("sidecar"))?;
         let buffer = Arc::new(buffer);
         let clock = Arc::new(WallClock::new());
+        let asked = options.identity.as_ref().map(|_| Arc::new(Asked::new(MOST_ASKED)));
         let decoder = Decoder::new(Arc::clone(&clock), IdSource::this_boot());
-        let reader =
-            Reader::start(ring, decoder, clock, Arc::clone(&buffer)).map_err(at("reader"))?;
+        let reader = Reader::start(ring, decoder, clock, Arc::clone(&buffer), asked.clone())
+            .map_err(at("reader"))?;
 
         if let (Some(processes), Some(pid)) = (&mut processes, options.launched) {
             processes.launch(pid);
@@ -201,9 +206,9 @@ impl Trace {
         if let Some(processes) = &mut processes {
             processes.attach(&options.pids, options.follow)?;
         }
-        let cgroups = Arc::new(Cgroups::default());
+        let identity = options.identity.clone().unwrap_or_default();
         let listener = containers_listener(options.containers.clone(), Arc::clone(&scope));
-        let watch = Watch::start(Arc::clone(&cgroups), cgroup_ring, listener);
+        let watch = Watch::start(Arc::clone(&identity), cgroup_ring, asked, listener);
         let watch = watch.map(Some).map_err(at("identity"))?;
         let reader_counts = reader.counts();
         let ring_size = options.ring_size;
@@ -212,7 +217,7 @@ impl Trace {
             processes,
             scope: options.by_cgroup().then_some(scope),
             cgroups_change: settings.cgroups_change,
-            cgroups,
+            identity,
             watch,
             follow: options.follow,
             data: options.data,
@@ -283,9 +288,9 @@ impl Trace {
         Some(scope.members().to_vec())
     }
 
-    /// What is known of cgroups.
-    pub fn cgroups(&self) -> &Arc<Cgroups> {
-        &self.cgroups
+    /// What is known of cgroups, and of processes that somebody has asked for.
+    pub const fn identity(&self) -> &Arc<Resolver> {
+        &self.identity
     }
 
     /// How many processes in scope are alive; `None` when the scope is not by process.
@@ -308,9 +313,9 @@ impl Trace {
 
     /// The books as they are now. While calls are on their way, they need not balance.
     pub fn ledger(&self) -> Result<Ledger, TraceError> {
-        self.cgroups.refresh();
+        self.identity.cgroups.refresh();
         let Self { attached, reader_counts, buffer, ring_size, .. } = self;
-        let identity = identity_account(&self.cgroups);
+        let identity = identity_account(&self.identity);
         Ok(books(attached, *ring_size, 0, reader_counts, buffer, identity)?)
     }
 
@@ -321,8 +326,8 @@ impl Trace {
         let stopped = self.attached.stop();
         self.flush_kernel_log();
         drop(self.watch.take());
-        let Self { attached, reader, reader_counts, buffer, ring_size, cgroups, .. } = self;
-        cgroups.refresh();
+        let Self { attached, reader, reader_counts, buffer, ring_size, identity, .. } = self;
+        identity.cgroups.refresh();
         let residual = reader.finish();
         let mut buffer = buffer;
         // The reader held the only other reference.
@@ -331,7 +336,7 @@ impl Trace {
         }
         stopped?;
         let residual = residual.ok_or(TraceError::ReaderPanicked)?;
-        let identity = identity_account(&cgroups);
+        let identity = identity_account(&identity);
         Ok(books(&attached, ring_size, residual, &reader_counts, &buffer, identity)?)
     }
 }
@@ -353,8 +358,13 @@ fn books(
     Ok(Ledger::new(kernel, ring, reader, identity, buffer.stats(), buffer.deliveries()))
 }
 
-fn identity_account(cgroups: &Cgroups) -> IdentityAccount {
-    IdentityAccount { cgroups_told: cgroups.told(), cgroups_unknown: cgroups.unknown() }
+fn identity_account(resolver: &Resolver) -> IdentityAccount {
+    IdentityAccount {
+        cgroups_told: resolver.cgroups.told(),
+        cgroups_unknown: resolver.cgroups.unknown(),
+        processes_identified: resolver.identified(),
+        processes_missed: resolver.missed(),
+    }
 }
 
 /// Takes the cgroups of containers into scope as they are found.

@@ -2,6 +2,8 @@
 
 use std::sync::OnceLock;
 
+use crate::identity::Identity;
+
 /// A process, from its fork or from one `execve` to the next: a new program gets an object of its
 /// own, with the same ids. Does not change, but for the identity, which is found out on the side.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,11 +29,4 @@ pub struct Process {
     pub program: Box<[u8]>,
     /// What is known of it beyond the kernel's word, set once, never on the way of a span.
     pub identity: OnceLock<Identity>,
-}
-
-/// What `/proc` tells of a process. Missing where it had ended before somebody looked.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// Path of its cgroup (v2) below the mount.
-    pub cgroup_path: Option<String>,
 }

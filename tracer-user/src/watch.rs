@@ -1,5 +1,5 @@
-//! Watches what the kernel tells of cgroups, on a thread of its own: so that their paths are known
-//! when somebody asks.
+//! Finds out whose processes are, on a thread of its own: takes in what the kernel tells of cgroups,
+//! and looks at processes while they live, so that both are known when somebody asks.
 
 use std::{
     fs::{self, File},
@@ -13,6 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use aya::maps::MapData;
@@ -20,13 +21,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracer_common::cgroup::{self as record, CGROUP_RING_SIZE};
 
 use crate::{
-    identity::{CgroupSource, Cgroups, OnCgroup},
+    identity::{CgroupSource, OnCgroup, Resolver},
     kernel::cgroup::{self, Mount},
-    reader::ring::Ring,
+    process::Process,
+    reader::{Asked, ring::Ring},
 };
 
 /// Longest wait for the kernel, in milliseconds: bounds how late a request to stop is seen.
 const LONGEST_WAIT: u16 = 50;
+/// The same, when processes may be asked about: bounds how late they are looked at.
+const SHORT_WAIT: u16 = 5;
 /// Cgroups that are looked for at the start, at most.
 const MOST_FOUND: usize = 32768;
 
@@ -38,11 +42,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts to fill `cgroups`: with those that are there, and those that the kernel tells of by
-    /// `ring`. To be called when the programs are attached, so that none is missed in between.
+    /// Starts to fill `resolver`: with the cgroups that are there, and those that the kernel tells
+    /// of by `ring`; and to identify the processes that come by `asked`. To be called when the
+    /// programs are attached, so that no cgroup is missed in between.
     pub fn start(
-        cgroups: Arc<Cgroups>,
+        resolver: Arc<Resolver>,
         ring: Option<MapData>,
+        asked: Option<Arc<Asked>>,
         listener: Option<OnCgroup>,
     ) -> io::Result<Self> {
         let mount = cgroup::first_mount();
@@ -50,16 +56,20 @@ impl Watch {
         let size = CGROUP_RING_SIZE as usize;
         let ring = ring.map(|map| Ring::map(map.fd().as_fd(), size)).transpose()?;
         let folder = mount.as_ref().and_then(|mount| File::open(&mount.at).ok());
-        cgroups.feed(Box::new(Source { ring, mount: mount.clone(), folder }), listener);
+        resolver.cgroups.feed(Box::new(Source { ring, mount: mount.clone(), folder }), listener);
         let stop = Arc::new(AtomicBool::new(false));
         let stopping = Arc::clone(&stop);
         let run = move || {
             for (id, path) in mount.iter().flat_map(|mount| existing(mount, MOST_FOUND)) {
-                cgroups.found(id, &path);
+                resolver.cgroups.found(id, &path);
             }
             while !stopping.load(Ordering::Acquire) {
-                wait(told.as_ref());
-                cgroups.refresh();
+                wait(told.as_ref(), if asked.is_some() { SHORT_WAIT } else { LONGEST_WAIT });
+                resolver.cgroups.refresh();
+                while let Some(process) = asked.as_ref().and_then(|asked| asked.pop()) {
+                    let Process { tgid, start_ns, .. } = *process;
+                    process.identity.get_or_init(|| resolver.identify(tgid, start_ns));
+                }
             }
         };
         let thread = thread::Builder::new().name("tracer-identity".into()).spawn(run)?;
@@ -78,13 +88,13 @@ impl Drop for Watch {
 }
 
 /// Until there is something in the ring, or a moment.
-fn wait(ring: Option<&OwnedFd>) {
+fn wait(ring: Option<&OwnedFd>, millis: u16) {
     let Some(ring) = ring else {
-        return thread::park_timeout(std::time::Duration::from_millis(LONGEST_WAIT.into()));
+        return thread::park_timeout(Duration::from_millis(millis.into()));
     };
     let mut polled = [PollFd::new(ring.as_fd(), PollFlags::POLLIN)];
     // Interrupted or not, the ring is looked at.
-    if let Err(error) = poll(&mut polled, PollTimeout::from(LONGEST_WAIT)) {
+    if let Err(error) = poll(&mut polled, PollTimeout::from(millis)) {
         log::debug!("waiting for cgroups: {error}");
     }
 }

@@ -4,7 +4,7 @@ use std::{
     env,
     path::Path,
     process::ExitStatus,
-    sync::mpsc::RecvTimeoutError,
+    sync::{Arc, mpsc::RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -23,8 +23,10 @@ use crate::{
     control::{ControlThread, Socket},
     export::{
         JsonExporter, Limits, NullExporter, Output, ParquetExporter, TextExporter, TextStyle,
-        otlp::OtlpExporter, parquet::ParquetOptions,
+        otlp::{OtlpError, OtlpExporter},
+        parquet::{ParquetError, ParquetOptions},
     },
+    identity::Resolver,
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
     ledger::Ledger,
@@ -41,7 +43,11 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     let invoker = Invoker::from_sudo();
     // Asked early, so that nothing is created or started in vain.
     preflight::check().map_err(Failure::run_time)?;
-    let destinations = open_destinations(&config, invoker)?;
+    let resolver = Arc::default();
+    let destinations = open_destinations(&config, invoker, &resolver)?;
+    let told =
+        |export: &ExportConfig| !matches!(export, ExportConfig::Text(_) | ExportConfig::Null);
+    config.options.identity = config.exports.iter().any(told).then_some(resolver);
     let ledger_file = open_ledger(&config, invoker)?;
     let socket = config.control.as_deref().map(|path| Socket::bind(path, owner(invoker)));
     let socket = socket.transpose().map_err(Failure::run_time)?;
@@ -209,10 +215,11 @@ fn report(ledger: &Ledger, all: bool) {
 fn open_destinations(
     config: &TraceConfig,
     invoker: Option<Invoker>,
+    resolver: &Arc<Resolver>,
 ) -> Result<Vec<Destination>, Failure> {
     let all = config.exports.iter().zip(&config.shares);
     all.map(|(export, Share { name, limits })| {
-        let destination = open_destination(name.clone(), export, config.color, invoker)?;
+        let destination = open_destination(name.clone(), export, config.color, invoker, resolver)?;
         let is_limited = *limits != Limits::default();
         Ok(if is_limited { destination.limited(*limits) } else { destination })
     })
@@ -224,11 +231,14 @@ fn open_destination(
     export: &ExportConfig,
     color: ColorChoice,
     invoker: Option<Invoker>,
+    resolver: &Arc<Resolver>,
 ) -> Result<Destination, Failure> {
+    let identity = Arc::clone(resolver);
     Ok(match export {
         ExportConfig::Null => Destination::new(name, NullExporter),
         ExportConfig::Json(target) => {
-            Destination::new(name, JsonExporter::new(open_target(target, invoker)?))
+            let exporter = JsonExporter::new(open_target(target, invoker)?);
+            Destination::new(name, exporter.with_identity(identity))
         }
         ExportConfig::Text(target) => {
             let output = open_target(target, invoker)?;
@@ -236,13 +246,16 @@ fn open_destination(
             Destination::new(name, TextExporter::new(output, style))
         }
         ExportConfig::Otlp(options) => {
-            Destination::with_account(name, |account| OtlpExporter::open(options, account))
-                .map_err(Failure::run_time)?
+            let open = |account| Ok(OtlpExporter::open(options, account)?.with_identity(identity));
+            Destination::with_account(name, open)
+                .map_err(|error: OtlpError| Failure::run_time(error))?
         }
         ExportConfig::Parquet(options) => {
             let options = ParquetOptions { owner: owner(invoker), ..options.clone() };
-            Destination::with_account(name, |account| ParquetExporter::open(options, account))
-                .map_err(Failure::run_time)?
+            let open =
+                |account| Ok(ParquetExporter::open(options, account)?.with_identity(identity));
+            Destination::with_account(name, open)
+                .map_err(|error: ParquetError| Failure::run_time(error))?
         }
     })
 }

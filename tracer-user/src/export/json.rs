@@ -1,13 +1,15 @@
 //! One JSON object per line and span. The names are a contract, see `docs/output.md`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
     ExportError, Exporter, Output,
     argument::{self, arguments},
     pointee,
+    who::{self, Fact, Who},
 };
 use crate::escape;
+use crate::identity::{Description, Resolver};
 use crate::span_record::{SpanRecord, SyscallSpan, push_hex};
 use crate::values::Context;
 use tracer_common::syscalls::ArgKind;
@@ -17,18 +19,28 @@ use tracer_common::syscalls::ArgKind;
 pub struct JsonExporter {
     output: Output,
     buffer: Vec<u8>,
+    who: Who<Vec<u8>>,
 }
 
 impl JsonExporter {
     /// Writes to `output`.
-    pub const fn new(output: Output) -> Self {
-        Self { output, buffer: Vec::new() }
+    pub fn new(output: Output) -> Self {
+        Self { output, buffer: Vec::new(), who: Who::new(None, members) }
+    }
+
+    /// Writes with each call what is known of its process.
+    #[must_use]
+    pub fn with_identity(self, resolver: Arc<Resolver>) -> Self {
+        Self { who: Who::new(Some(resolver), members), ..self }
     }
 }
 
 impl Exporter for JsonExporter {
     fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError> {
-        self.output.write_batch(batch, &mut self.buffer, push)
+        let Self { output, buffer, who } = self;
+        output.write_batch(batch, buffer, |out, span| {
+            push(out, span, who.of(span).map_or(&[], |(members, _)| members.as_slice()));
+        })
     }
 
     fn idle(&mut self) -> Result<(), ExportError> {
@@ -36,7 +48,36 @@ impl Exporter for JsonExporter {
     }
 }
 
-fn push(out: &mut Vec<u8>, span: &SpanRecord) {
+/// Of a process, as members of an object, with a comma in front of each.
+fn members(description: &Description<'_>) -> Vec<u8> {
+    let (workload, identity) = (description.workload(), description.identity);
+    let mut out = Vec::new();
+    let mut push = |key: &str, value: Option<&[u8]>| {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { return };
+        push_key(&mut out, key);
+        if escape::push_json(&mut out, value) {
+            out.extend(format!(",\"{key}_escaped\":true").bytes());
+        }
+    };
+    push("container_id", workload.container_id.as_deref().map(str::as_bytes));
+    push("container_name", workload.container_name.as_deref().map(str::as_bytes));
+    push("container_runtime", workload.runtime.map(|runtime| runtime.name().as_bytes()));
+    push("pod_uid", workload.pod_uid.as_deref().map(str::as_bytes));
+    push("pod_qos", workload.qos.map(|qos| qos.name().as_bytes()));
+    push("unit", workload.unit.as_deref().map(str::as_bytes));
+    push("cgroup_path", Some(&description.cgroup.path));
+    push("executable", identity.executable.as_ref().map(|it| &*it.path));
+    let owner = identity.owner.as_ref();
+    push("user", owner.and_then(|it| it.user.as_deref()).map(str::as_bytes));
+    if let Some(owner) = owner {
+        push_number(&mut out, "uid", owner.uid);
+        push_number(&mut out, "gid", owner.gid);
+    }
+    out
+}
+
+/// `who` are members that say whose call it is.
+fn push(out: &mut Vec<u8>, span: &SpanRecord, who: &[u8]) {
     out.extend(b"{\"trace_id\":");
     push_id(out, &span.trace_id());
     out.extend(b",\"span_id\":");
@@ -56,18 +97,19 @@ fn push(out: &mut Vec<u8>, span: &SpanRecord) {
     push_number(out, "pid", span.process_id());
     push_number(out, "tid", span.thread_id());
     match span.syscall() {
-        Some(call) => push_call(out, call),
+        Some(call) => push_call(out, call, who),
         None => push_attributes(out, span),
     }
     out.extend(b"}\n");
 }
 
-fn push_call(out: &mut Vec<u8>, call: &SyscallSpan) {
+fn push_call(out: &mut Vec<u8>, call: &SyscallSpan, who: &[u8]) {
     out.extend(b",\"comm\":");
     if escape::push_json(out, call.comm()) {
         out.extend(b",\"comm_escaped\":true");
     }
     push_number(out, "cgroup_id", call.cgroup_id);
+    out.extend_from_slice(who);
     out.extend(b",\"syscall\":{\"nr\":");
     push_integer(out, call.nr);
     out.extend(b",\"name\":");
@@ -132,6 +174,30 @@ fn push_argument(
     }
 }
 
+/// What is known of a process, as an object. A key with `escaped.` in front says that a text was
+/// not UTF-8.
+pub(super) fn resource(description: &Description<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (key, fact) in who::facts(description) {
+        out.push(if out.is_empty() { b'{' } else { b',' });
+        escape::push_json(&mut out, key.as_bytes());
+        out.push(b':');
+        match fact {
+            Fact::Int(value) => push_integer(&mut out, value),
+            Fact::Text(text) => {
+                if escape::push_json(&mut out, text) {
+                    out.extend(format!(",\"escaped.{key}\":true").bytes());
+                }
+            }
+        }
+    }
+    if out.is_empty() {
+        out.push(b'{');
+    }
+    out.push(b'}');
+    out
+}
+
 fn push_attributes(out: &mut Vec<u8>, span: &SpanRecord) {
     out.extend(b",\"attributes\":");
     push_entries(out, span.attributes());
@@ -184,6 +250,7 @@ fn push_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::who::tests::{ID, known};
     use super::*;
     use crate::process::Process;
     use crate::span_record::{Payload, SpanContext, SpanKind, StatusCode};
@@ -194,9 +261,34 @@ mod tests {
 
     fn parse(span: &SpanRecord) -> Value {
         let mut out = Vec::new();
-        push(&mut out, span);
+        push(&mut out, span, &[]);
         assert_eq!(std::str::from_utf8(&out).unwrap().lines().count(), 1);
         serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn what_is_known_of_the_process_is_beside_the_call() {
+        let (span, resolver) = known();
+        let mut who = Who::new(Some(resolver), members);
+        let mut out = Vec::new();
+        push(&mut out, &span, who.of(&span).unwrap().0);
+        let value: Value = serde_json::from_slice(&out).unwrap();
+        let path = format!("/kubepods/burstable/pod8f1c4d2e-6a7b-4c3d-9e0f-112233445566/{ID}");
+        for (key, expected) in [
+            ("container_id", serde_json::json!(ID)),
+            ("pod_uid", "8f1c4d2e-6a7b-4c3d-9e0f-112233445566".into()),
+            ("pod_qos", "Burstable".into()),
+            ("cgroup_path", path.into()),
+            ("executable", "/bin/\\xff".into()),
+            ("executable_escaped", true.into()),
+            ("user", "web".into()),
+            ("uid", 33.into()),
+            ("gid", 44.into()),
+            ("cgroup_id", 7.into()),
+        ] {
+            assert_eq!(value[key], expected, "{key}");
+        }
+        assert_eq!(value.get("unit"), None);
     }
 
     fn span(path: &[u8], state: CaptureState, nr: u32) -> SpanRecord {

@@ -12,6 +12,7 @@ mod output;
 pub mod parquet;
 mod pointee;
 mod text;
+mod who;
 
 pub use delivery::{Delivery, DropReason};
 pub use json::JsonExporter;

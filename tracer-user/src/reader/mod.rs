@@ -13,8 +13,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{clock::WallClock, decode::Decoder, ring_buffer::SpanRingBuffer};
+use crossbeam_queue::ArrayQueue;
+
+use crate::{
+    clock::WallClock, decode::Decoder, process::Process, ring_buffer::SpanRingBuffer,
+    span_record::SpanRecord,
+};
 use ring::Ring;
+
+/// Processes that somebody shall look at while they live. When it is full they are looked at when
+/// they are asked for.
+pub type Asked = ArrayQueue<Arc<Process>>;
+
+/// Processes that wait to be looked at, at most.
+pub const MOST_ASKED: usize = 4096;
 
 /// Records between two looks at the clock and at the request to stop.
 const BATCH: usize = 1024;
@@ -50,12 +62,13 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts reading `ring` into `spans`.
+    /// Starts reading `ring` into `spans`; processes go to `asked` as they are first seen.
     pub fn start(
         ring: Ring,
         decoder: Decoder,
         clock: Arc<WallClock>,
         spans: Arc<SpanRingBuffer>,
+        asked: Option<Arc<Asked>>,
     ) -> io::Result<Self> {
         let control = Arc::new(Control::default());
         let counts = Arc::new(ReaderCounts::default());
@@ -64,6 +77,7 @@ impl Reader {
             decoder,
             clock,
             spans,
+            asked: Asks { asked, recent: [0; RECENT] },
             control: Arc::clone(&control),
             counts: Arc::clone(&counts),
         };
@@ -101,8 +115,35 @@ struct Work {
     decoder: Decoder,
     clock: Arc<WallClock>,
     spans: Arc<SpanRingBuffer>,
+    asked: Asks,
     control: Arc<Control>,
     counts: Arc<ReaderCounts>,
+}
+
+/// Processes that are remembered to have been seen.
+const RECENT: usize = 64;
+
+/// Asks about processes as they are first seen.
+struct Asks {
+    asked: Option<Arc<Asked>>,
+    /// Addresses of those seen last, by their last bits.
+    recent: [usize; RECENT],
+}
+
+impl Asks {
+    #[inline]
+    fn see(&mut self, span: &SpanRecord) {
+        let (Some(asked), Some(process)) = (&self.asked, span.process()) else { return };
+        let address = Arc::as_ptr(process).addr();
+        let place = &mut self.recent[(address / align_of::<u128>()) % RECENT];
+        if *place != address {
+            *place = address;
+            if process.identity.get().is_none() {
+                // Full: see [`Asked`].
+                drop(asked.push(Arc::clone(process)));
+            }
+        }
+    }
 }
 
 impl Work {
@@ -139,10 +180,11 @@ impl Work {
             // Nothing was read, but there is something to read.
             return BATCH;
         }
-        let Self { ring, decoder, spans, .. } = self;
+        let Self { ring, decoder, spans, asked, .. } = self;
         let (mut made, mut errors) = (0, 0);
         let read = ring.read(room, |bytes| match decoder.decode(bytes) {
             Ok(span) => {
+                asked.see(&span);
                 spans.push(span);
                 made += 1;
             }

@@ -273,6 +273,13 @@ impl SpanRecord {
             Body::Named(named) => named.process_id,
         }
     }
+    /// Id of the cgroup (v2) that a call was made in.
+    pub const fn cgroup_id(&self) -> Option<u64> {
+        match &self.body {
+            Body::Syscall(_, call) => Some(call.cgroup_id),
+            Body::Named(_) => None,
+        }
+    }
     /// The process, where it is one that was traced.
     pub const fn process(&self) -> Option<&Arc<Process>> {
         match &self.body {

@@ -1,12 +1,20 @@
 //! What cgroups and containers are called.
 
+use std::{
+    collections::{HashMap, HashSet},
+    io::ErrorKind,
+    os::unix::process::CommandExt,
+    process::Command,
+};
+
+use serde_json::Value;
 use tracer_user::{kernel::cgroup, pipeline::TraceOptions};
 
 use crate::{
     scope_changes::Control,
     support::{
-        Group, Running, Session, Workload, cgroup_mount, json_lines, rounds, stderr, syscalls,
-        tracer,
+        Group, Running, Session, Workload, cgroup_mount, json, json_lines, rounds, stderr,
+        syscalls, tracer,
     },
 };
 
@@ -35,7 +43,8 @@ fn cgroups_are_known_before_their_processes_and_after_their_end() {
         ids.push((cgroup::resolve(&group.0).unwrap().id, id));
     }
     // All of the last loop's are gone by now.
-    let cgroups = std::sync::Arc::clone(session.trace.cgroups());
+    let resolver = std::sync::Arc::clone(session.trace.identity());
+    let cgroups = &resolver.cgroups;
     for (number, id) in &ids {
         let facts = cgroups.get(*number);
         assert_eq!(facts.workload.container_id.as_deref(), Some(id.as_str()));
@@ -50,6 +59,94 @@ fn cgroups_are_known_before_their_processes_and_after_their_end() {
     assert!(ledger.identity.cgroups_told > groups as u64, "{:?}", ledger.identity);
     assert_eq!(ledger.identity.cgroups_unknown, 1);
     drop((top, before));
+}
+
+/// Programs of a millisecond in groups of their own, which are gone before their calls are written.
+#[test]
+fn a_thousand_short_lives_are_told_with_their_container() {
+    let top = Group::new(base("pods"));
+    let pod =
+        Group::new(top.0.join("kubepods-burstable-pod3b6c1f0a9d8e7c5b4a3f2e1d0c9b8a79.slice"));
+    let folder = tempfile::tempdir().unwrap();
+    let (out, ledger) = (folder.path().join("out.json"), folder.path().join("ledger.json"));
+    let running = Running::start(&[
+        "--cgroup",
+        top.0.to_str().unwrap(),
+        "--export",
+        &format!("json={}", out.display()),
+        "--ledger",
+        ledger.to_str().unwrap(),
+    ]);
+    let lives = rounds(1000, 100);
+    let mut ids = HashMap::new();
+    for number in 0..lives {
+        let id = container_id(u32::try_from(number).unwrap());
+        let group = Group::new(pod.0.join(format!("cri-containerd-{id}.scope")));
+        let procs = group.0.join("cgroup.procs");
+        let mut command = Command::new("true");
+        // SAFETY: opens and writes a file; this process has one thread that would allocate.
+        unsafe { command.pre_exec(move || std::fs::write(&procs, "0")) };
+        let mut child = command.spawn().unwrap();
+        ids.insert(u64::from(child.id()), id);
+        assert!(child.wait().unwrap().success());
+        // Empty only when its last process is reaped.
+        while std::fs::remove_dir(&group.0).is_err_and(|error| error.kind() != ErrorKind::NotFound)
+        {
+            std::thread::yield_now();
+        }
+    }
+    running.signal(libc::SIGINT);
+    assert_eq!(running.finish().0, Some(0));
+    let (spans, books) = (json_lines(&out), json(&ledger));
+    assert_eq!(books["balanced"], true, "{books}");
+    let is_right = |span: &&Value| {
+        let id = ids.get(&span["pid"].as_u64().unwrap());
+        span["container_id"].as_str() == id.map(String::as_str)
+            && span["container_runtime"] == "containerd"
+            && span["pod_uid"] == "3b6c1f0a9d8e7c5b4a3f2e1d0c9b8a79"
+    };
+    let right = spans.iter().filter(is_right);
+    let processes: HashSet<_> = right.clone().map(|span| span["pid"].as_u64().unwrap()).collect();
+    let right = right.count();
+    println!(
+        "{right} of {} calls and {} of {lives} processes told with their container; {}",
+        spans.len(),
+        processes.len(),
+        books["identity"]
+    );
+    assert!(spans.len() > 20 * lives, "{}", spans.len());
+    assert!(right * 1000 >= spans.len() * 999, "{right} of {}", spans.len());
+    assert_eq!(processes.len(), lives);
+    drop((pod, top));
+}
+
+/// What lives long enough to be looked at is told with its user and program too.
+#[test]
+fn a_process_is_told_with_its_user_program_and_namespaces() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, recording) = (folder.path().join("out.json"), folder.path().join("recording"));
+    let workload = Workload::new(&["calls-in-tens", "50"]);
+    let running = Running::start(&[
+        "-p",
+        &workload.pid().to_string(),
+        "-e",
+        "getppid",
+        "--export",
+        &format!("json={}", out.display()),
+        "--export",
+        &format!("parquet={}", recording.display()),
+    ]);
+    workload.run();
+    assert_eq!(running.finish().0, Some(0));
+    let spans = json_lines(&out);
+    assert_eq!(spans.len(), 500);
+    let program = std::fs::canonicalize(crate::support::workload_path()).unwrap();
+    for span in &spans {
+        assert_eq!(span["uid"], 0, "{span}");
+        assert_eq!(span["user"], "root", "{span}");
+        assert_eq!(span["executable"], program.to_str().unwrap());
+        assert!(span["cgroup_path"].as_str().unwrap().starts_with('/'));
+    }
 }
 
 #[test]

@@ -7,12 +7,16 @@ use tracer_common::{
 };
 
 use super::{
-    super::argument::{self, arguments},
+    super::{
+        argument::{self, arguments},
+        who::{self, Fact},
+    },
     known::{self, ARGUMENT, Argument, key, push_int},
     wire::{Field, push_choice, push_len, varint_len},
 };
 use crate::{
     escape,
+    identity::Description,
     span_record::{SpanRecord, SyscallSpan},
     values::Context,
 };
@@ -51,7 +55,11 @@ pub(super) fn push_int_of(out: &mut Vec<u8>, field: Field, key: Key<'_>, value: 
 }
 
 fn push_true(out: &mut Vec<u8>, key: Key<'_>) {
-    push_head(out, OF_SPAN, key, 2);
+    push_true_of(out, OF_SPAN, key);
+}
+
+fn push_true_of(out: &mut Vec<u8>, field: Field, key: Key<'_>) {
+    push_head(out, field, key, 2);
     push_choice(out, BOOL, 1);
 }
 
@@ -64,10 +72,36 @@ pub(super) fn push_text(out: &mut Vec<u8>, field: Field, key: Key<'_>, value: &s
 /// Bytes of a traced program that are not UTF-8. One of them would make the whole request
 /// unreadable, so all are escaped.
 fn push_escaped(out: &mut Vec<u8>, key: Key<'_>, bytes: &[u8]) {
+    push_escaped_of(out, OF_SPAN, key, bytes);
+}
+
+fn push_escaped_of(out: &mut Vec<u8>, field: Field, key: Key<'_>, bytes: &[u8]) {
     let len = escape::utf8_len(bytes);
-    push_head(out, OF_SPAN, key, 1 + varint_len(len as u64) + len);
+    push_head(out, field, key, 1 + varint_len(len as u64) + len);
     push_len(out, STRING, len);
     escape::push_utf8(out, bytes);
+}
+
+/// What is known of a process, as attributes of a `Resource`. Text that is not UTF-8 is escaped,
+/// and a second attribute says so.
+pub(super) fn of_process(description: &Description<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (key, fact) in who::facts(description) {
+        match fact {
+            Fact::Int(value) => {
+                push_int_of(&mut out, OF_RESOURCE, (key, ""), value.cast_signed());
+            }
+            Fact::Text(bytes) => {
+                if let Ok(text) = std::str::from_utf8(bytes) {
+                    push_text(&mut out, OF_RESOURCE, (key, ""), text);
+                } else {
+                    push_escaped_of(&mut out, OF_RESOURCE, (key, ""), bytes);
+                    push_true_of(&mut out, OF_RESOURCE, ("tracer.escaped.", key));
+                }
+            }
+        }
+    }
+    out
 }
 
 /// The attributes of a span that is not a syscall's. Its own word goes before ours.

@@ -36,7 +36,7 @@ use self::{
     sender::Sender,
 };
 use super::{Delivery, DropReason, ExportError, Exporter};
-use crate::span_record::SpanRecord;
+use crate::{identity::Resolver, span_record::SpanRecord};
 
 /// Why the destination cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +81,12 @@ impl OtlpExporter {
             sender: Sender::new(options, delivery)?,
             drain: options.drain,
         })
+    }
+
+    /// Says with each process what is known of it.
+    #[must_use]
+    pub fn with_identity(self, resolver: Arc<Resolver>) -> Self {
+        Self { encoder: self.encoder.with_identity(resolver), ..self }
     }
 
     fn flush(&mut self) {

@@ -14,6 +14,7 @@ use super::{
     super::{
         argument::{self, arguments},
         json,
+        who::Who,
     },
     chunk::Content,
     dictionary::Dictionary,
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::{
     escape,
+    identity::Description,
     span_record::{SpanRecord, SyscallSpan},
     values::Context,
 };
@@ -57,6 +59,35 @@ pub(super) struct Columns {
     scratch: Vec<u8>,
 }
 
+/// What columns hold of a process.
+#[derive(Debug)]
+pub(super) struct Facts {
+    container_id: Option<Box<[u8]>>,
+    cgroup_path: Option<Vec<u8>>,
+    /// A JSON object.
+    resource: Vec<u8>,
+}
+
+impl Facts {
+    pub(super) fn of(description: &Description<'_>) -> Self {
+        let id = description.workload().container_id.as_deref();
+        let path = Some(&*description.cgroup.path).filter(|path| !path.is_empty());
+        let text = |path: &[u8]| {
+            if std::str::from_utf8(path).is_ok() {
+                return path.to_vec();
+            }
+            let mut escaped = Vec::new();
+            escape::push_utf8(&mut escaped, path);
+            escaped
+        };
+        Self {
+            container_id: id.map(|id| id.as_bytes().into()),
+            cgroup_path: path.map(text),
+            resource: json::resource(description),
+        }
+    }
+}
+
 /// A set of arguments, one bit each, as the column has it.
 #[derive(Default)]
 struct Marks {
@@ -68,18 +99,21 @@ struct Marks {
 
 impl Columns {
     /// Makes a batch of these spans, [`BATCH_ROWS`] at best.
-    pub(super) fn batch(spans: &[SpanRecord]) -> Result<RecordBatch, ArrowError> {
+    pub(super) fn batch(
+        spans: &[SpanRecord],
+        who: &mut Who<Facts>,
+    ) -> Result<RecordBatch, ArrowError> {
         let mut columns = Self::default();
-        columns.push(spans);
+        columns.push(spans, who);
         let arrays = columns.all()?.into_iter().zip(SCHEMA.fields());
         let arrays = arrays.map(|(column, field)| column.to_array(field.data_type()));
         RecordBatch::try_new(Arc::clone(&SCHEMA), arrays.collect::<Result<_, _>>()?)
     }
 
     /// Appends spans.
-    pub(super) fn push(&mut self, spans: &[SpanRecord]) {
+    pub(super) fn push(&mut self, spans: &[SpanRecord], who: &mut Who<Facts>) {
         for span in spans {
-            self.push_span(span);
+            self.push_span(span, who.of(span).map(|(facts, number)| (&**facts, number)));
         }
     }
 
@@ -115,7 +149,7 @@ impl Columns {
         &mut self.few[column as usize]
     }
 
-    fn push_span(&mut self, span: &SpanRecord) {
+    fn push_span(&mut self, span: &SpanRecord, who: Option<(&Facts, u64)>) {
         self.few(Few::TraceId).push_fixed(span.trace_id());
         self.span_id.push(span.span_id());
         match span.parent_span_id() {
@@ -128,23 +162,43 @@ impl Columns {
         self.logical_clock.push(signed(span.logical_clock()));
         self.duration.push(signed(span.duration_nanos()));
         self.few(Few::StatusCode).push_fixed(i32::from(span.status_code() as u8).to_le_bytes());
-        self.push_entries(span);
+        self.push_entries(span, who.is_none());
         self.few(Few::ProcessId).push_fixed(span.process_id().to_le_bytes());
         self.few(Few::ThreadId).push_fixed(span.thread_id().to_le_bytes());
         match span.syscall() {
             Some(call) => self.push_call(call),
             None => self.push_no_call(span),
         }
+        self.push_who(who);
         // Nobody tells these yet.
-        for column in [Few::ContainerId, Few::ParentProcessId, Few::ProcessStart] {
+        for column in [Few::ParentProcessId, Few::ProcessStart] {
             self.few(column).push_null();
         }
     }
 
-    fn push_entries(&mut self, span: &SpanRecord) {
-        for (column, entries) in
-            [(Few::Attributes, span.attributes()), (Few::Resource, span.resource())]
-        {
+    /// The number stands for what is known, and 0 for nothing.
+    fn push_who(&mut self, who: Option<(&Facts, u64)>) {
+        let Some((facts, number)) = who else {
+            self.few(Few::ContainerId).push_null();
+            self.few(Few::CgroupPath).push_null();
+            return;
+        };
+        self.few(Few::Resource).push_as(number.into(), || &facts.resource);
+        for (column, value) in [
+            (Few::ContainerId, facts.container_id.as_deref()),
+            (Few::CgroupPath, facts.cgroup_path.as_deref()),
+        ] {
+            match value {
+                Some(value) => self.few(column).push_as(number.into(), || value),
+                None => self.few(column).push_null(),
+            }
+        }
+    }
+
+    fn push_entries(&mut self, span: &SpanRecord, is_own_resource: bool) {
+        let resource = is_own_resource.then(|| (Few::Resource, span.resource()));
+        let all = std::iter::once((Few::Attributes, span.attributes())).chain(resource);
+        for (column, entries) in all {
             if entries.is_empty() {
                 self.few(column).push_as(0, || "{}");
             } else {

@@ -25,8 +25,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Delivery, DropReason, ExportError, Exporter};
-use crate::span_record::SpanRecord;
+use super::{Delivery, DropReason, ExportError, Exporter, who::Who};
+use crate::{identity::Resolver, span_record::SpanRecord};
+use columns::Facts;
 use folder::Folder;
 use part::{Part, PartError};
 use place::hour_of;
@@ -122,6 +123,7 @@ pub struct ParquetExporter {
     /// Why writing failed, until it works again.
     trouble: Option<DropReason>,
     uploader: Option<Uploader>,
+    who: Who<Facts>,
 }
 
 #[derive(Debug)]
@@ -149,6 +151,12 @@ impl std::fmt::Debug for Writing {
 }
 
 impl ParquetExporter {
+    /// Writes with each call what is known of its process.
+    #[must_use]
+    pub fn with_identity(self, resolver: Arc<Resolver>) -> Self {
+        Self { who: Who::new(Some(resolver), Facts::of), ..self }
+    }
+
     /// Prepares the folder, so that what is wrong with it shows before anything is traced. What
     /// becomes of the spans is entered into `delivery`.
     pub fn open(options: ParquetOptions, delivery: Arc<Delivery>) -> Result<Self, ParquetError> {
@@ -175,6 +183,7 @@ impl ParquetExporter {
             pending: Vec::with_capacity(GROUP_ROWS),
             trouble: None,
             uploader,
+            who: Who::new(None, Facts::of),
         })
     }
 
@@ -225,7 +234,7 @@ impl ParquetExporter {
         if let State::Writing(writing) = &mut self.state
             && !self.pending.is_empty()
         {
-            writing.part.write_group(&mut self.pending)?;
+            writing.part.write_group(&mut self.pending, &mut self.who)?;
             self.pending.clear();
         }
         Ok(())
@@ -252,7 +261,7 @@ impl ParquetExporter {
         let State::Writing(writing) = &mut self.state else { return Ok(()) };
         let ledger = || run::ledger(&self.delivery, writing.part.rows());
         writing.part.commit(writing.run.aside(), ledger())?;
-        writing.part.journal(writing.run.aside(), &self.pending)?;
+        writing.part.journal(writing.run.aside(), &self.pending, &mut self.who)?;
         writing.flushed = Instant::now();
         self.works();
         Ok(())

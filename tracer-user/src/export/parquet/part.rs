@@ -31,12 +31,12 @@ use parquet::{
 use super::{
     Compression,
     chunk::Packer,
-    columns::{BATCH_ROWS, Columns},
+    columns::{BATCH_ROWS, Columns, Facts},
     folder::Folder,
     place::{Place, encode_footer},
     schema::{SCHEMA, codec, has_bounds, properties},
 };
-use crate::span_record::SpanRecord;
+use crate::{export::who::Who, span_record::SpanRecord};
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -208,10 +208,14 @@ impl Part {
 
     /// Writes spans as one row group, sorted by their start; the journal's rows must be the first
     /// of them.
-    pub(super) fn write_group(&mut self, spans: &mut [SpanRecord]) -> Result<(), PartError> {
+    pub(super) fn write_group(
+        &mut self,
+        spans: &mut [SpanRecord],
+        who: &mut Who<Facts>,
+    ) -> Result<(), PartError> {
         // Nearly sorted already, by their ends; stable, so that spans of one time keep their order.
         spans.sort_by_key(SpanRecord::start_time_nanos);
-        self.buffers.push(spans);
+        self.buffers.push(spans, who);
         let schema = self.writer.schema_descr().columns().to_vec();
         let mut group = self.writer.next_row_group()?;
         let columns = self.buffers.all()?.into_iter().zip(&schema);
@@ -272,6 +276,7 @@ impl Part {
         &mut self,
         aside: &Folder,
         spans: &[SpanRecord],
+        who: &mut Who<Facts>,
     ) -> Result<(), PartError> {
         let journaled = self.journaled();
         let Some(rest) = spans.get(journaled..).filter(|rest| !rest.is_empty()) else {
@@ -288,7 +293,7 @@ impl Part {
             }
         };
         for chunk in rest.chunks(BATCH_ROWS) {
-            journal.writer.write(&Columns::batch(chunk)?)?;
+            journal.writer.write(&Columns::batch(chunk, who)?)?;
         }
         journal.rows += rest.len();
         journal.file.sync()?;

@@ -66,6 +66,7 @@ fn schema() -> Schema {
         optional("container_id", DataType::Utf8),
         optional("parent_process_id", DataType::Int32),
         optional("process_start_nanos", DataType::Int64),
+        optional("cgroup_path", DataType::Utf8),
     ]);
     Schema::new(fields)
 }
@@ -108,6 +109,7 @@ few_values! {
     ContainerId = "container_id",
     ParentProcessId = "parent_process_id",
     ProcessStart = "process_start_nanos",
+    CgroupPath = "cgroup_path",
 }
 
 /// Whether the least and the greatest value of a column tell anything.

@@ -4,14 +4,18 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{
+    super::who::Who,
     attributes::{self, OF_RESOURCE},
     options::ErrorStatus,
     wire::{Field, Open, push_bytes, push_fixed64, push_number},
 };
-use crate::span_record::{SpanRecord, StatusCode, SyscallSpan};
+use crate::{
+    identity::Resolver,
+    span_record::{SpanRecord, StatusCode, SyscallSpan},
+};
 
 /// The version of the semantic conventions that attributes follow.
 pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
@@ -45,6 +49,8 @@ pub(super) struct Encoder {
     order: Vec<u64>,
     /// For the decoded form of an argument.
     text: Vec<u8>,
+    /// Attributes of processes, encoded.
+    who: Who<Vec<u8>>,
 }
 
 /// The `ResourceSpans` that is being written.
@@ -52,6 +58,8 @@ pub(super) struct Encoder {
 struct Group {
     /// `None` for a span with a resource of its own.
     pid: Option<u32>,
+    /// Tells programs and cgroups of the process apart; 0 when nothing is known of it.
+    who: u64,
     resource_spans: Open<3>,
     scope_spans: Open<3>,
 }
@@ -78,7 +86,13 @@ impl Encoder {
             group: None,
             order: Vec::new(),
             text: Vec::new(),
+            who: Who::new(None, attributes::of_process),
         }
+    }
+
+    /// Says with each process what is known of it.
+    pub(super) fn with_identity(self, resolver: Arc<Resolver>) -> Self {
+        Self { who: Who::new(Some(resolver), attributes::of_process), ..self }
     }
 
     /// Bytes of the request so far, [`PREFIX`] included.
@@ -139,15 +153,17 @@ impl Encoder {
 
     fn enter_group(&mut self, span: &SpanRecord) {
         let pid = span.resource().is_empty().then(|| span.process_id());
-        if pid.is_some() && self.group.is_some_and(|group| group.pid == pid) {
+        let known = self.who.of(span).map(|(it, number)| (Arc::clone(it), number));
+        let who = known.as_ref().map_or(0, |(_, number)| *number);
+        if pid.is_some() && self.group.is_some_and(|group| (group.pid, group.who) == (pid, who)) {
             return;
         }
         self.leave_group();
         let resource_spans = Open::start(&mut self.out, Field::new(1));
-        self.push_resource(span);
+        self.push_resource(span, known.as_ref().map_or(&[], |(it, _)| it.as_slice()));
         let scope_spans = Open::start(&mut self.out, Field::new(2));
         self.out.extend_from_slice(&self.scope_bytes);
-        self.group = Some(Group { pid, resource_spans, scope_spans });
+        self.group = Some(Group { pid, who, resource_spans, scope_spans });
     }
 
     fn leave_group(&mut self) {
@@ -161,7 +177,7 @@ impl Encoder {
     }
 
     /// A program's word on its own resource goes before ours.
-    fn push_resource(&mut self, span: &SpanRecord) {
+    fn push_resource(&mut self, span: &SpanRecord, who: &[u8]) {
         const PID: &str = "process.pid";
         let own = span.resource();
         let open = Open::<2>::start(&mut self.out, Field::new(1));
@@ -179,6 +195,7 @@ impl Encoder {
             let pid = i64::from(span.process_id());
             attributes::push_int_of(&mut self.out, OF_RESOURCE, (PID, ""), pid);
         }
+        self.out.extend_from_slice(who);
         open.end(&mut self.out);
     }
 

@@ -14,7 +14,10 @@ use tracer_common::event::{Abi, Reason, Record};
 
 use super::*;
 use crate::{
-    export::argument::{self, arguments, push_value},
+    export::{
+        argument::{self, arguments, push_value},
+        who::tests::{ID, known},
+    },
     process::Process,
     span_record::{Payload, SpanContext, SpanKind},
 };
@@ -279,6 +282,34 @@ proptest! {
         prop_assert_eq!(&ExportTraceServiceRequest::decode(bytes.as_slice()).unwrap(), &expected);
         prop_assert!(bytes == expected.encode_to_vec(), "not the canonical form");
     }
+}
+
+#[test]
+fn the_resource_says_whose_process_it_is() {
+    let (span, resolver) = known();
+    let other = small(5, 1);
+    let mut encoder = Encoder::new(resource(), ErrorStatus::All).with_identity(resolver);
+    encoder.push(&[span.clone(), span, other], |_| {});
+    let (bytes, _) = encoder.take(Vec::new());
+    let request = ExportTraceServiceRequest::decode(&bytes[PREFIX..]).unwrap();
+    // The same process id, but not the same process.
+    let counts = request.resource_spans.iter().map(|it| it.scope_spans[0].spans.len());
+    assert_eq!(counts.collect::<Vec<_>>(), [2, 1]);
+    let attributes = &request.resource_spans[0].resource.as_ref().unwrap().attributes;
+    let value = |key: &str| {
+        let found = attributes.iter().find(|it| it.key == key).unwrap_or_else(|| panic!("{key}"));
+        found.value.as_ref().unwrap().value.clone().unwrap()
+    };
+    let text = |text: &str| Value::StringValue(text.to_owned());
+    assert_eq!(value("process.pid"), Value::IntValue(5));
+    assert_eq!(value("container.id"), text(ID));
+    assert_eq!(value("k8s.pod.uid"), text("8f1c4d2e-6a7b-4c3d-9e0f-112233445566"));
+    assert_eq!(value("process.owner"), text("web"));
+    assert_eq!(value("process.user.id"), Value::IntValue(33));
+    assert_eq!(value("process.executable.path"), text("/bin/\\xff"));
+    assert_eq!(value("tracer.escaped.process.executable.path"), Value::BoolValue(true));
+    let unknown = &request.resource_spans[1].resource.as_ref().unwrap().attributes;
+    assert!(unknown.iter().all(|it| it.key != "container.id"));
 }
 
 #[test]

@@ -21,12 +21,20 @@ use tempfile::TempDir;
 use tracer_common::event::{Abi, CaptureState, Reason, Record, SyscallEvent};
 
 use super::{
-    Compression, ParquetExporter, ParquetOptions, columns::Columns, recover::recover,
+    Compression, ParquetExporter, ParquetOptions,
+    columns::{Columns, Facts},
+    recover::recover,
     schema::SCHEMA,
 };
 use crate::{
     escape::tests::unescape,
-    export::{Delivery, DropReason, Exporter},
+    export::{
+        Delivery, DropReason, Exporter,
+        who::{
+            Who,
+            tests::{ID, known},
+        },
+    },
     process::Process,
     span_record::{Payload, SpanContext, SpanKind, SpanRecord, StatusCode, SyscallSpan},
 };
@@ -323,6 +331,27 @@ fn varied(seed: u64, count: u64) -> Vec<SpanRecord> {
     spans
 }
 
+fn nobody() -> Who<Facts> {
+    Who::new(None, Facts::of)
+}
+
+#[test]
+fn what_is_known_of_a_process_is_in_columns() {
+    let (span, resolver) = known();
+    let mut who = Who::new(Some(resolver), Facts::of);
+    let batch = Columns::batch(&[span], &mut who).unwrap();
+    assert_eq!(texts(&batch, "container_id").value(0), ID);
+    let path = texts(&batch, "cgroup_path").value(0).to_owned();
+    assert!(path.starts_with("/kubepods/burstable/pod") && path.ends_with(ID), "{path}");
+    let resource: serde_json::Value =
+        serde_json::from_str(texts(&batch, "resource_json").value(0)).unwrap();
+    assert_eq!(resource["container.id"], ID);
+    assert_eq!(resource["k8s.pod.uid"], "8f1c4d2e-6a7b-4c3d-9e0f-112233445566");
+    assert_eq!(resource["process.executable.path"], "/bin/\\xff");
+    assert_eq!(resource["escaped.process.executable.path"], true);
+    assert_eq!(resource["process.user.id"], 33);
+}
+
 #[test]
 fn files_hold_what_was_put_into_columns() {
     for (seed, count) in [(1, 1), (2, 7), (3, 8), (4, 100), (5, 5000), (6, 20_000)] {
@@ -331,7 +360,7 @@ fn files_hold_what_was_put_into_columns() {
         recording.export(&spans);
         recording.exporter.shutdown().unwrap();
         let found = concat_batches(&SCHEMA, &rows(&recording.root())).unwrap();
-        let expected = Columns::batch(&spans).unwrap();
+        let expected = Columns::batch(&spans, &mut nobody()).unwrap();
         for (index, field) in SCHEMA.fields().iter().enumerate() {
             assert_eq!(found.column(index), expected.column(index), "{} of {count}", field.name());
         }
@@ -381,7 +410,7 @@ fn values_past_a_full_dictionary_come_back() {
     }
     let mut sorted = all;
     sorted.sort_by_key(SpanRecord::start_time_nanos);
-    let expected = Columns::batch(&sorted).unwrap();
+    let expected = Columns::batch(&sorted, &mut nobody()).unwrap();
     let found = concat_batches(&SCHEMA, &rows(&recording.root())).unwrap();
     assert_eq!(found, expected);
     let texts = texts(&found, "arg1_text");
@@ -414,7 +443,7 @@ proptest! {
 
     #[test]
     fn any_path_comes_back(path in proptest::collection::vec(1u8.., 0..200)) {
-        let batch = Columns::batch(&spans(1, &path)).unwrap();
+        let batch = Columns::batch(&spans(1, &path), &mut nobody()).unwrap();
         let text = texts(&batch, "arg1_text").value(0);
         let marks = batch.column_by_name("args_escaped").unwrap();
         let marks: &Int32Array = marks.as_any().downcast_ref().unwrap();

@@ -182,7 +182,12 @@ fn a_full_disk_costs_what_does_not_fit() {
     while refused() == 0 {
         thread::yield_now();
     }
-    let before = parquet_account("delivered").as_u64().unwrap();
+    // The ledger may be read while it is written.
+    let before = loop {
+        if let Some(delivered) = parquet_account("delivered").as_u64() {
+            break delivered;
+        }
+    };
     fs::remove_file(&ballast).unwrap();
     while parquet_account("delivered").as_u64().unwrap_or(0) <= before {
         thread::yield_now();

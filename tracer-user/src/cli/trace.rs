@@ -60,6 +60,7 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     config.options.launched = waiting.as_ref().map(Waiting::pid);
     let (events, requests) = signals::listen().map_err(Failure::run_time)?;
     let trace = Trace::start(&config.options, destinations).map_err(Failure::run_time)?;
+    give_memory_back();
     log::info!("attached");
     let serve = |socket: Socket| socket.serve(move |call| requests.push(call));
     let control = socket.map(serve).transpose().map_err(Failure::run_time)?;
@@ -75,6 +76,16 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
         Err(error) => Err(error.into()),
     };
     session.finish(ended, &config)
+}
+
+/// Reading the kernel's types took some 20 MiB that nothing needs again; the allocator would keep
+/// them.
+fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no preconditions, malloc_trim(3).
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 impl From<LaunchError> for Failure {

@@ -118,6 +118,8 @@ fn knee(plan: &Plan, times: &Times, folder: &Path, sink: &Sink) -> Outcome<f64> 
 
 #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than 52 bits")]
 fn print(name: &str, trial: &Trial, seconds: f64) {
+    let losses: Vec<_> =
+        trial.losses.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     println!(
         "{name:8} {:9.0} {:11} {:6} {:>8} {:8.2} s/s {:12.0} {:6} MiB{}",
         trial.calls as f64 / seconds,
@@ -127,6 +129,6 @@ fn print(name: &str, trial: &Trial, seconds: f64) {
         trial.cpu.as_secs_f64() / seconds,
         trial.cpu.as_secs_f64() * 1e9 / trial.calls as f64,
         trial.memory >> 20,
-        if trial.is_held() { "" } else { "  (not held)" },
+        if trial.is_held() { String::new() } else { format!("  not held: {}", losses.join(", ")) },
     );
 }

@@ -22,6 +22,8 @@ pub(crate) struct Trial {
     wanted: f64,
     /// Calls that did not arrive.
     pub(crate) lost: u64,
+    /// Where, as the books say.
+    pub(crate) losses: Vec<(String, u64)>,
     /// Whether tracer says so too.
     pub(crate) balanced: bool,
     /// Processor time of tracer.
@@ -103,24 +105,30 @@ pub(crate) fn run(
     if destination == "otlp" && sink.spans() - counted != delivered {
         return Err(format!("the sink has {} of {delivered}", sink.spans() - counted).into());
     }
+    let losses = losses(&books, account);
+    let told = losses.iter().map(|(_, count)| count).sum();
     Ok(Trial {
         calls,
         wanted: rate * seconds,
         // A few calls more were made, to sleep and to end: of them none may be missing either.
-        lost: lost(&books, account).max(calls.saturating_sub(delivered)),
+        lost: calls.saturating_sub(delivered).max(told),
+        losses,
         balanced: books["balanced"] == true,
         cpu,
         memory,
     })
 }
 
-/// What the books say was lost, anywhere.
-fn lost(books: &Value, account: &Value) -> u64 {
+/// What the books say was lost, and where.
+fn losses(books: &Value, account: &Value) -> Vec<(String, u64)> {
     const IN_KERNEL: [&str; 3] = ["reserve_failed", "store_failed", "recursion_misses"];
-    let count = |value: &Value| value.as_u64().unwrap_or_default();
-    let kernel: u64 = IN_KERNEL.iter().map(|name| count(&books["kernel"][*name])).sum();
-    let dropped = account["dropped"].as_object();
-    kernel + dropped.map_or(0, |reasons| reasons.values().map(count).sum())
+    let kernel = IN_KERNEL.iter().map(|name| ((*name).to_owned(), &books["kernel"][*name]));
+    let dropped = account["dropped"].as_object().into_iter().flatten();
+    kernel
+        .chain(dropped.map(|(name, count)| (name.clone(), count)))
+        .map(|(name, count)| (name, count.as_u64().unwrap_or_default()))
+        .filter(|(_, count)| *count > 0)
+        .collect()
 }
 
 /// Waits for its end; the processor time that it has taken, and the most memory that it had.

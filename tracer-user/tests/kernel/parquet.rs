@@ -77,6 +77,12 @@ fn other_readers_count_what_the_ledger_says() {
     }
 }
 
+/// The path of the workload `open-every-byte` in hexadecimal.
+fn every_byte() -> String {
+    let digits = |byte| format!("{byte:02x}");
+    (1..=u8::MAX).map(digits).collect::<Vec<_>>().concat()
+}
+
 #[test]
 fn other_readers_get_every_byte_of_a_path() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,10 +90,25 @@ fn other_readers_get_every_byte_of_a_path() {
     let args = ["--export", &export, "-e", "openat,open", "--"];
     let output = tracer(&[&args[..], &[&workload_path(), "now", "open-every-byte"]].concat());
     assert_eq!(stderr(&output), "");
-    let digits = |byte| format!("{byte:02x}");
-    let path = (1..=u8::MAX).map(digits).collect::<Vec<_>>().concat();
+    let path = every_byte();
     let found = readers("paths", &root);
     for reader in ["duckdb", "pyarrow", "polars"] {
+        let paths = found[reader].as_array().unwrap();
+        assert!(paths.contains(&Value::from(path.as_str())), "{reader}: {paths:?}");
+    }
+}
+
+#[test]
+fn other_readers_get_every_byte_of_a_path_in_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = folder.path().join("calls.jsonl");
+    let export = format!("json={}", lines.display());
+    let args = ["--export", &export, "-e", "openat", "--"];
+    let output = tracer(&[&args[..], &[&workload_path(), "now", "open-every-byte"]].concat());
+    assert_eq!(stderr(&output), "");
+    let path = every_byte();
+    let found = readers("lines", &lines);
+    for reader in ["python", "duckdb", "pyarrow", "polars"] {
         let paths = found[reader].as_array().unwrap();
         assert!(paths.contains(&Value::from(path.as_str())), "{reader}: {paths:?}");
     }

@@ -4,6 +4,7 @@
     readers.py files FOLDER     rows of each file, as two readers find them one by one
     readers.py paths FOLDER     the second arguments' bytes in hexadecimal, unescaped
     readers.py ids FOLDER       the span ids in hexadecimal
+    readers.py lines FILE       as `paths`, of calls of openat in JSON lines
 
 Prints one JSON object. Readers: DuckDB, pyarrow, polars.
 """
@@ -94,7 +95,31 @@ def ids(folder):
     return [value.hex() for value in arrow_table(folder, ["span_id"])["span_id"].to_pylist()]
 
 
-COMMANDS = {"counts": counts, "files": files, "paths": paths, "ids": ids}
+def lines(file):
+    import polars
+    import pyarrow.json
+
+    text = pathlib.Path(file).read_text(encoding="utf-8")
+    whole = {
+        "python": [json.loads(line) for line in text.split("\n")[:-1]],
+        "duckdb": [
+            {"syscall": syscall}
+            for (syscall,) in duckdb.sql(f"select syscall from read_ndjson('{file}')").fetchall()
+        ],
+        "pyarrow": pyarrow.json.read_json(file).to_pylist(),
+        "polars": polars.read_ndjson(file).to_dicts(),
+    }
+    calls = {
+        reader: [row["syscall"]["args"][1] for row in rows if row["syscall"]["name"] == "openat"]
+        for reader, rows in whole.items()
+    }
+    return {
+        reader: [unescape(it["text"], it.get("escaped")).hex() for it in found]
+        for reader, found in calls.items()
+    }
+
+
+COMMANDS = {"counts": counts, "files": files, "paths": paths, "ids": ids, "lines": lines}
 
 if __name__ == "__main__":
     _, command, folder = sys.argv

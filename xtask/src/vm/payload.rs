@@ -10,13 +10,14 @@ use super::images::Cache;
 use crate::{command, python};
 
 /// Tests that are left out, on one processor or on all, and why.
-const LEFT_OUT: [(Option<Arch>, &str, &str); 4] = [
+const LEFT_OUT: [(Option<Arch>, &str, &str); 5] = [
     (
         Some(Arch::Arm64),
         "command::a_command_is_traced_from_its_exec_to_its_exit",
         "cat is busybox's there, which does not read what it copies",
     ),
     (None, "oracle::perf_counts", "perf is not in the guests"),
+    (None, "injected", "strace is not in the guests"),
     (None, "stress_ng", "stress-ng is not in the guests"),
     (None, python::NEEDS_IT, "no Python in the guests"),
 ];

@@ -3,9 +3,9 @@
 use std::{
     cell::OnceCell,
     fs,
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{ChildStdout, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -119,16 +119,42 @@ impl Bench {
 
 /// Starts this program in another role, which ends when its standard input does; with its first
 /// line.
-pub(crate) fn role(args: &[&str]) -> Result<(Background, String)> {
-    let me = std::env::current_exe().context("the path of this program")?;
-    let mut command = Command::new(me);
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut process = Background::start(&mut command)?;
-    let stdout = process.child().stdout.take().context("no standard output")?;
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).context("its first line")?;
-    if line.is_empty() {
-        bail!("`{}` has said nothing", args.join(" "));
+fn role(args: &[&str]) -> Result<(Background, String)> {
+    let mut role = Role::start(args)?;
+    let line = role.line()?;
+    Ok((role.process, line))
+}
+
+/// This program in another role.
+pub(crate) struct Role {
+    process: Background,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Role {
+    /// Starts it.
+    pub(crate) fn start(args: &[&str]) -> Result<Self> {
+        let me = std::env::current_exe().context("the path of this program")?;
+        let mut command = Command::new(me);
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Background::start(&mut command)?;
+        let stdout = process.child().stdout.take().context("no standard output")?;
+        Ok(Self { process, answers: BufReader::new(stdout) })
     }
-    Ok((process, line.trim().to_owned()))
+
+    /// The next line that it says.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).context("the next line of a process of ours")?;
+        if line.is_empty() {
+            bail!("a process of ours has ended; its last words are above");
+        }
+        Ok(line.trim().to_owned())
+    }
+
+    /// Tells it to go on.
+    pub(crate) fn go(&mut self) -> Result<()> {
+        let stdin = self.process.child().stdin.as_mut().context("no standard input")?;
+        stdin.write_all(b"\n").context("telling a process of ours to go on")
+    }
 }

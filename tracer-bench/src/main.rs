@@ -4,6 +4,7 @@
 
 mod bench;
 mod floor;
+mod idle;
 mod job;
 mod machine;
 mod options;
@@ -13,10 +14,12 @@ mod report;
 mod rounds;
 mod statistics;
 mod tracers;
+mod verifier;
 mod work;
 mod worker;
 
 mod calls;
+mod growth;
 mod peers;
 mod workloads;
 
@@ -50,6 +53,10 @@ fn run(verb: Verb) -> Result<Option<Report>> {
         Verb::Calls(options) => return calls::run(&options).map(Some),
         Verb::Peers(options) => return peers::run(&options).map(Some),
         Verb::Workloads(options) => return Ok(Some(workloads::run(&options))),
+        Verb::Growth { long, options } => return growth::run(&options, long).map(Some),
+        Verb::Verifier => verifier::run()?,
+        Verb::IdleThreads { count } => idle::threads(count)?,
+        Verb::IdleProcesses { count } => idle::processes(count)?,
         Verb::Worker { cpu } => work::run(cpu)?,
         Verb::Echo => work::echo()?,
         Verb::Receiver => receiver::run()?,

@@ -24,12 +24,35 @@ pub(crate) enum Verb {
     Peers(Options),
     /// Servers and other programs, bare and traced
     Workloads(Options),
+    /// Cost and memory with many events, threads, processes and cgroups, and for a long time
+    Growth {
+        /// 100 million events, and 10 minutes at full rate
+        #[arg(long)]
+        long: bool,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Instructions that the verifier goes through for each program
+    #[command(hide = true)]
+    Verifier,
     /// Makes calls as told on standard input
     #[command(hide = true)]
     Worker {
         /// On this processor
         #[arg(long)]
         cpu: Option<usize>,
+    },
+    /// Threads that make a call when told, and wait
+    #[command(hide = true)]
+    IdleThreads {
+        /// How many
+        count: usize,
+    },
+    /// Processes that only are there
+    #[command(hide = true)]
+    IdleProcesses {
+        /// How many
+        count: usize,
     },
     /// Sends back what it gets
     #[command(hide = true)]

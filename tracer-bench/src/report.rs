@@ -87,7 +87,7 @@ impl Report {
         self.text.push('\n');
     }
 
-    /// A figure for `cargo xtask bench capacity`, which does not show.
+    /// A figure that docs/capacity.md computes with, as a comment, which does not show.
     pub(crate) fn figure(&mut self, name: &str, value: f64) {
         writeln!(self.figures, "<!-- figure {name} {value:.3} -->").unwrap_or(());
     }

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 
 use crate::test::Summary;
-use crate::{codegen, command, ebpf, edge_cases, lint, setup, test, vm};
+use crate::{codegen, command, ebpf, edge_cases, lint, setup, test, verifier, vm};
 
 /// The README's command for running the tests, which is a step here.
 const TEST: &str = "cargo xtask test";
@@ -19,11 +19,12 @@ type Step = fn() -> Result<()>;
 pub(crate) fn run(with_guests: bool) -> Result<ExitCode> {
     let start = Instant::now();
     check_readme()?;
-    let steps: [(&str, Step); 4] = [
+    let steps: [(&str, Step); 5] = [
         ("setup", setup::run),
         ("lint", lint::run),
         ("codegen --check", || codegen::run(true)),
         ("build-ebpf --check", || ebpf::run(true)),
+        ("verifier-budget --check", || verifier::run(true)),
     ];
     for (name, step) in steps {
         heading(start, &format!("cargo xtask {name}"));

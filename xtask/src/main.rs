@@ -14,6 +14,7 @@ mod parity;
 mod run;
 mod setup;
 mod test;
+mod verifier;
 mod vm;
 
 mod lint;
@@ -120,6 +121,16 @@ enum Verb {
     /// is installed if it is missing: Debian's packages, and with `cargo install` into target/peers
     /// what Debian does not have.
     Bench(bench::Options),
+    /// Count what the kernel's verifier goes through for each kernel program
+    ///
+    /// Writes docs/verifier-budget.txt. Needs root.
+    VerifierBudget {
+        /// Write nothing: fail if a program has grown by more than 20 % over the committed count
+        ///
+        /// Counts of another kernel's verifier are not compared; that is said.
+        #[arg(long)]
+        check: bool,
+    },
     /// Run ten programs under strace and under tracer, and compare what both say
     ///
     /// Debian's packages of the programs are installed where they are missing. Needs root. The
@@ -128,8 +139,9 @@ enum Verb {
     Parity(parity::Options),
     /// Run all that CI runs
     ///
-    /// setup, lint, codegen --check and build-ebpf --check, up to the first that fails; then test,
-    /// and the core of the kernel tests in virtual machines, where 5.10 and latest do not count.
+    /// setup, lint, codegen --check, build-ebpf --check and verifier-budget --check, up to the first
+    /// that fails; then test, and the core of the kernel tests in virtual machines, where 5.10 and
+    /// latest do not count.
     /// The last line is the summary: `N passed, N failed, N skipped`.
     Ci {
         /// All tests in the virtual machines, and a check that docs/edge-cases.md claims no more
@@ -152,6 +164,7 @@ fn main() -> ExitCode {
         }
         Verb::Lint => succeed(lint::run()),
         Verb::Bench(options) => succeed(bench::run(&options)),
+        Verb::VerifierBudget { check } => succeed(verifier::run(check)),
         Verb::Parity(options) => succeed(parity::run(&options)),
         Verb::Ci { guests } => ci::run(guests),
     };

@@ -7,7 +7,7 @@ mod start;
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -157,15 +157,37 @@ impl Attached {
             Tool::Floor => Holds::Floor { _links: Floor::attach().context("the floor")? },
             _ => {
                 let process = start::start(tool, bench, target, &attached.folder);
-                let process = process.map_err(|error| match said(&attached.folder) {
-                    Some(said) => error.context(said),
-                    None => error,
-                })?;
-                let before = process::cpu_time(process.pid())?;
-                Holds::Process(process, before)
+                attached.hold(process)?
             }
         };
         Ok(attached)
+    }
+
+    /// Attaches tracer with these options of scope, to null.
+    pub(crate) fn tracer(bench: &Bench, scope: &[String]) -> Result<Self> {
+        let folder = bench.new_folder()?;
+        let mut attached = Self { tool: Tool::Null, holds: Holds::Nothing, folder };
+        let process = start::tracer_of(bench, scope, &attached.folder);
+        attached.holds = attached.hold(process)?;
+        Ok(attached)
+    }
+
+    /// A process that is ready; an error with what it said, if it is not.
+    fn hold(&self, process: Result<Background>) -> Result<Holds> {
+        let process = process.map_err(|error| match said(&self.folder) {
+            Some(said) => error.context(said),
+            None => error,
+        })?;
+        let before = process::cpu_time(process.pid())?;
+        Ok(Holds::Process(process, before))
+    }
+
+    /// The tracer's process.
+    pub(crate) fn pid(&self) -> Result<u32> {
+        match &self.holds {
+            Holds::Process(process, _) => Ok(process.pid()),
+            _ => bail!("{} has no process", self.tool.name()),
+        }
     }
 
     /// Lets it work off what it has, and ends it. `events` is what it must have seen at the least,

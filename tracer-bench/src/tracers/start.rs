@@ -30,6 +30,13 @@ const PERF_EVENT: &str = "perf_event";
 const ENTER: &str = "tracepoint:raw_syscalls:sys_enter";
 const EXIT: &str = "tracepoint:raw_syscalls:sys_exit";
 
+/// Starts tracer with these options of scope, to null; returns when it is ready.
+pub(super) fn tracer_of(bench: &Bench, scope: &[String], folder: &Path) -> Result<Background> {
+    let mut command = tracer(bench, folder);
+    command.args(["--export", "null"]).args(scope);
+    ready(&mut command, Tool::Null, 0, folder)
+}
+
 /// Starts it; returns when it is ready.
 pub(super) fn start(
     tool: Tool,
@@ -37,14 +44,18 @@ pub(super) fn start(
     target: Target,
     folder: &Path,
 ) -> Result<Background> {
-    let mut command = command(tool, bench, target, folder)?;
+    ready(&mut command(tool, bench, target, folder)?, tool, target.pid, folder)
+}
+
+/// Starts a command line, and waits for evidence. `traced` is for tracers that use ptrace.
+fn ready(command: &mut Command, tool: Tool, traced: u32, folder: &Path) -> Result<Background> {
     let errors = File::create(folder.join(ERRORS)).context(ERRORS)?;
     let output = File::create(folder.join("stdout")).context("stdout")?;
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
-    let mut process = Background::start(&mut command)?;
+    let mut process = Background::start(command)?;
     let pid = process.pid();
     process.until("attached", || match tool {
-        Tool::Strace | Tool::AprenderProfile => ptraced_by(target.pid) == pid,
+        Tool::Strace | Tool::AprenderProfile => ptraced_by(traced) == pid,
         Tool::PerfTrace | Tool::PerfRecord => descriptors(pid, PERF_EVENT) > 0 && is_polling(pid),
         // One for each of the two probes.
         Tool::BpftraceHistogram | Tool::BpftracePrintf => {
@@ -60,24 +71,25 @@ fn command(tool: Tool, bench: &Bench, target: Target, folder: &Path) -> Result<C
     let output = folder.join(OUTPUT);
     Ok(match tool {
         Tool::Bystander => {
-            let mut command = tracer(bench, folder, &bench.other().to_string());
-            command.args(["--export", "null"]);
+            let mut command = tracer(bench, folder);
+            command.args(["--export", "null", "-p", &bench.other().to_string()]);
             command
         }
         Tool::Null => {
-            let mut command = tracer(bench, folder, &pid);
-            command.args(["--export", "null"]);
+            let mut command = tracer(bench, folder);
+            command.args(["--export", "null", "-p", &pid]);
             command
         }
         Tool::Parquet => {
-            let mut command = tracer(bench, folder, &pid);
-            command.arg("--export");
-            command.arg(format!("parquet={}", folder.join(RECORDING).display()));
+            let mut command = tracer(bench, folder);
+            let folder = folder.join(RECORDING);
+            command.args(["-p", &pid, "--export", &format!("parquet={}", folder.display())]);
             command
         }
         Tool::Otlp => {
-            let mut command = tracer(bench, folder, &pid);
-            command.args(["--export", &format!("otlp=http://{}", bench.receiver()?)]);
+            let mut command = tracer(bench, folder);
+            let url = format!("otlp=http://{}", bench.receiver()?);
+            command.args(["-p", &pid, "--export", &url]);
             command
         }
         Tool::Strace => {
@@ -115,10 +127,10 @@ fn command(tool: Tool, bench: &Bench, target: Target, folder: &Path) -> Result<C
     })
 }
 
-fn tracer(bench: &Bench, folder: &Path, pid: &str) -> Command {
+fn tracer(bench: &Bench, folder: &Path) -> Command {
     let mut command = Command::new(bench.tracer());
     // -v says when it is attached.
-    command.args(["trace", "-v", "-p", pid, "--ledger"]).arg(folder.join(LEDGER));
+    command.args(["trace", "-v", "--ledger"]).arg(folder.join(LEDGER));
     command
 }
 

@@ -100,7 +100,7 @@ pub struct KernelCounts {
 
 /// Programs and maps in the kernel, not yet attached.
 pub struct Loaded {
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
     btf: Btf,
     by_process: bool,
     hooks: Vec<Hook>,

@@ -10,11 +10,13 @@ pub mod preflight;
 mod processes;
 mod programs;
 mod tables;
+mod verified;
 
 pub use cgroup_scope::CgroupScope;
 pub use loader::{Attached, KernelCounts, Loaded, ResultFilter, Settings};
 pub use processes::ProcessScope;
 pub(crate) use processes::check_process;
+pub use verified::Verified;
 
 use std::io;
 
@@ -40,6 +42,14 @@ pub enum KernelError {
         action: &'static str,
         /// The program's name.
         program: &'static str,
+        /// What aya and the kernel said.
+        source: aya::programs::ProgramError,
+    },
+    /// The kernel does not tell about a program that it has loaded.
+    #[error("cannot ask the kernel about its program `{program}`: {}", chain(.source))]
+    Unknown {
+        /// The program's name.
+        program: String,
         /// What aya and the kernel said.
         source: aya::programs::ProgramError,
     },

@@ -27,6 +27,9 @@ pub(crate) struct Options {
     /// Write the results to docs/benchmarks.md: the sections that were measured
     #[arg(long)]
     write: bool,
+    /// Let `growth` take longer: 100 million events, and 10 minutes at full rate
+    #[arg(long)]
+    long: bool,
 }
 
 /// A sub-suite.
@@ -42,6 +45,8 @@ enum Suite {
     Workloads,
     /// The highest rates that destinations take for a minute without loss
     Rates,
+    /// Cost and memory with many events, threads, processes and cgroups, and for a long time
+    Growth,
 }
 
 impl Suite {
@@ -57,6 +62,7 @@ impl Suite {
             Self::Peers => "Beside other tracers",
             Self::Workloads => "Workloads",
             Self::Rates => "Rates held without loss",
+            Self::Growth => "Growth",
         }
     }
 
@@ -65,15 +71,16 @@ impl Suite {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    fn run(self) -> Result<String> {
+    fn run(self, long: bool) -> Result<String> {
         match self {
             Self::Parts => parts::run(),
-            Self::Calls => measure(self, &[]),
-            Self::Peers => measure(self, &programs::PEERS),
+            Self::Calls => measure(self, &[], &[]),
+            Self::Peers => measure(self, &programs::PEERS, &[]),
             Self::Workloads => {
-                measure(self, &[&programs::PEERS[..], &programs::WORKLOADS].concat())
+                measure(self, &[&programs::PEERS[..], &programs::WORKLOADS].concat(), &[])
             }
             Self::Rates => rates(),
+            Self::Growth => measure(self, &[], if long { &["--long"] } else { &[] }),
         }
     }
 }
@@ -83,7 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     for suite in &options.suites {
         let name = suite.name();
         eprintln!("bench: {name}");
-        let text = suite.run().with_context(|| format!("bench {name}"))?;
+        let text = suite.run(options.long).with_context(|| format!("bench {name}"))?;
         if options.write {
             // After each, so that what was measured is kept when a later one fails.
             write(*suite, &text)?;
@@ -103,12 +110,12 @@ fn write(suite: Suite, text: &str) -> Result<()> {
 }
 
 /// Builds tracer and the suite, installs what it compares with, and runs it as root.
-fn measure(suite: Suite, packages: &[&str]) -> Result<String> {
+fn measure(suite: Suite, packages: &[&str], flags: &[&str]) -> Result<String> {
     let tracer = build("tracer-user", "tracer")?;
     let bench = build("tracer-bench", "tracer-bench")?;
     let peers = programs::install(packages)?;
     let mut program = privilege::as_root(&bench)?;
-    program.arg(suite.name()).arg("--tracer").arg(tracer).arg("--peers").arg(peers);
+    program.arg(suite.name()).args(flags).arg("--tracer").arg(tracer).arg("--peers").arg(peers);
     let shown = command::describe(&program);
     let (status, output) = command::tee(&mut program, SILENCE)?;
     command::succeeded(&shown, status)?;

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
     },
     sync::{
@@ -137,33 +137,8 @@ impl CgroupSource for Source {
     }
 
     fn find(&mut self, id: u64) -> Option<Vec<u8>> {
-        let found = open_by_id(self.folder.as_ref()?, id)?;
-        let link = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
-        let path = self.mount.as_ref()?.path_of(&link)?;
-        // What the kernel says of a folder that has been removed.
-        Some(path.strip_suffix(b" (deleted)").unwrap_or(&path).to_vec())
+        self.mount.as_ref()?.find(self.folder.as_ref()?, id)
     }
-}
-
-/// The handle of a folder of kernfs is its id, `FILEID_KERNFS`:
-/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/exportfs.h#L103>.
-#[repr(C)]
-struct Handle {
-    bytes: u32,
-    kind: i32,
-    id: u64,
-}
-
-fn open_by_id(mount: &File, id: u64) -> Option<OwnedFd> {
-    let mut handle = Handle { bytes: 8, kind: 0xfe, id };
-    let flags = libc::O_PATH | libc::O_CLOEXEC;
-    // SAFETY: a whole `file_handle` with as many bytes as it says, open_by_handle_at(2).
-    let fd = unsafe {
-        libc::syscall(libc::SYS_open_by_handle_at, mount.as_raw_fd(), &raw mut handle, flags)
-    };
-    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
-    // SAFETY: the kernel has just given this descriptor to us.
-    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 #[cfg(test)]

@@ -228,6 +228,23 @@ mod tests {
     }
 
     #[test]
+    fn containers_of_version_1_are_told_by_the_process() {
+        let id = "0123456789abcdef".repeat(4);
+        let docker = Workload::of_proc(&format!("4:memory:/docker/{id}\n0::/a.slice\n"));
+        let identity = Identity { workload: docker, ..Identity::default() };
+        let told = |path: &[u8], identity| {
+            let cgroup = CgroupFacts::new(1, path);
+            Description { identity, cgroup: &cgroup }.workload().clone()
+        };
+        assert_eq!(told(b"/", &identity).container_id.as_deref(), Some(id.as_str()));
+        // The cgroup of the call is nearer to the truth, where it tells of one.
+        let lxc = told(b"/lxc.payload.web", &identity);
+        assert_eq!((lxc.container_id, lxc.container_name.as_deref()), (None, Some("web")));
+        let plain = told(b"/b.slice", &Identity::default());
+        assert_eq!(plain.unit.as_deref(), Some("b.slice"));
+    }
+
+    #[test]
     fn what_stands_in_proc_is_not_trusted() {
         let folder = tempfile::tempdir().unwrap();
         let process = folder.path().join("7");

@@ -1,8 +1,12 @@
 //! Cgroups by path: version 2 only, by id, wherever the hierarchy is mounted.
 
 use std::{
-    fs, io,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsRawFd, FromRawFd, OwnedFd},
+        unix::{ffi::OsStrExt, fs::MetadataExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -86,6 +90,16 @@ impl Mount {
         Some(self.root.join(below).components().as_path().as_os_str().as_bytes().to_vec())
     }
 
+    /// The path in the hierarchy of the cgroup with this id, if it exists; `folder` is the mounted
+    /// one. `None` too where this process may not ask (`CAP_DAC_READ_SEARCH`).
+    pub fn find(&self, folder: &File, id: u64) -> Option<Vec<u8>> {
+        let found = open_by_id(folder, id)?;
+        let link = fs::read_link(format!("/proc/self/fd/{}", found.as_raw_fd())).ok()?;
+        let path = self.path_of(&link)?;
+        // What the kernel says of a folder that has been removed.
+        Some(path.strip_suffix(b" (deleted)").unwrap_or(&path).to_vec())
+    }
+
     /// The cgroup with this id at this path in the hierarchy.
     pub fn cgroup(&self, id: u64, path: &Path) -> Cgroup {
         let level = depth(path);
@@ -94,6 +108,27 @@ impl Mount {
         let levels = u32::try_from(level).ok().and_then(|level| 1_u32.checked_shl(level));
         Cgroup { id, levels: levels.unwrap_or(0), path: self.at.join(below) }
     }
+}
+
+/// The handle of a folder of kernfs is its id, `FILEID_KERNFS`:
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/exportfs.h#L103>.
+#[repr(C)]
+struct Handle {
+    bytes: u32,
+    kind: i32,
+    id: u64,
+}
+
+fn open_by_id(mount: &File, id: u64) -> Option<OwnedFd> {
+    let mut handle = Handle { bytes: 8, kind: 0xfe, id };
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: a whole `file_handle` with as many bytes as it says, open_by_handle_at(2).
+    let fd = unsafe {
+        libc::syscall(libc::SYS_open_by_handle_at, mount.as_raw_fd(), &raw mut handle, flags)
+    };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel has just given this descriptor to us.
+    Some(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// The mount of the v2 hierarchy that paths are looked up below.

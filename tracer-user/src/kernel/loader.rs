@@ -145,9 +145,18 @@ impl Loaded {
     }
 
     fn load_programs(&mut self) -> Result<(), KernelError> {
+        let mut refused = None;
         for hook in &self.hooks {
-            hook.load(&mut self.ebpf, &self.btf)?;
+            match hook.load(&mut self.ebpf, &self.btf) {
+                // Calls are traced without it.
+                Err(error) if hook.is_cgroup() => {
+                    log::warn!("cgroups are found by their ids alone while they exist: {error}");
+                    refused = Some(*hook);
+                }
+                done => done?,
+            }
         }
+        self.hooks.retain(|hook| Some(*hook) != refused);
         let name = program::UNFINISHED;
         let at = |source| KernelError::Program { action: "load", program: name, source };
         programs::iterator(&mut self.ebpf)?.load("task", &self.btf).map_err(at)

@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -31,6 +31,8 @@ pub mod program {
     pub const CGROUP_MKDIR: &str = "cgroup_mkdir";
     /// A task iterator: writes a record for each call that is still running.
     pub const UNFINISHED: &str = "unfinished";
+    /// Another one: writes a record for each process in scope.
+    pub const ALIVE: &str = "alive";
 }
 
 /// Names of the maps that the user side opens.
@@ -114,6 +116,30 @@ pub mod global {
     pub const CGROUP_ROOT: &str = "CGROUP_ROOT";
     /// `u32`: offset of `cgroup_root.hierarchy_id`.
     pub const CGROUP_ROOT_HIERARCHY_ID: &str = "CGROUP_ROOT_HIERARCHY_ID";
+    /// `u32`: offset of `signal_struct.flags`.
+    pub const SIGNAL_FLAGS: &str = "SIGNAL_FLAGS";
+    /// `u32`: offset of `signal_struct.group_exit_code`.
+    pub const SIGNAL_GROUP_EXIT_CODE: &str = "SIGNAL_GROUP_EXIT_CODE";
+    /// `u32`: offset of `task_struct.flags`.
+    pub const TASK_FLAGS: &str = "TASK_FLAGS";
+    /// `u32`: offset of `task_struct.real_parent`.
+    pub const TASK_REAL_PARENT: &str = "TASK_REAL_PARENT";
+    /// `u32`: offset of `task_struct.exit_code`.
+    pub const TASK_EXIT_CODE: &str = "TASK_EXIT_CODE";
+    /// `u32`: offset of `task_struct.self_exec_id`, which rises with each exec.
+    pub const TASK_EXEC_ID: &str = "TASK_EXEC_ID";
+    /// `u32`: offset of `task_struct.thread_pid`.
+    pub const TASK_THREAD_PID: &str = "TASK_THREAD_PID";
+    /// `u32`: offset of `task_struct.mm`.
+    pub const TASK_MM: &str = "TASK_MM";
+    /// `u32`: offset of `pid.level`.
+    pub const PID_LEVEL: &str = "PID_LEVEL";
+    /// `u32`: offset of `pid.numbers`.
+    pub const PID_NUMBERS: &str = "PID_NUMBERS";
+    /// `u32`: offset of `mm_struct.arg_start`; `arg_end`, `env_start` and `env_end` follow it.
+    pub const MM_ARG_START: &str = "MM_ARG_START";
+    /// `u32`: offset of `linux_binprm.filename`.
+    pub const BPRM_FILENAME: &str = "BPRM_FILENAME";
     /// `u8`: level of the kernel side's diagnostic log; 0 removes it.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }

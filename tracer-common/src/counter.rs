@@ -49,6 +49,20 @@ counters! {
     Submitted = "submitted",
     /// Records for which the ring had no room.
     ReserveFailed = "reserve_failed",
+    /// Processes in scope that were there when tracing began, as looked up after that.
+    Alive = "alive",
+    /// Births of processes and threads in scope.
+    Forked = "forked",
+    /// Programs that processes in scope have begun.
+    Executed = "executed",
+    /// Ends of threads in scope.
+    Exited = "exited",
+    /// Records of these four written to the ring.
+    LifecycleSubmitted = "lifecycle_submitted",
+    /// Records of these four for which the ring had no room.
+    LifecycleReserveFailed = "lifecycle_reserve_failed",
+    /// Programs whose path, arguments and environment were not read: no memory to keep them.
+    LaunchNotRead = "launch_not_read",
     /// Strings not read because the kernel had no memory to keep them.
     StringNotRead = "string_not_read",
     /// Strings that could be read neither at enter nor at exit.

@@ -10,15 +10,21 @@
 //!                           └────────────── payload_len bytes ───────────────────────···
 //! ```
 //!
+//! or a [`lifecycle::LifecycleEvent`], which tells of a process. The first two bytes say which.
+//!
 //! All fields are fixed width, in the byte order of the host, with padding written out and zeroed.
 //! Enumerations cross as integers; a value this build does not know is data, not an error.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+#[macro_use]
+mod wire;
+
 pub mod abi;
 pub mod cgroup;
 pub mod counter;
 pub mod event;
+pub mod lifecycle;
 pub mod memory;
 pub mod parse;
 pub mod plan;

@@ -1,6 +1,9 @@
 //! Bytes of the ring to records: total, checked, without unsafe code.
 
-use crate::event::{CaptureHeader, KIND_SYSCALL, MAX_ARGS, SyscallEvent};
+use crate::{
+    event::{CaptureHeader, KIND_SYSCALL, MAX_ARGS, SyscallEvent},
+    lifecycle::{KIND_LIFECYCLE, LifecycleEvent, padded},
+};
 
 /// Why bytes are not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +92,110 @@ pub fn syscall_event(bytes: &[u8]) -> Result<(SyscallEvent, &[u8]), ParseError> 
         comm: field!(fixed, u128, 112).to_ne_bytes(),
     };
     Ok((event, payload))
+}
+
+/// Whether these bytes are the record of a process and not of a call.
+#[inline]
+pub fn is_lifecycle(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_some_and(|kind| u16::from_ne_bytes(*kind) == KIND_LIFECYCLE)
+}
+
+/// What follows the record of an exec; empty where the kernel side had no memory for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaunchParts<'a> {
+    /// The path, without the zero.
+    pub path: &'a [u8],
+    /// Arguments, each with a zero behind it, unless it is cut.
+    pub args: &'a [u8],
+    /// The environment in the same way.
+    pub env: &'a [u8],
+}
+
+/// Splits the record of a process.
+pub fn lifecycle_event(bytes: &[u8]) -> Result<(LifecycleEvent, LaunchParts<'_>), ParseError> {
+    const FIXED: usize = size_of::<LifecycleEvent>();
+    let Some((fixed, payload)) = bytes.split_first_chunk::<FIXED>() else {
+        return Err(ParseError::TooShort { len: bytes.len(), need: FIXED });
+    };
+    let kind = field!(fixed, u16, 0);
+    if kind != KIND_LIFECYCLE {
+        return Err(ParseError::UnknownKind { kind });
+    }
+    let event = LifecycleEvent {
+        kind,
+        what: fixed[2],
+        how: fixed[3],
+        path_len: field!(fixed, u16, 4),
+        args_len: field!(fixed, u16, 6),
+        tgid: field!(fixed, u32, 8),
+        tid: field!(fixed, u32, 12),
+        time_ns: field!(fixed, u64, 16),
+        process_start_ns: field!(fixed, u64, 24),
+        parent_tgid: field!(fixed, u32, 32),
+        parent_tid: field!(fixed, u32, 36),
+        parent_start_ns: field!(fixed, u64, 40),
+        call_start_ns: field!(fixed, u64, 48),
+        cgroup_id: field!(fixed, u64, 56),
+        status: field!(fixed, u32, 64),
+        threads: field!(fixed, u32, 68),
+        inner_pid: field!(fixed, u32, 72),
+        env_len: field!(fixed, u32, 76),
+        env_total: field!(fixed, u32, 80),
+        args_total: field!(fixed, u32, 84),
+        pad: [0; 3],
+        comm: field!(fixed, u128, 112).to_ne_bytes(),
+    };
+    Ok((event, launch_parts(&event, payload, bytes.len())?))
+}
+
+fn launch_parts<'a>(
+    event: &LifecycleEvent,
+    payload: &'a [u8],
+    len: usize,
+) -> Result<LaunchParts<'a>, ParseError> {
+    let (path, args) = (usize::from(event.path_len), usize::from(event.args_len));
+    let fixed = padded(path) + padded(args);
+    let claimed = fixed.saturating_add(event.env_len as usize);
+    let mismatch = || ParseError::LengthMismatch {
+        len,
+        claimed: size_of::<LifecycleEvent>().saturating_add(claimed),
+    };
+    if claimed != payload.len() {
+        return Err(mismatch());
+    }
+    let after_path = payload.get(padded(path)..);
+    Ok(LaunchParts {
+        path: payload.get(..path).ok_or_else(mismatch)?,
+        args: after_path.and_then(|rest| rest.get(..args)).ok_or_else(mismatch)?,
+        env: payload.get(fixed..).ok_or_else(mismatch)?,
+    })
+}
+
+/// The bytes of such a record as the kernel side writes them: the inverse of [`lifecycle_event`].
+pub fn lifecycle_bytes(event: &LifecycleEvent) -> [u8; size_of::<LifecycleEvent>()] {
+    let mut out = [0; size_of::<LifecycleEvent>()];
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &event.kind.to_ne_bytes());
+    put(2, &[event.what, event.how]);
+    put(4, &event.path_len.to_ne_bytes());
+    put(6, &event.args_len.to_ne_bytes());
+    put(8, &event.tgid.to_ne_bytes());
+    put(12, &event.tid.to_ne_bytes());
+    put(16, &event.time_ns.to_ne_bytes());
+    put(24, &event.process_start_ns.to_ne_bytes());
+    put(32, &event.parent_tgid.to_ne_bytes());
+    put(36, &event.parent_tid.to_ne_bytes());
+    put(40, &event.parent_start_ns.to_ne_bytes());
+    put(48, &event.call_start_ns.to_ne_bytes());
+    put(56, &event.cgroup_id.to_ne_bytes());
+    put(64, &event.status.to_ne_bytes());
+    put(68, &event.threads.to_ne_bytes());
+    put(72, &event.inner_pid.to_ne_bytes());
+    put(76, &event.env_len.to_ne_bytes());
+    put(80, &event.env_total.to_ne_bytes());
+    put(84, &event.args_total.to_ne_bytes());
+    put(112, &event.comm);
+    out
 }
 
 /// The bytes of an event's fixed part, as the kernel side writes them: the inverse of
@@ -202,7 +309,63 @@ mod tests {
         assert!(syscall_event(&bytes).is_ok());
     }
 
+    #[test]
+    fn a_process_is_read_as_it_was_written() {
+        let event = LifecycleEvent {
+            kind: KIND_LIFECYCLE,
+            what: 2,
+            how: 1,
+            path_len: 7,
+            args_len: 4,
+            tgid: 10,
+            tid: 11,
+            time_ns: 1 << 40,
+            process_start_ns: 1 << 39,
+            parent_tgid: 8,
+            parent_tid: 9,
+            parent_start_ns: 1 << 38,
+            call_start_ns: 1 << 37,
+            cgroup_id: 99,
+            status: 0x100,
+            threads: 3,
+            inner_pid: 2,
+            env_len: 5,
+            env_total: 6000,
+            args_total: 4,
+            pad: [0; 3],
+            comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",
+        };
+        let mut bytes = lifecycle_bytes(&event).to_vec();
+        assert!(lifecycle_event(&bytes).is_err());
+        bytes.extend(b"/bin/sh\0sh\0x\0\0\0\0");
+        bytes.extend(b"A=b\0c");
+        let (parsed, parts) = lifecycle_event(&bytes).unwrap();
+        assert_eq!(parsed, event);
+        assert_eq!(
+            (parts.path, parts.args, parts.env),
+            (&b"/bin/sh"[..], &b"sh\0x"[..], &b"A=b\0c"[..])
+        );
+        bytes.pop();
+        assert!(lifecycle_event(&bytes).is_err());
+        let bare = LifecycleEvent { path_len: 0, args_len: 0, env_len: 0, ..event };
+        let bytes = lifecycle_bytes(&bare);
+        assert!(is_lifecycle(&bytes) && syscall_event(&bytes).is_err());
+        assert_eq!(lifecycle_event(&bytes).unwrap(), (bare, LaunchParts::default()));
+    }
+
     proptest! {
+        #[test]
+        fn no_process_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..1600)) {
+            let mut bytes = bytes;
+            if bytes.len() >= 2 {
+                bytes[..2].copy_from_slice(&KIND_LIFECYCLE.to_ne_bytes());
+            }
+            if let Ok((event, parts)) = lifecycle_event(&bytes) {
+                prop_assert_eq!(parts.path.len(), usize::from(event.path_len));
+                prop_assert_eq!(parts.env.len(), event.env_len as usize);
+            }
+        }
+
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..400), valid: bool) {
             let mut bytes = bytes;

@@ -124,17 +124,33 @@ pub(crate) fn drop_call(stats: Stats, task: Task, state: &InFlight) {
     }
 }
 
-/// The reader polls, so no record pays for a wake-up.
+/// Writes the record of a process: `len` bytes at `data`, on the stack or in a map.
+#[inline(always)]
+pub(crate) fn lifecycle(stats: Stats, counter: Counter, data: *const u8, len: u64) {
+    stats.bump(counter);
+    if write(data, len) {
+        stats.bump(Counter::LifecycleSubmitted);
+    } else {
+        stats.bump(Counter::LifecycleReserveFailed);
+    }
+}
+
 #[inline(always)]
 fn output(stats: Stats, data: *const u8, len: u64) {
+    if write(data, len) {
+        stats.bump(Counter::Submitted);
+    } else {
+        stats.bump(Counter::ReserveFailed);
+    }
+}
+
+/// Whether the ring had room. The reader polls, so no record pays for a wake-up.
+#[inline(always)]
+fn write(data: *const u8, len: u64) -> bool {
     let ring = (&raw const RING).cast_mut().cast();
     // SAFETY: `data` holds `len` bytes of a map value or of the stack.
     let failed = unsafe {
         bpf_ringbuf_output(ring, data.cast_mut().cast(), len, u64::from(BPF_RB_NO_WAKEUP))
     };
-    if failed == 0 {
-        stats.bump(Counter::Submitted);
-    } else {
-        stats.bump(Counter::ReserveFailed);
-    }
+    failed == 0
 }

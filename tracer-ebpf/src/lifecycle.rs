@@ -10,10 +10,10 @@ use tracer_common::{
 
 use crate::{
     emit,
-    maps::{CONTROL, IN_FLIGHT, PROCESSES, SCOPE},
-    scope,
+    maps::{BPRM_FILENAME, CONTROL, IN_FLIGHT, PROCESSES, SCOPE},
+    record, scope,
     stats::{Stats, atomic_add, clear_bits, set_bits},
-    task::Task,
+    task::{Task, read_kernel},
 };
 
 /// Prototype: `void (struct task_struct *parent, struct task_struct *child)`; the child has not
@@ -34,14 +34,24 @@ fn process_fork_again(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Marks the child of a marked process; returns their ids.
+/// Marks the child of a marked process, and tells of a birth in scope; returns the ids of parent
+/// and child.
 #[inline(always)]
 fn forked(ctx: &BtfTracePointContext) -> Option<(u32, u32)> {
+    let parent = Task(ctx.arg::<*mut task_struct>(0));
+    let child = Task(ctx.arg::<*mut task_struct>(1));
+    let ids = marked_child(parent, child);
+    if is_told_of(child) && scope::task(parent) {
+        record::birth(Stats::get()?, parent, child);
+    }
+    ids
+}
+
+#[inline(always)]
+fn marked_child(parent: Task, child: Task) -> Option<(u32, u32)> {
     if SCOPE.load() & BY_PROCESS == 0 || SCOPE.load() & FOLLOW == 0 {
         return None;
     }
-    let parent = Task(ctx.arg::<*mut task_struct>(0));
-    let child = Task(ctx.arg::<*mut task_struct>(1));
     let is_thread = child.tgid() != child.tid();
     if is_thread || !scope::is_marked(parent.tgid()) {
         return None;
@@ -51,6 +61,12 @@ fn forked(ctx: &BtfTracePointContext) -> Option<(u32, u32)> {
         add_live(1);
     }
     Some((parent.tgid(), child.tgid()))
+}
+
+/// Whether what happens to a task is of interest, as far as that depends on its process alone.
+#[inline(always)]
+fn is_told_of(task: Task) -> bool {
+    scope::process(task.tgid()) == scope::Process::In && !task.is_kernel_thread()
 }
 
 /// Prototype: `void (struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`.
@@ -69,7 +85,8 @@ fn process_exec_again(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Gives the call its thread's new name; returns the id of a command that was launched.
+/// Gives the call its thread's new name, and tells of a program in scope; returns the id of a
+/// command that was launched.
 #[inline(always)]
 fn executed(ctx: &BtfTracePointContext) -> Option<u32> {
     let task = Task(ctx.arg::<*mut task_struct>(0));
@@ -78,12 +95,16 @@ fn executed(ctx: &BtfTracePointContext) -> Option<u32> {
         // SAFETY: a non-null storage value is valid while its task runs this program.
         unsafe { (*state).event.comm = task.comm() };
     }
-    if SCOPE.load() & BY_PROCESS == 0 || !scope::is_launching(task.tgid()) {
-        return None;
+    let launched = SCOPE.load() & BY_PROCESS != 0 && scope::is_launching(task.tgid());
+    if launched {
+        mark(task.tgid());
+        end_launch();
     }
-    mark(task.tgid());
-    end_launch();
-    Some(task.tgid())
+    if is_told_of(task) && scope::task(task) {
+        let path = ctx.arg::<*const u8>(2) as u64 + u64::from(BPRM_FILENAME.load());
+        record::program(Stats::get()?, task, read_kernel(path), launched);
+    }
+    launched.then(|| task.tgid())
 }
 
 /// Prototype: `void (struct task_struct *p)`, from 6.16 with a second argument; runs in the task.
@@ -102,8 +123,8 @@ fn process_exit_again(_ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Ends the task's call, and takes the mark off a process whose last thread this is; returns its
-/// id.
+/// Ends the task's call, tells of its end, and takes the mark off a process whose last thread this
+/// is; returns its id.
 #[inline(always)]
 fn exiting() -> Option<u32> {
     let stats = Stats::get()?;
@@ -118,6 +139,9 @@ fn exiting() -> Option<u32> {
         } else {
             emit::open_end(stats, task, state, Counter::InFlight, Reason::Unfinished);
         }
+    }
+    if is_told_of(task) && scope::task(task) {
+        record::end(stats, task);
     }
     if SCOPE.load() & BY_PROCESS == 0 || task.live_threads() != 0 {
         return None;

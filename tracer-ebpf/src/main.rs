@@ -1,6 +1,6 @@
 //! The kernel programs of tracer. Modules in reading order; each may use only those above it:
 //! maps and globals, counters, what is known of a task, filters, strings and other memory, the ring,
-//! programs.
+//! records of processes, programs.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -22,6 +22,9 @@ mod memory;
 
 mod emit;
 
+mod record;
+
+mod alive;
 mod cgroup;
 mod io_uring;
 mod lifecycle;

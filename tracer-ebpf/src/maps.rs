@@ -15,6 +15,7 @@ use tracer_common::{
     cgroup::{CGROUP_RING_SIZE, CgroupEvent},
     counter::Counters,
     event::{COMM_LEN, LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
+    lifecycle::{LAUNCH_ROOM, LifecycleEvent},
     memory::OpWords,
     plan::PLANS as PLAN_COUNT,
     scope::{CGROUP_LIMIT, PROCESS_WORDS, control::COUNT as CONTROLS},
@@ -104,6 +105,29 @@ pub(crate) struct Long {
     pub(crate) payload: [u8; LARGE_PAYLOAD],
 }
 
+/// The record of an exec.
+#[repr(C)]
+pub(crate) struct Launched {
+    pub(crate) event: LifecycleEvent,
+    pub(crate) launch: [u8; LAUNCH_ROOM],
+}
+
+/// What has been told of a task, where programs run in two copies: each record is written once.
+#[repr(C)]
+pub(crate) struct Told {
+    /// 1 when its birth has been told.
+    pub(crate) birth: u32,
+    /// Which of its programs was told last, by the number of the exec.
+    pub(crate) exec: u32,
+    /// 1 when its end has been told.
+    pub(crate) end: u32,
+    pub(crate) pad: u32,
+}
+
+#[btf_map]
+pub(crate) static LAUNCHED: TaskStorage<Launched> = TaskStorage::new();
+#[btf_map]
+pub(crate) static TOLD: TaskStorage<Told> = TaskStorage::new();
 #[btf_map]
 pub(crate) static IN_FLIGHT: TaskStorage<InFlight> = TaskStorage::new();
 #[btf_map]
@@ -174,4 +198,16 @@ globals! {
     SIGNAL_LIVE: u32 = 0;
     CGROUP_ROOT: u32 = 0;
     CGROUP_ROOT_HIERARCHY_ID: u32 = 0;
+    SIGNAL_FLAGS: u32 = 0;
+    SIGNAL_GROUP_EXIT_CODE: u32 = 0;
+    TASK_FLAGS: u32 = 0;
+    TASK_REAL_PARENT: u32 = 0;
+    TASK_EXIT_CODE: u32 = 0;
+    TASK_EXEC_ID: u32 = 0;
+    TASK_THREAD_PID: u32 = 0;
+    TASK_MM: u32 = 0;
+    PID_LEVEL: u32 = 0;
+    PID_NUMBERS: u32 = 0;
+    MM_ARG_START: u32 = 0;
+    BPRM_FILENAME: u32 = 0;
 }

@@ -1,16 +1,20 @@
 //! What is known of a task. Rust emits no CO-RE relocations, so the offsets of fields come from
 //! the running kernel's BTF as globals; the verifier checks each load against that BTF.
 
+use core::ffi::c_void;
+
 use aya_ebpf::{
     bindings::{pt_regs, task_struct},
-    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
+    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
 };
 use tracer_common::event::COMM_LEN;
 
 use crate::maps::{
-    CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CSS_SET_DFL_CGRP, KERNFS_NODE_ID, SIGNAL_LIVE,
-    TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_GROUP_LEADER, TASK_PID, TASK_SIGNAL,
-    TASK_START_BOOTTIME, TASK_TGID, UNPADDED_COMM,
+    CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CSS_SET_DFL_CGRP, KERNFS_NODE_ID, MM_ARG_START,
+    PID_LEVEL, PID_NUMBERS, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE, TASK_BPF_STORAGE,
+    TASK_CGROUPS, TASK_COMM, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS, TASK_GROUP_LEADER, TASK_MM,
+    TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID, TASK_THREAD_PID,
+    UNPADDED_COMM,
 };
 
 /// A task that the kernel handed to a program.
@@ -73,8 +77,79 @@ impl Task {
     /// Boot clock when the process started, in nanoseconds.
     #[inline(always)]
     pub(crate) fn process_start_ns(self) -> u64 {
-        let leader: *mut task_struct = self.read(TASK_GROUP_LEADER.load());
-        Self(leader).read(TASK_START_BOOTTIME.load())
+        self.leader().read(TASK_START_BOOTTIME.load())
+    }
+
+    /// The first thread of the process.
+    #[inline(always)]
+    fn leader(self) -> Self {
+        Self(self.read(TASK_GROUP_LEADER.load()))
+    }
+
+    /// The task to which the end of the process is told: a thread of the parent.
+    #[inline(always)]
+    pub(crate) fn parent(self) -> Self {
+        Self(self.read(TASK_REAL_PARENT.load()))
+    }
+
+    /// Whether it is a thread of the kernel: `PF_KTHREAD`,
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1702>.
+    #[inline(always)]
+    pub(crate) fn is_kernel_thread(self) -> bool {
+        const PF_KTHREAD: u32 = 0x0020_0000;
+        self.read::<u32>(TASK_FLAGS.load()) & PF_KTHREAD != 0
+    }
+
+    /// The number of the exec by which it got its program.
+    #[inline(always)]
+    pub(crate) fn exec_id(self) -> u32 {
+        self.read(TASK_EXEC_ID.load())
+    }
+
+    /// Where its memory is described, for comparison.
+    #[inline(always)]
+    pub(crate) fn memory(self) -> u64 {
+        self.read(TASK_MM.load())
+    }
+
+    /// Where in its memory arguments and environment stand: start and end of each.
+    #[inline(always)]
+    pub(crate) fn launch_ranges(self) -> Option<[u64; 4]> {
+        let mm: *mut u8 = self.read(TASK_MM.load());
+        if mm.is_null() {
+            return None;
+        }
+        let at = MM_ARG_START.load();
+        // SAFETY: `mm` is an `mm_struct`, and four words follow each other there.
+        Some(unsafe { [field(mm, at), field(mm, at + 8), field(mm, at + 16), field(mm, at + 24)] })
+    }
+
+    /// Process id in the process's own pid namespace.
+    #[inline(always)]
+    pub(crate) fn inner_pid(self) -> u32 {
+        const UPID: u64 = 16;
+        let own = self.tgid();
+        let pid: u64 = read_kernel(self.leader().0 as u64 + u64::from(TASK_THREAD_PID.load()));
+        let level: u32 = read_kernel(pid + u64::from(PID_LEVEL.load()));
+        if pid == 0 || level == 0 {
+            return own;
+        }
+        read_kernel(pid + u64::from(PID_NUMBERS.load()) + u64::from(level) * UPID)
+    }
+
+    /// How the process ended as its parent will see it, once its last thread ends:
+    /// <https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c#L1209>.
+    #[inline(always)]
+    pub(crate) fn process_status(self) -> u32 {
+        const SIGNAL_GROUP_EXIT: u32 = 4;
+        let signal: *mut u8 = self.read(TASK_SIGNAL.load());
+        // SAFETY: as in `live_threads`.
+        let flags: u32 = unsafe { field(signal, SIGNAL_FLAGS.load()) };
+        if flags & SIGNAL_GROUP_EXIT != 0 {
+            // SAFETY: likewise.
+            return unsafe { field(signal, SIGNAL_GROUP_EXIT_CODE.load()) };
+        }
+        self.leader().read(TASK_EXIT_CODE.load())
     }
 
     /// Id of the task's cgroup in the v2 hierarchy: what `bpf_get_current_cgroup_id` returns, without
@@ -112,6 +187,35 @@ impl Task {
         // SAFETY: `signal` is a `signal_struct`, checked by the verifier like a task.
         unsafe { field(signal, SIGNAL_LIVE.load()) }
     }
+}
+
+/// `struct bpf_iter__task`,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/task_iter.c#L193>.
+#[repr(C)]
+struct IteratorContext {
+    meta: *mut c_void,
+    task: *mut task_struct,
+}
+
+/// The task that an iterator has come to; null at the end.
+///
+/// # Safety
+/// `ctx` must be what the kernel has passed to a task iterator.
+#[inline(always)]
+pub(crate) unsafe fn of_iterator(ctx: *mut c_void) -> Task {
+    // SAFETY: by the caller's word.
+    Task(unsafe { (*ctx.cast::<IteratorContext>()).task })
+}
+
+/// Reads memory of the kernel at an address that the verifier does not know; 0 where there is none.
+#[inline(always)]
+pub(crate) fn read_kernel<T: Copy + Default>(address: u64) -> T {
+    let mut value = T::default();
+    // SAFETY: `value` has room for its size; the helper checks the address.
+    let failed = unsafe {
+        bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address as *const _)
+    };
+    if failed == 0 { value } else { T::default() }
 }
 
 /// Loads a field of a kernel struct.

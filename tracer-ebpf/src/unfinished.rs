@@ -2,25 +2,16 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::task_struct;
 use tracer_common::{counter::Counter, event::Reason};
 
-use crate::{emit, maps::IN_FLIGHT, stats::Stats, task::Task};
-
-/// `struct bpf_iter__task`,
-/// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/task_iter.c#L193>.
-#[repr(C)]
-struct IteratorContext {
-    meta: *mut c_void,
-    task: *mut task_struct,
-}
+use crate::{emit, maps::IN_FLIGHT, stats::Stats, task};
 
 /// Runs once for each task of the system, after the programs at enter and exit are detached.
 #[unsafe(link_section = "iter/task")]
 #[unsafe(no_mangle)]
 fn unfinished(ctx: *mut c_void) -> i32 {
     // SAFETY: the kernel passes this context to a task iterator.
-    let task = Task(unsafe { (*ctx.cast::<IteratorContext>()).task });
+    let task = unsafe { task::of_iterator(ctx) };
     if task.0.is_null() {
         return 0;
     }

@@ -28,6 +28,11 @@ impl WallClock {
         self.offset_nanos.store(measure(self.namespace_nanos), Ordering::Relaxed);
     }
 
+    /// The boot clock as the kernel side reads it, in nanoseconds.
+    pub fn boot_now(&self) -> u64 {
+        u64::try_from(now(CLOCK_BOOTTIME) - self.namespace_nanos).unwrap_or(0)
+    }
+
     /// Wall time of a reading of the boot clock, in nanoseconds since the Unix epoch.
     #[inline]
     pub fn wall(&self, boot_nanos: u64) -> u64 {

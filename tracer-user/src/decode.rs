@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use tracer_common::{
     event::{Abi, CaptureState, KIND_SYSCALL, LARGE_PAYLOAD, Reason, Record, SyscallEvent},
+    lifecycle::{Birth, What},
     parse::{self, Captures, ParseError},
 };
 
 use crate::{
     clock::WallClock,
     ids::IdSource,
-    process::Process,
     span_record::{Payload, SpanContext, SpanRecord, SyscallSpan},
+    tree::{Tree, TreeOptions},
 };
 
 /// Why a record is not a span.
@@ -50,49 +51,59 @@ const _: () = assert!(LONGEST_PAYLOAD >= LARGE_PAYLOAD);
 /// Turns records into spans.
 #[derive(Debug)]
 pub struct Decoder {
-    clock: Arc<WallClock>,
     ids: IdSource,
-    last_process: Arc<Process>,
+    tree: Tree,
 }
 
 impl Decoder {
     /// A decoder that converts times with `clock`.
     pub fn new(clock: Arc<WallClock>, ids: IdSource) -> Self {
-        let last_process = Arc::new(new_process(&ids, 0, 0));
-        Self { clock, ids, last_process }
+        Self::with_options(clock, ids, TreeOptions::default())
     }
 
-    /// Decodes one record.
+    /// The same, with what is to be known of processes.
+    pub fn with_options(clock: Arc<WallClock>, ids: IdSource, options: TreeOptions) -> Self {
+        Self { tree: Tree::new(clock, ids.clone(), options), ids }
+    }
+
+    /// Decodes one record: the span of a call, or none for the record of a process. What follows
+    /// from such a record is to be taken from [`Self::tree`].
     #[inline]
-    pub fn decode(&mut self, bytes: &[u8]) -> Result<SpanRecord, DecodeError> {
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Option<SpanRecord>, DecodeError> {
+        if parse::is_lifecycle(bytes) {
+            return self.lifecycle(bytes).map(|()| None);
+        }
         let (event, payload) = parse::syscall_event(bytes)?;
         let call = call(&event, payload)?;
+        let place = self.tree.call(&event);
         let context = SpanContext {
-            process: self.process(event.tgid, event.process_start_ns),
+            process: place.process,
             span_id: self.ids.call(event.tid, event.start_ns),
-            start_time_nanos: self.clock.wall(event.start_ns),
+            start_time_nanos: place.start_time_nanos,
             duration_nanos: event.duration_ns,
-            // The boot clock at entry: it never runs backwards, on any CPU, and a child's first
-            // call is entered after the fork that made it.
-            logical_clock: event.start_ns,
+            logical_clock: place.logical_clock,
             thread_id: event.tid,
         };
-        Ok(SpanRecord::from_syscall(context, call))
+        Ok(Some(SpanRecord::from_syscall(context, call)))
     }
 
-    /// Neighbouring records are mostly of one process.
-    #[inline]
-    fn process(&mut self, tgid: u32, start_ns: u64) -> Arc<Process> {
-        if (self.last_process.tgid, self.last_process.start_ns) != (tgid, start_ns) {
-            self.last_process = Arc::new(new_process(&self.ids, tgid, start_ns));
-        }
-        Arc::clone(&self.last_process)
+    #[cold]
+    fn lifecycle(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        let unknown = |field, value| DecodeError::UnknownValue { field, value };
+        let (event, launch) = parse::lifecycle_event(bytes)?;
+        let what = What::from_wire(event.what).ok_or(unknown("what", event.what))?;
+        let birth = match what {
+            What::Fork => Birth::from_wire(event.how).ok_or(unknown("how", event.how))?,
+            What::Alive | What::Exec | What::Exit => Birth::Process,
+        };
+        self.tree.lifecycle(what, birth, &event, launch);
+        Ok(())
     }
-}
 
-fn new_process(ids: &IdSource, tgid: u32, start_ns: u64) -> Process {
-    let ids = ids.process(tgid, start_ns);
-    Process { tgid, start_ns, trace_id: ids.trace_id, span_id: ids.span_id, ..Process::default() }
+    /// The processes, and their spans that are to be written.
+    pub const fn tree(&mut self) -> &mut Tree {
+        &mut self.tree
+    }
 }
 
 /// A record as the kernel side writes it, with its strings by argument: the inverse of
@@ -161,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_record_becomes_a_span() {
-        let span = decoder().decode(&record(&[])).unwrap();
+        let span = decoder().decode(&record(&[])).unwrap().unwrap();
         assert_eq!((span.span_name().as_ref(), span.duration_nanos()), ("getpid", 7));
         assert_eq!(span.logical_clock(), 1000);
         assert_eq!(span.syscall().unwrap().record, Record::Complete);
@@ -187,7 +198,7 @@ mod tests {
             let framing: Vec<u8> = bytes[20..24].to_vec();
             bytes[2..128].copy_from_slice(&head[2..]);
             bytes[20..24].copy_from_slice(&framing);
-            if let Ok(span) = decoder().decode(&bytes) {
+            if let Ok(Some(span)) = decoder().decode(&bytes) {
                 prop_assert!(!span.span_name().is_empty());
                 prop_assert!(span.end_time_nanos() >= span.start_time_nanos());
                 let call = span.syscall().unwrap();

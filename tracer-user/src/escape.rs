@@ -54,7 +54,7 @@ pub(crate) fn push_json(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 
 /// Appends bytes that are not UTF-8 as text: a byte that is no part of a character as `\xNN`, a
 /// backslash twice.
-pub(super) fn push_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn push_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for byte in chunk.valid().bytes() {
             if byte == b'\\' {
@@ -67,7 +67,7 @@ pub(super) fn push_utf8(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Bytes that [`push_utf8`] appends.
-pub(super) fn utf8_len(bytes: &[u8]) -> usize {
+pub(crate) fn utf8_len(bytes: &[u8]) -> usize {
     let len = |chunk: std::str::Utf8Chunk<'_>| {
         let backslashes = chunk.valid().bytes().filter(|byte| *byte == b'\\').count();
         chunk.valid().len() + backslashes + 4 * chunk.invalid().len()

@@ -4,7 +4,7 @@
 /// Makes ids for the processes and calls of one boot of one host.
 #[derive(Clone, Debug)]
 pub struct IdSource {
-    seeds: [u64; 4],
+    seeds: [u64; 5],
 }
 
 /// The ids that all calls of a process share.
@@ -28,18 +28,24 @@ impl IdSource {
         for byte in boot_id.bytes() {
             state = mix(state ^ u64::from(byte));
         }
-        Self { seeds: [1, 2, 3, 4].map(|n| mix(state ^ n)) }
+        Self { seeds: [1, 2, 3, 4, 5].map(|n| mix(state ^ n)) }
     }
 
     /// Ids of the process with this id that started at this reading of the boot clock.
     #[inline]
     pub fn process(&self, tgid: u32, start_ns: u64) -> ProcessIds {
-        let [high, low, own, _] =
-            self.seeds.map(|seed| mix(mix(seed ^ u64::from(tgid)) ^ start_ns));
+        let [high, low, own] = [self.seeds[0], self.seeds[1], self.seeds[2]]
+            .map(|seed| mix(mix(seed ^ u64::from(tgid)) ^ start_ns));
         let mut trace_id = [0; 16];
         trace_id[..8].copy_from_slice(&non_zero(high));
         trace_id[8..].copy_from_slice(&non_zero(low));
         ProcessIds { trace_id, span_id: non_zero(own) }
+    }
+
+    /// The id of the span of a process from when this exec has taken it to another trace.
+    #[inline]
+    pub fn program(&self, tgid: u32, exec_ns: u64) -> [u8; 8] {
+        non_zero(mix(mix(self.seeds[4] ^ u64::from(tgid)) ^ exec_ns))
     }
 
     /// The id of the call that this thread made at this reading of the boot clock: a thread makes

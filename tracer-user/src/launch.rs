@@ -95,15 +95,20 @@ const NOT_EXECUTABLE: u8 = 2;
 const IDENTITY: u8 = 3;
 
 /// Makes a process for `command`, which must have a first element. To be called before this
-/// process has other threads: the child goes on in this program's memory.
-pub fn prepare(command: &[OsString], invoker: Option<Invoker>) -> Result<Waiting, LaunchError> {
+/// process has other threads: the child goes on in this program's memory. `traceparent` is what its
+/// `TRACEPARENT` is set to.
+pub fn prepare(
+    command: &[OsString],
+    invoker: Option<Invoker>,
+    traceparent: Option<&str>,
+) -> Result<Waiting, LaunchError> {
     let (mut report, reporter) = io::pipe()?;
     let (waiter, release) = io::pipe()?;
     // SAFETY: this process has one thread, so the child finds all locks free.
     let pid = match unsafe { fork() }.map_err(io::Error::from)? {
         ForkResult::Child => {
             drop((report, release));
-            child(command, invoker, reporter, waiter)
+            child(command, invoker, traceparent, reporter, waiter)
         }
         ForkResult::Parent { child } => child,
     };
@@ -177,10 +182,11 @@ pub fn shell_status(status: ExitStatus) -> u8 {
 fn child(
     command: &[OsString],
     invoker: Option<Invoker>,
+    traceparent: Option<&str>,
     mut reporter: PipeWriter,
     mut waiter: PipeReader,
 ) -> ! {
-    let Err((state, reason)) = run(command, invoker, &mut reporter, &mut waiter);
+    let Err((state, reason)) = run(command, invoker, traceparent, &mut reporter, &mut waiter);
     let mut message = vec![state];
     message.extend(reason.bytes());
     // When the parent has gone there is nobody left to tell.
@@ -192,6 +198,7 @@ fn child(
 fn run(
     command: &[OsString],
     invoker: Option<Invoker>,
+    traceparent: Option<&str>,
     reporter: &mut PipeWriter,
     waiter: &mut PipeReader,
 ) -> Result<Infallible, (u8, String)> {
@@ -205,7 +212,11 @@ fn run(
     let program = text(path.as_os_str().as_bytes())?;
     let args: Vec<CString> =
         command.iter().map(|arg| text(arg.as_bytes())).collect::<Result<_, _>>()?;
+    const TRACEPARENT: &str = "TRACEPARENT";
+    let told = traceparent.map(|value| (TRACEPARENT.into(), value.into()));
     let environment: Vec<CString> = std::env::vars_os()
+        .filter(|(key, _)| told.is_none() || key != TRACEPARENT)
+        .chain(told.clone())
         .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<_, _>>()?;
     reset_signals();

@@ -41,8 +41,20 @@ pub struct RingAccount {
 /// What the reader made of the records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpanAccount {
-    /// Records that became spans.
+    /// Spans that were made: of calls and of processes.
     pub made: u64,
+    /// Of these, spans of processes.
+    pub processes: u64,
+    /// Records of processes, which are no spans.
+    pub lifecycle: u64,
+    /// Processes whose first record was neither their birth nor the look at attach.
+    pub unannounced: u64,
+    /// Records that came after their process had ended.
+    pub late: u64,
+    /// Values of `TRACEPARENT` in environments that are none.
+    pub traceparent_invalid: u64,
+    /// Environments of which only the end was looked at.
+    pub environment_cut: u64,
     /// Records that could not be decoded.
     pub decode_errors: u64,
     /// Spans that found the span queue full.
@@ -117,6 +129,12 @@ impl Ledger {
     ) -> Self {
         let spans = SpanAccount {
             made: reader.spans.load(Ordering::Relaxed),
+            processes: reader.process_spans.load(Ordering::Relaxed),
+            lifecycle: reader.lifecycle.load(Ordering::Relaxed),
+            unannounced: reader.unannounced.load(Ordering::Relaxed),
+            late: reader.late.load(Ordering::Relaxed),
+            traceparent_invalid: reader.traceparent_invalid.load(Ordering::Relaxed),
+            environment_cut: reader.environment_cut.load(Ordering::Relaxed),
             decode_errors: reader.decode_errors.load(Ordering::Relaxed),
             dropped: buffer.total_dropped,
             queued: buffer.current_size as u64,
@@ -170,12 +188,23 @@ impl Ledger {
                 self.records(),
                 k(Counter::Submitted) + k(Counter::ReserveFailed),
             ),
-            ("submitted = read", k(Counter::Submitted), i128::from(self.ring.read)),
+            (
+                "alive + forked + executed + exited = lifecycle_submitted + lifecycle_reserve_failed",
+                k(Counter::Alive) + k(Counter::Forked) + k(Counter::Executed) + k(Counter::Exited),
+                k(Counter::LifecycleSubmitted) + k(Counter::LifecycleReserveFailed),
+            ),
+            (
+                "submitted + lifecycle_submitted = read",
+                k(Counter::Submitted) + k(Counter::LifecycleSubmitted),
+                i128::from(self.ring.read),
+            ),
             ("residual = 0", i128::from(self.ring.residual_bytes), 0),
             (
-                "read = spans + decode_error",
+                "read = spans - processes + lifecycle + decode_error",
                 i128::from(self.ring.read),
-                i128::from(self.spans.made) + i128::from(self.spans.decode_errors),
+                i128::from(self.spans.made) - i128::from(self.spans.processes)
+                    + i128::from(self.spans.lifecycle)
+                    + i128::from(self.spans.decode_errors),
             ),
             ("span queue = 0", i128::from(self.spans.queued), 0),
             (
@@ -205,8 +234,9 @@ impl Ledger {
 
     /// What was lost, by name; empty when nothing was. What was left out on request is not lost.
     pub fn losses(&self) -> Vec<(String, u64)> {
-        let kernel = [Counter::ReserveFailed, Counter::StoreFailed]
-            .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
+        let kernel =
+            [Counter::ReserveFailed, Counter::LifecycleReserveFailed, Counter::StoreFailed]
+                .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
         let misses = ("recursion_misses".to_owned(), self.kernel.recursion_misses);
         let errors = ("decode_error".to_owned(), self.spans.decode_errors);
         let wanted =
@@ -252,13 +282,20 @@ impl Ledger {
             "kernel": kernel,
             "ring": {
                 "size": self.ring.size,
-                "submitted": self.kernel.get(Counter::Submitted),
+                "submitted": self.kernel.get(Counter::Submitted)
+                    + self.kernel.get(Counter::LifecycleSubmitted),
                 "read": self.ring.read,
                 "residual": self.ring.residual_bytes,
             },
             "spans": {
                 "read": self.ring.read,
                 "spans": self.spans.made,
+                "processes": self.spans.processes,
+                "lifecycle": self.spans.lifecycle,
+                "unannounced": self.spans.unannounced,
+                "late": self.spans.late,
+                "traceparent_invalid": self.spans.traceparent_invalid,
+                "environment_cut": self.spans.environment_cut,
                 "decode_error": self.spans.decode_errors,
                 "filtered_user": 0,
                 "queue_full": self.spans.dropped,
@@ -296,14 +333,18 @@ mod tests {
         set(Counter::ReserveFailed, 10);
         set(Counter::CgroupMade, 5);
         set(Counter::CgroupLost, 1);
+        set(Counter::Forked, 3);
+        set(Counter::Exited, 2);
+        set(Counter::LifecycleSubmitted, 4);
+        set(Counter::LifecycleReserveFailed, 1);
         Ledger {
             kernel,
-            ring: RingAccount { size: 4096, read: 90, residual_bytes: 0 },
-            spans: SpanAccount { made: 90, ..SpanAccount::default() },
+            ring: RingAccount { size: 4096, read: 94, residual_bytes: 0 },
+            spans: SpanAccount { made: 92, processes: 2, lifecycle: 4, ..SpanAccount::default() },
             identity: IdentityAccount { cgroups_told: 4, ..IdentityAccount::default() },
             destinations: vec![DestinationAccount {
                 name: "json".into(),
-                delivered: 88,
+                delivered: 90,
                 dropped: vec![("io", 2), ("not_sampled", 0)],
                 queued: 0,
                 possible_duplicates: 0,
@@ -316,13 +357,15 @@ mod tests {
     fn balanced_books_name_their_losses() {
         let ledger = ledger();
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
-        let losses = [("reserve_failed".to_owned(), 10), ("json: io".to_owned(), 2)];
-        assert_eq!(ledger.losses(), losses);
+        let lost = |name: &str, count| (name.to_owned(), count);
+        let kernel = [lost("reserve_failed", 10), lost("lifecycle_reserve_failed", 1)];
+        let all = [&kernel[..], &[lost("json: io", 2)]].concat();
+        assert_eq!(ledger.losses(), all);
         assert_eq!(ledger.to_json()["balanced"], true);
         let mut sampled = ledger;
         sampled.destinations[0].dropped = vec![("not_sampled", 2)];
         assert_eq!(sampled.imbalances(), Vec::<String>::new());
-        assert_eq!(sampled.losses(), [("reserve_failed".to_owned(), 10)]);
+        assert_eq!(sampled.losses(), kernel);
     }
 
     #[test]
@@ -338,6 +381,8 @@ mod tests {
         assert_eq!(count(Counter::FilteredResult), 1);
         assert_eq!(count(Counter::Submitted), 2);
         assert_eq!(count(Counter::CgroupLost), 1);
+        assert_eq!(count(Counter::Executed), 1);
+        assert_eq!(count(Counter::LifecycleSubmitted), 2);
         let mut wrong = ledger();
         wrong.spans.made -= 1;
         assert_eq!(wrong.imbalances().len(), 2);
@@ -346,6 +391,6 @@ mod tests {
         assert!(!wrong.balanced());
         let mut wrong = ledger();
         wrong.destinations[0].delivered -= 1;
-        assert_eq!(wrong.imbalances(), ["spans = delivered + dropped + queued: 90 is not 89"]);
+        assert_eq!(wrong.imbalances(), ["spans = delivered + dropped + queued: 92 is not 91"]);
     }
 }

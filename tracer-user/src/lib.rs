@@ -21,6 +21,8 @@ pub mod identity;
 pub mod ids;
 pub mod process;
 pub mod span_record;
+pub mod traceparent;
+pub mod tree;
 
 pub mod ring_buffer;
 

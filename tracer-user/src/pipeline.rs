@@ -25,6 +25,7 @@ use crate::{
     ledger::{IdentityAccount, Ledger, RingAccount},
     reader::{Asked, MOST_ASKED, Reader, ReaderCounts, ring::Ring},
     ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
+    tree::{LaunchPlace, TreeOptions},
     watch::Watch,
 };
 
@@ -39,6 +40,8 @@ pub struct TraceOptions {
     pub pids: Vec<u32>,
     /// A process that waits to become a command: its trace begins with its `execve`.
     pub launched: Option<u32>,
+    /// The place in a trace of the launched command, where its environment shall not say it.
+    pub launch: Option<LaunchPlace>,
     /// Descendants of `pids` and `launched` too.
     pub follow: bool,
     /// Cgroups, with all below them.
@@ -75,6 +78,7 @@ impl Default for TraceOptions {
         Self {
             pids: Vec::new(),
             launched: None,
+            launch: None,
             follow: true,
             cgroups: Vec::new(),
             containers: Vec::new(),
@@ -195,17 +199,20 @@ impl Trace {
         let buffer = Arc::new(buffer);
         let clock = Arc::new(WallClock::new());
         let asked = options.identity.as_ref().map(|_| Arc::new(Asked::new(MOST_ASKED)));
-        let decoder = Decoder::new(Arc::clone(&clock), IdSource::this_boot());
+        let tree =
+            TreeOptions { launch: options.launch, argument_limit: options.data.bytes.into() };
+        let decoder = Decoder::with_options(Arc::clone(&clock), IdSource::this_boot(), tree);
         let reader = Reader::start(ring, decoder, clock, Arc::clone(&buffer), asked.clone())
             .map_err(at("reader"))?;
 
         if let (Some(processes), Some(pid)) = (&mut processes, options.launched) {
             processes.launch(pid);
         }
-        let attached = loaded.attach()?;
+        let mut attached = loaded.attach()?;
         if let Some(processes) = &mut processes {
             processes.attach(&options.pids, options.follow)?;
         }
+        attached.write_alive()?;
         let identity = options.identity.clone().unwrap_or_default();
         let listener = containers_listener(options.containers.clone(), Arc::clone(&scope));
         let watch = Watch::start(Arc::clone(&identity), cgroup_ring, asked, listener);
@@ -242,7 +249,8 @@ impl Trace {
     /// When there is no such process, or the scope of this trace is not by process.
     pub fn add_process(&mut self, pid: u32) -> Result<(), TraceError> {
         let follow = self.follow;
-        Ok(self.processes.as_mut().ok_or(TraceError::NotByProcess)?.add(pid, follow)?)
+        self.processes.as_mut().ok_or(TraceError::NotByProcess)?.add(pid, follow)?;
+        Ok(self.attached.write_alive()?)
     }
 
     /// Takes a process out of scope, if it is in it; its descendants stay.

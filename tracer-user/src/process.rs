@@ -1,6 +1,6 @@
 //! What spans of one process have in common. One object, which all of them share.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use crate::identity::Identity;
 
@@ -26,7 +26,9 @@ pub struct Process {
     pub depth: u32,
     /// Name of the program: the last part of what was executed, or the first thread's name. Any
     /// bytes, and never none but for [`Process::default`].
-    pub program: Box<[u8]>,
+    pub program: Arc<[u8]>,
+    /// What vendors have added to the trace's context, `tracestate`: printable ASCII.
+    pub trace_state: Option<Arc<str>>,
     /// What is known of it beyond the kernel's word, set once, never on the way of a span.
     pub identity: OnceLock<Identity>,
 }

@@ -6,7 +6,7 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    cell::{Cell, RefCell},
+    cell::Cell,
     sync::Arc,
 };
 
@@ -23,8 +23,8 @@ const LIMIT: usize = 64 << 10;
 
 thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
-    static DECODER: RefCell<Decoder> =
-        RefCell::new(Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot()));
+    static PARTS: (Arc<WallClock>, IdSource) =
+        (Arc::new(WallClock::new()), IdSource::this_boot());
 }
 
 struct Counting;
@@ -49,13 +49,14 @@ static ALLOCATOR: Counting = Counting;
 
 /// The body: decodes, looks at all there is, and returns whether it was a record.
 fn decode(bytes: &[u8]) -> bool {
-    let (result, allocated) = DECODER.with_borrow_mut(|decoder| {
-        let before = ALLOCATED.with(Cell::get);
-        let result = decoder.decode(bytes);
-        (result, ALLOCATED.with(Cell::get) - before)
-    });
+    let (clock, ids) = PARTS.with(Clone::clone);
+    // A new one each time: what it keeps of processes grows with their number.
+    let mut decoder = Decoder::new(clock, ids);
+    let before = ALLOCATED.with(Cell::get);
+    let result = decoder.decode(bytes);
+    let allocated = ALLOCATED.with(Cell::get) - before;
     assert!(allocated <= LIMIT, "{allocated} bytes allocated for a record of {}", bytes.len());
-    let Ok(span) = result else { return false };
+    let Ok(Some(span)) = result else { return false };
     let call = span.syscall().expect("the decoder makes syscalls");
     assert!(!call.name().is_empty() && call.arg_count() <= 6);
     let strings: usize = (0..=6).filter_map(|arg| call.string(arg)).map(|it| it.bytes.len()).sum();
@@ -128,6 +129,32 @@ proptest! {
         bytes[..2].copy_from_slice(&1u16.to_ne_bytes());
         bytes[20..24].copy_from_slice(&len.to_ne_bytes());
         decode(&bytes);
+    }
+
+    /// Records of processes, by one decoder: whatever they claim, each process that is not known to
+    /// have ended has one span in the end.
+    #[test]
+    fn any_processes(records in vec((0..4u8, 0..3u8, vec(0..6u8, 128)), 0..40)) {
+        let (clock, ids) = PARTS.with(Clone::clone);
+        let mut decoder = Decoder::new(clock, ids);
+        for (what, how, mut bytes) in records {
+            bytes[..4].copy_from_slice(&[2, 0, what, how]);
+            bytes[4..8].fill(0);
+            bytes[76..80].fill(0);
+            // Few ids and starts, so that they meet.
+            for number in [8..16, 24..32, 32..48] {
+                bytes[number].iter_mut().skip(1).for_each(|byte| *byte = 0);
+            }
+            prop_assert!(decoder.decode(&bytes).expect("a record").is_none());
+        }
+        let kept = decoder.tree().len();
+        decoder.tree().finish(u64::MAX);
+        let mut spans = 0;
+        while let Some(span) = decoder.tree().next_span() {
+            prop_assert!(span.end_time_nanos() >= span.start_time_nanos());
+            spans += 1;
+        }
+        prop_assert!(spans >= kept, "{spans} spans of {kept} processes");
     }
 
     #[test]

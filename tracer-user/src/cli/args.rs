@@ -146,6 +146,19 @@ pub(super) struct TraceArgs {
     #[arg(long, help_heading = "Output")]
     pub(super) data: bool,
 
+    /// Indent text by the depth of the process in its tree
+    #[arg(long, help_heading = "Output")]
+    pub(super) tree: bool,
+
+    /// The span that COMMAND is part of, as W3C Trace Context writes it; without it, TRACEPARENT in
+    /// the environment says it, or COMMAND gets a trace of its own
+    #[arg(long, value_name = "VALUE", requires = "command", help_heading = "Output")]
+    pub(super) traceparent: Option<OsString>,
+
+    /// Set TRACEPARENT for COMMAND, so that its own spans become part of ours
+    #[arg(long, requires = "command", help_heading = "Output")]
+    pub(super) export_traceparent: bool,
+
     /// Where spans go: text[=FILE], json[=FILE], otlp[=URL], parquet=DIR[,OPTION=VALUE]..., null;
     /// FILE - is standard output
     #[arg(long, value_name = "KIND[=TARGET]", help_heading = "Output")]

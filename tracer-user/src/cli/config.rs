@@ -20,6 +20,7 @@ use super::{
     containers::{self, ContainerError},
     limits::{self, LimitError, Share},
     parquet::{self, TargetError},
+    place,
 };
 use crate::{
     export::{
@@ -33,6 +34,7 @@ use crate::{
     },
     pipeline::TraceOptions,
     shared_memory::page_size,
+    traceparent::TraceParentError,
 };
 
 /// A mistake on the command line.
@@ -70,6 +72,8 @@ pub(super) enum UsageError {
     Export(String),
     #[error("--export: {0}")]
     Parquet(#[from] TargetError),
+    #[error("--traceparent: `{value}` is no W3C traceparent: {source}")]
+    TraceParent { value: String, source: TraceParentError },
     #[error("--export: null takes no file")]
     NullTarget,
     #[error("--export: the URL of otlp is not UTF-8")]
@@ -94,6 +98,9 @@ pub(super) struct TraceConfig {
     pub(super) shutdown_timeout: Duration,
     pub(super) fail_on_loss: bool,
     pub(super) color: ColorChoice,
+    pub(super) tree: bool,
+    /// What the command's `TRACEPARENT` is set to.
+    pub(super) exported_traceparent: Option<String>,
     pub(super) verbose: u8,
 }
 
@@ -158,6 +165,7 @@ impl TraceConfig {
                 min_duration_ns: parse_time("min-duration", args.min_duration.as_deref())?
                     .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             },
+            launch: place::of_command(&args)?,
             ring_size: parse_ring_size(&args.ring_size)?,
             kernel_log: args.kernel_log,
             ..TraceOptions::default()
@@ -165,6 +173,8 @@ impl TraceConfig {
         let shutdown_timeout =
             parse_time("shutdown-timeout", Some(&args.shutdown_timeout))?.unwrap_or_default();
         let exports = exports(&args, shutdown_timeout)?;
+        let place = options.launch.filter(|_| args.export_traceparent);
+        let exported_traceparent = place.map(|place| place.traceparent().header());
         Ok(Self {
             options,
             shares: limits::shares(&exports, &args.sample, &args.max_rate)?,
@@ -176,6 +186,8 @@ impl TraceConfig {
             ledger: args.ledger,
             fail_on_loss: args.fail_on_loss,
             color: args.color,
+            tree: args.tree,
+            exported_traceparent,
             verbose: args.verbose,
         })
     }

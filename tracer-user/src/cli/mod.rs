@@ -6,6 +6,7 @@ mod containers;
 mod control;
 mod limits;
 mod parquet;
+mod place;
 mod signals;
 mod trace;
 

@@ -55,7 +55,7 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     // Before any thread is started, see `launch::prepare`.
     let waiting = match config.command.as_slice() {
         [] => None,
-        command => Some(launch::prepare(command, invoker)?),
+        command => Some(launch::prepare(command, invoker, config.exported_traceparent.as_deref())?),
     };
     config.options.launched = waiting.as_ref().map(Waiting::pid);
     let (events, requests) = signals::listen().map_err(Failure::run_time)?;
@@ -230,7 +230,7 @@ fn open_destinations(
 ) -> Result<Vec<Destination>, Failure> {
     let all = config.exports.iter().zip(&config.shares);
     all.map(|(export, Share { name, limits })| {
-        let destination = open_destination(name.clone(), export, config.color, invoker, resolver)?;
+        let destination = open_destination(name.clone(), export, config, invoker, resolver)?;
         let is_limited = *limits != Limits::default();
         Ok(if is_limited { destination.limited(*limits) } else { destination })
     })
@@ -240,7 +240,7 @@ fn open_destinations(
 fn open_destination(
     name: String,
     export: &ExportConfig,
-    color: ColorChoice,
+    config: &TraceConfig,
     invoker: Option<Invoker>,
     resolver: &Arc<Resolver>,
 ) -> Result<Destination, Failure> {
@@ -253,7 +253,10 @@ fn open_destination(
         }
         ExportConfig::Text(target) => {
             let output = open_target(target, invoker)?;
-            let style = TextStyle { color: wants_color(color, output.is_terminal()) };
+            let style = TextStyle {
+                color: wants_color(config.color, output.is_terminal()),
+                tree: config.tree,
+            };
             Destination::new(name, TextExporter::new(output, style))
         }
         ExportConfig::Otlp(options) => {

@@ -10,7 +10,8 @@ use super::{
 };
 use crate::escape;
 use crate::identity::{Description, Resolver};
-use crate::span_record::{SpanRecord, SyscallSpan, push_hex};
+use crate::process::Process;
+use crate::span_record::{Attribute, ProcessSpan, SpanRecord, SyscallSpan, Value, push_hex};
 use crate::values::Context;
 use tracer_common::syscalls::ArgKind;
 
@@ -98,16 +99,105 @@ fn push(out: &mut Vec<u8>, span: &SpanRecord, who: &[u8]) {
     push_number(out, "tid", span.thread_id());
     match span.syscall() {
         Some(call) => push_call(out, call, who),
-        None => push_attributes(out, span),
+        None => match span.process().zip(span.process_span()) {
+            Some((process, life)) => push_life(out, process, life, who),
+            None => push_attributes(out, span),
+        },
     }
     out.extend(b"}\n");
 }
 
-fn push_call(out: &mut Vec<u8>, call: &SyscallSpan, who: &[u8]) {
+fn push_comm(out: &mut Vec<u8>, comm: &[u8]) {
     out.extend(b",\"comm\":");
-    if escape::push_json(out, call.comm()) {
+    if escape::push_json(out, comm) {
         out.extend(b",\"comm_escaped\":true");
     }
+}
+
+fn push_life(out: &mut Vec<u8>, process: &Process, life: &ProcessSpan, who: &[u8]) {
+    push_comm(out, life.comm());
+    push_number(out, "cgroup_id", life.cgroup_id);
+    out.extend_from_slice(who);
+    push_key(out, "attributes");
+    push_values(out, &life.attributes(process));
+    push_key(out, "events");
+    push_events(out, life);
+}
+
+/// Appends what has happened to a process, as an array.
+fn push_events(out: &mut Vec<u8>, life: &ProcessSpan) {
+    out.push(b'[');
+    for (index, program) in life.programs.iter().enumerate() {
+        out.extend(if index == 0 { &b"{\"name\":\"exec\""[..] } else { b",{\"name\":\"exec\"" });
+        push_number(out, "time_unix_nano", program.time_nanos);
+        push_key(out, "attributes");
+        push_values(out, &program.attributes());
+        out.push(b'}');
+    }
+    out.push(b']');
+}
+
+/// Appends an object of attributes. One that is not UTF-8 is escaped, and `escaped` names it.
+fn push_values(out: &mut Vec<u8>, attributes: &[Attribute<'_>]) {
+    out.push(b'{');
+    push_members(out, attributes);
+    out.push(b'}');
+}
+
+fn push_members(out: &mut Vec<u8>, attributes: &[Attribute<'_>]) {
+    let mut escaped = Vec::new();
+    for (index, (key, value)) in attributes.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        escape::push_json(out, key.as_bytes());
+        out.push(b':');
+        if push_value(out, value) {
+            escaped.push(*key);
+        }
+    }
+    for (index, key) in escaped.iter().enumerate() {
+        out.extend(if index == 0 { &b",\"escaped\":["[..] } else { b"," });
+        escape::push_json(out, key.as_bytes());
+    }
+    if !escaped.is_empty() {
+        out.push(b']');
+    }
+}
+
+/// Whether it had to be escaped.
+fn push_value(out: &mut Vec<u8>, value: &Value<'_>) -> bool {
+    match value {
+        Value::Int(value) => push_integer(out, *value),
+        Value::Bool(value) => out.extend(if *value { &b"true"[..] } else { b"false" }),
+        Value::Text(text) => return escape::push_json(out, text),
+        Value::List(all) => {
+            let mut escaped = false;
+            out.push(b'[');
+            for (index, text) in all.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                escaped |= escape::push_json(out, text);
+            }
+            out.push(b']');
+            return escaped;
+        }
+    }
+    false
+}
+
+/// Appends attributes and events of a process as one object.
+pub(super) fn push_life_entries(out: &mut Vec<u8>, process: &Process, life: &ProcessSpan) {
+    out.push(b'{');
+    push_members(out, &life.attributes(process));
+    push_key(out, "events");
+    push_events(out, life);
+    out.push(b'}');
+}
+
+fn push_call(out: &mut Vec<u8>, call: &SyscallSpan, who: &[u8]) {
+    push_comm(out, call.comm());
     push_number(out, "cgroup_id", call.cgroup_id);
     out.extend_from_slice(who);
     out.extend(b",\"syscall\":{\"nr\":");
@@ -252,7 +342,6 @@ fn push_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
 mod tests {
     use super::super::who::tests::{ID, known};
     use super::*;
-    use crate::process::Process;
     use crate::span_record::{Payload, SpanContext, SpanKind, StatusCode};
     use proptest::prelude::*;
     use serde_json::Value;

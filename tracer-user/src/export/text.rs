@@ -18,7 +18,7 @@ use super::{
     argument::{self, arguments},
 };
 use crate::escape;
-use crate::span_record::{Captured, SpanRecord, SyscallSpan};
+use crate::span_record::{Captured, ProcessEnd, ProcessSpan, SpanRecord, SyscallSpan};
 use crate::values::{self, Context, TextArgument};
 
 const SECOND: u64 = 1_000_000_000;
@@ -28,6 +28,8 @@ const SECOND: u64 = 1_000_000_000;
 pub struct TextStyle {
     /// Colours, for a terminal.
     pub color: bool,
+    /// Indented by the depth of the process in its tree.
+    pub tree: bool,
 }
 
 /// Writes lines of text.
@@ -71,13 +73,24 @@ impl Lines {
     }
 
     fn push(&mut self, out: &mut Vec<u8>, span: &SpanRecord) {
+        if let Some(life) = span.process_span() {
+            return self.push_end(out, span, life);
+        }
         self.push_time(out, span.start_time_nanos());
-        out.push(b' ');
+        self.push_indent(out, span);
         match span.syscall() {
             Some(call) => self.push_call(out, span, call),
             None => self.push_other(out, span),
         }
         out.push(b'\n');
+    }
+
+    fn push_indent(&self, out: &mut Vec<u8>, span: &SpanRecord) {
+        // Deeper ones would leave no room for the line.
+        const DEEPEST: u32 = 40;
+        let depth = span.process().filter(|_| self.style.tree).map_or(0, |it| it.depth);
+        out.push(b' ');
+        (0..depth.min(DEEPEST)).for_each(|_| out.extend(b"  "));
     }
 
     /// Local time of day with microseconds.
@@ -204,6 +217,32 @@ impl Lines {
         }
     }
 
+    /// The end of a process, at its time. One whose end was not seen has no line.
+    fn push_end(&mut self, out: &mut Vec<u8>, span: &SpanRecord, life: &ProcessSpan) {
+        if life.end.state().is_some() {
+            return;
+        }
+        self.push_time(out, span.end_time_nanos());
+        self.push_indent(out, span);
+        self.paint(out, AnsiColor::Cyan, |out| escape::push_visible(out, life.comm()));
+        push_ids(out, span);
+        match life.end {
+            ProcessEnd::Exited(code) => {
+                out.extend(b" +++ exited with ");
+                out.extend(itoa::Buffer::new().format(code).bytes());
+            }
+            ProcessEnd::Killed { core, .. } => {
+                out.extend(b" +++ killed by ");
+                out.extend(life.end.signal_name().unwrap_or_default().bytes());
+                if core {
+                    out.extend(b" (core dumped)");
+                }
+            }
+            ProcessEnd::Unfinished | ProcessEnd::NotSeen | ProcessEnd::Continued => {}
+        }
+        out.extend(b" +++\n");
+    }
+
     /// A span that is no syscall: its name and how it ended.
     fn push_other(&self, out: &mut Vec<u8>, span: &SpanRecord) {
         self.paint(out, AnsiColor::Blue, |out| {
@@ -302,7 +341,7 @@ mod tests {
             thread_id: 8432,
         };
         let mut out = Vec::new();
-        Lines::new(TextStyle { color }, TimeZone::UTC)
+        Lines::new(TextStyle { color, tree: false }, TimeZone::UTC)
             .push(&mut out, &SpanRecord::from_syscall(context, call));
         String::from_utf8(out).unwrap()
     }

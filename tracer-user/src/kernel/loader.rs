@@ -157,9 +157,10 @@ impl Loaded {
             }
         }
         self.hooks.retain(|hook| Some(*hook) != refused);
-        let name = program::UNFINISHED;
-        let at = |source| KernelError::Program { action: "load", program: name, source };
-        programs::iterator(&mut self.ebpf)?.load("task", &self.btf).map_err(at)
+        [program::UNFINISHED, program::ALIVE].into_iter().try_for_each(|name| {
+            let at = |source| KernelError::Program { action: "load", program: name, source };
+            programs::iterator(&mut self.ebpf, name)?.load("task", &self.btf).map_err(at)
+        })
     }
 
     /// Takes the ring's map out, for the reader.
@@ -302,7 +303,7 @@ impl Attached {
         self.detach(&programs::AT_EXIT)?;
         self.wait_until_quiet()?;
         // Tasks that end meanwhile still take their call off themselves.
-        self.write_unfinished()?;
+        self.iterate(program::UNFINISHED)?;
         self.detach_all()?;
         self.wait_until_quiet()
     }
@@ -332,10 +333,16 @@ impl Attached {
         }
     }
 
-    fn write_unfinished(&mut self) -> Result<(), KernelError> {
-        let name = program::UNFINISHED;
+    /// Writes a record for each process in scope. Those that are born meanwhile may have two: one
+    /// of their birth, and this.
+    pub fn write_alive(&mut self) -> Result<(), KernelError> {
+        self.iterate(program::ALIVE)
+    }
+
+    /// Runs an iterator over all tasks.
+    fn iterate(&mut self, name: &'static str) -> Result<(), KernelError> {
         let at = |source| KernelError::Program { action: "run", program: name, source };
-        let program = programs::iterator(&mut self.ebpf)?;
+        let program = programs::iterator(&mut self.ebpf, name)?;
         let id = program.attach().map_err(at)?;
         let link = program.take_link(id).map_err(at)?;
         let failed = |source| KernelError::System { action: "task iterator", source };
@@ -403,6 +410,18 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::CGROUP_ROOT, types.offset("cgroup", "root")?),
         (global::CGROUP_ROOT_HIERARCHY_ID, types.offset("cgroup_root", "hierarchy_id")?),
         (global::SIGNAL_LIVE, types.offset("signal_struct", "live")?),
+        (global::SIGNAL_FLAGS, types.offset("signal_struct", "flags")?),
+        (global::SIGNAL_GROUP_EXIT_CODE, types.offset("signal_struct", "group_exit_code")?),
+        (global::TASK_FLAGS, task("flags")?),
+        (global::TASK_REAL_PARENT, task("real_parent")?),
+        (global::TASK_EXIT_CODE, task("exit_code")?),
+        (global::TASK_EXEC_ID, task("self_exec_id")?),
+        (global::TASK_THREAD_PID, task("thread_pid")?),
+        (global::TASK_MM, task("mm")?),
+        (global::PID_LEVEL, types.offset("pid", "level")?),
+        (global::PID_NUMBERS, types.offset("pid", "numbers")?),
+        (global::MM_ARG_START, types.offset("mm_struct", "arg_start")?),
+        (global::BPRM_FILENAME, types.offset("linux_binprm", "filename")?),
     ];
     let log_level: u8 = if settings.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();

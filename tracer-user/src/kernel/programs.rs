@@ -175,9 +175,11 @@ impl Link {
     }
 }
 
-/// The iterator over tasks; it is loaded and run by hand.
-pub(super) fn iterator(ebpf: &mut Ebpf) -> Result<&mut Iter, KernelError> {
-    let name = program::UNFINISHED;
+/// An iterator over tasks; it is loaded and run by hand.
+pub(super) fn iterator<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut Iter, KernelError> {
     let program = ebpf.program_mut(name).ok_or(KernelError::Missing(name))?;
     let failed = |source| KernelError::Program { action: "load", program: name, source };
     program.try_into().map_err(failed)

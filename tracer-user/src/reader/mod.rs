@@ -17,7 +17,7 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::{
     clock::WallClock, decode::Decoder, process::Process, ring_buffer::SpanRingBuffer,
-    span_record::SpanRecord,
+    span_record::SpanRecord, tree::TreeCounts,
 };
 use ring::Ring;
 
@@ -42,10 +42,22 @@ const CLOCK_REFRESH: Duration = Duration::from_secs(1);
 pub struct ReaderCounts {
     /// Records taken from the ring.
     pub read: AtomicU64,
-    /// Records that became spans.
+    /// Spans that were made: of calls and of processes.
     pub spans: AtomicU64,
-    /// Records that did not.
+    /// Of these, spans of processes.
+    pub process_spans: AtomicU64,
+    /// Records of processes.
+    pub lifecycle: AtomicU64,
+    /// Records that could not be decoded.
     pub decode_errors: AtomicU64,
+    /// See [`TreeCounts::unannounced`].
+    pub unannounced: AtomicU64,
+    /// See [`TreeCounts::late`].
+    pub late: AtomicU64,
+    /// See [`TreeCounts::traceparent_invalid`].
+    pub traceparent_invalid: AtomicU64,
+    /// See [`TreeCounts::environment_cut`].
+    pub environment_cut: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -162,6 +174,7 @@ impl Work {
                 continue;
             }
             if stop && read == 0 {
+                self.finish_tree();
                 return self.ring;
             }
             if !stop {
@@ -181,19 +194,67 @@ impl Work {
             return BATCH;
         }
         let Self { ring, decoder, spans, asked, .. } = self;
-        let (mut made, mut errors) = (0, 0);
+        let (mut made, mut ended, mut lifecycle, mut errors) = (0, 0, 0, 0);
         let read = ring.read(room, |bytes| match decoder.decode(bytes) {
-            Ok(span) => {
+            Ok(Some(span)) => {
                 asked.see(&span);
                 spans.push(span);
                 made += 1;
             }
+            Ok(None) => {
+                lifecycle += 1;
+                ended += push_ended(decoder, spans);
+            }
             Err(_) => errors += 1,
         });
+        ended += push_ended(decoder, spans);
         self.counts.read.fetch_add(read as u64, Ordering::Relaxed);
-        self.counts.spans.fetch_add(made, Ordering::Relaxed);
+        self.counts.spans.fetch_add(made + ended, Ordering::Relaxed);
+        self.counts.process_spans.fetch_add(ended, Ordering::Relaxed);
+        self.counts.lifecycle.fetch_add(lifecycle, Ordering::Relaxed);
         self.counts.decode_errors.fetch_add(errors, Ordering::Relaxed);
+        if lifecycle > 0 {
+            self.counts.take_tree(decoder.tree().counts());
+        }
         if read == room { BATCH } else { read }
+    }
+
+    /// Ends the tree of processes, and waits until the span queue has taken all of it.
+    fn finish_tree(&mut self) {
+        let Self { decoder, spans, counts, clock, .. } = self;
+        decoder.tree().finish(clock.boot_now());
+        while let Some(span) = decoder.tree().next_span() {
+            while spans.room() == 0 {
+                spans.wake();
+                thread::park_timeout(SHORTEST_WAIT);
+            }
+            spans.push(span);
+            counts.spans.fetch_add(1, Ordering::Relaxed);
+            counts.process_spans.fetch_add(1, Ordering::Relaxed);
+        }
+        counts.take_tree(decoder.tree().counts());
+    }
+}
+
+/// Pushes spans of processes as long as there is room; the others come with the next batch. Returns
+/// how many there were.
+fn push_ended(decoder: &mut Decoder, spans: &SpanRingBuffer) -> u64 {
+    let mut ended = 0;
+    while spans.room() > 0
+        && let Some(span) = decoder.tree().next_span()
+    {
+        spans.push(span);
+        ended += 1;
+    }
+    ended
+}
+
+impl ReaderCounts {
+    fn take_tree(&self, counts: TreeCounts) {
+        self.unannounced.store(counts.unannounced, Ordering::Relaxed);
+        self.late.store(counts.late, Ordering::Relaxed);
+        self.traceparent_invalid.store(counts.traceparent_invalid, Ordering::Relaxed);
+        self.environment_cut.store(counts.environment_cut, Ordering::Relaxed);
     }
 }
 

@@ -5,9 +5,11 @@
 //! [`SpanRecord::new`] from names and maps of the caller's own.
 
 mod payload;
+mod process;
 mod syscall;
 
 pub use payload::Payload;
+pub use process::{Attribute, ProcessEnd, ProcessSpan, ProgramStart, Value};
 #[cfg(test)]
 pub(crate) use syscall::tests::call as test_call;
 pub use syscall::{Captured, SyscallSpan};
@@ -105,6 +107,7 @@ pub struct SpanRecord {
 #[derive(Clone, Debug, PartialEq)]
 enum Body {
     Syscall(Arc<Process>, SyscallSpan),
+    Process(Arc<Process>, Box<ProcessSpan>),
     Named(Box<Named>),
 }
 
@@ -139,6 +142,17 @@ pub struct SpanContext {
     pub logical_clock: u64,
     /// Thread id.
     pub thread_id: u32,
+}
+
+/// When the process of a process's span lived.
+#[derive(Clone, Copy, Debug)]
+pub struct SpanTimes {
+    /// Start, in nanoseconds since the Unix epoch.
+    pub start_time_nanos: u64,
+    /// End, likewise.
+    pub end_time_nanos: u64,
+    /// Orders causally related spans.
+    pub logical_clock: u64,
 }
 
 impl SpanRecord {
@@ -196,10 +210,24 @@ impl SpanRecord {
         }
     }
 
+    /// Makes the span of a process.
+    pub fn from_process(times: SpanTimes, process: Arc<Process>, life: ProcessSpan) -> Self {
+        Self {
+            span_id: process.span_id,
+            start_time_nanos: times.start_time_nanos,
+            end_time_nanos: times.end_time_nanos,
+            logical_clock: times.logical_clock,
+            thread_id: u64::from(process.tgid),
+            span_kind: SpanKind::Internal,
+            status_code: life.end.status(),
+            body: Body::Process(process, Box::new(life)),
+        }
+    }
+
     /// The trace the span belongs to.
     pub fn trace_id(&self) -> [u8; 16] {
         match &self.body {
-            Body::Syscall(process, _) => process.trace_id,
+            Body::Syscall(process, _) | Body::Process(process, _) => process.trace_id,
             Body::Named(named) => named.trace_id,
         }
     }
@@ -211,6 +239,7 @@ impl SpanRecord {
     pub fn parent_span_id(&self) -> Option<[u8; 8]> {
         match &self.body {
             Body::Syscall(process, _) => Some(process.span_id),
+            Body::Process(process, _) => process.parent_span_id,
             Body::Named(named) => named.parent_span_id,
         }
     }
@@ -218,6 +247,7 @@ impl SpanRecord {
     pub fn span_name(&self) -> Cow<'_, str> {
         match &self.body {
             Body::Syscall(_, call) => call.name(),
+            Body::Process(_, life) => Cow::Borrowed(&life.name),
             Body::Named(named) => Cow::Borrowed(&named.name),
         }
     }
@@ -249,41 +279,43 @@ impl SpanRecord {
     pub fn status_message(&self) -> Cow<'_, str> {
         match &self.body {
             Body::Syscall(_, call) => call.error().unwrap_or_default(),
+            Body::Process(_, life) => life.end.signal_name().unwrap_or_default(),
             Body::Named(named) => Cow::Borrowed(&named.status_message),
         }
     }
     /// Attributes that have no accessor of their own.
     pub fn attributes(&self) -> &HashMap<String, String> {
         match &self.body {
-            Body::Syscall(..) => &NO_ENTRIES,
+            Body::Syscall(..) | Body::Process(..) => &NO_ENTRIES,
             Body::Named(named) => &named.attributes,
         }
     }
     /// What the span's process is, where it was told.
     pub fn resource(&self) -> &HashMap<String, String> {
         match &self.body {
-            Body::Syscall(..) => &NO_ENTRIES,
+            Body::Syscall(..) | Body::Process(..) => &NO_ENTRIES,
             Body::Named(named) => &named.resource,
         }
     }
     /// Process id (thread group id).
     pub fn process_id(&self) -> u32 {
         match &self.body {
-            Body::Syscall(process, _) => process.tgid,
+            Body::Syscall(process, _) | Body::Process(process, _) => process.tgid,
             Body::Named(named) => named.process_id,
         }
     }
-    /// Id of the cgroup (v2) that a call was made in.
+    /// Id of the cgroup (v2) that a call was made in, or that a process was in at last.
     pub const fn cgroup_id(&self) -> Option<u64> {
         match &self.body {
             Body::Syscall(_, call) => Some(call.cgroup_id),
+            Body::Process(_, life) => Some(life.cgroup_id),
             Body::Named(_) => None,
         }
     }
     /// The process, where it is one that was traced.
     pub const fn process(&self) -> Option<&Arc<Process>> {
         match &self.body {
-            Body::Syscall(process, _) => Some(process),
+            Body::Syscall(process, _) | Body::Process(process, _) => Some(process),
             Body::Named(_) => None,
         }
     }
@@ -295,7 +327,14 @@ impl SpanRecord {
     pub const fn syscall(&self) -> Option<&SyscallSpan> {
         match &self.body {
             Body::Syscall(_, call) => Some(call),
-            Body::Named(_) => None,
+            Body::Process(..) | Body::Named(_) => None,
+        }
+    }
+    /// The life, for the span of a process.
+    pub const fn process_span(&self) -> Option<&ProcessSpan> {
+        match &self.body {
+            Body::Process(_, life) => Some(life),
+            Body::Syscall(..) | Body::Named(_) => None,
         }
     }
     /// Whether the span is part of no other.

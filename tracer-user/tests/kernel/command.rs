@@ -13,7 +13,8 @@ use serde_json::Value;
 use crate::{
     arch::PAUSE,
     support::{
-        Running, Workload, json, json_lines, rounds, stderr, tracer, tracer_path, workload_path,
+        Running, Workload, all_json_lines, json, json_lines, rounds, stderr, tracer, tracer_path,
+        workload_path,
     },
 };
 
@@ -51,7 +52,13 @@ fn a_command_is_traced_from_its_exec_to_its_exit() {
     assert!(lines.iter().all(|line| line["comm"] == "cat"));
     let ledger = json(&books);
     assert_eq!(ledger["balanced"], true);
-    assert_eq!(ledger["destinations"]["json"]["delivered"], lines.len());
+    assert_eq!(ledger["destinations"]["json"]["delivered"], lines.len() + 1);
+    let all = all_json_lines(&out);
+    // The span of the process comes when it has ended.
+    let process = all.last().expect("a span");
+    assert_eq!((&process["name"], &process["syscall"]), (&"cat".into(), &Value::Null));
+    assert_eq!(process["attributes"]["process.exit.code"], 0);
+    assert!(lines.iter().all(|line| line["parent_span_id"] == process["span_id"]));
 }
 
 #[test]
@@ -113,7 +120,8 @@ fn text_reads_like_strace() {
     assert!(output.status.success());
     let text = fs::read_to_string(&out).unwrap();
     assert!(text.contains("openat(AT_FDCWD, \"/etc/hostname\", "), "{text}");
-    assert!(text.trim_end().ends_with("exit_group(0) = ?"), "{text}");
+    assert!(text.trim_end().ends_with("+++ exited with 0 +++"), "{text}");
+    assert!(text.contains("exit_group(0) = ?\n"), "{text}");
     assert!(!text.contains('\x1b'), "no colours in a file");
 }
 
@@ -228,7 +236,7 @@ fn a_blocked_reader_does_not_block_the_end() {
     let ledger = json(&books);
     assert_eq!(ledger["balanced"], true);
     assert!(ledger["destinations"]["text"]["dropped"]["shutdown_deadline"].as_u64() > Some(0));
-    assert_eq!(ledger["destinations"]["json"]["delivered"], json_lines(&out).len());
+    assert_eq!(ledger["destinations"]["json"]["delivered"], all_json_lines(&out).len());
 }
 
 /// Once nobody listens any more, a system-wide trace ends.

@@ -44,5 +44,6 @@ mod recording;
 mod scope;
 mod scope_changes;
 mod strings;
+mod tree;
 #[cfg(feature = "guest-tests")]
 mod whole_system;

@@ -36,15 +36,15 @@ fn calls_changed_by_ptrace() {
     edge("changed-by-ptrace");
 }
 
-/// Ids that are used again and again mix nothing up: each process is a trace of its own.
+/// Ids that are used again and again mix nothing up: each process has a span of its own.
 #[test]
 fn processes_with_the_same_id() {
     let ledger = edge("same-id");
     assert_eq!(ledger.kernel.get(Counter::TaskDied), 0);
     let (spans, _) = trace_workload(&["same-id", "50"], only("getpgid,pause"));
     let ids: BTreeSet<_> = spans.iter().map(SpanRecord::thread_id).collect();
-    let traces: BTreeSet<_> = spans.iter().map(SpanRecord::trace_id).collect();
-    assert_eq!((ids.len(), traces.len(), spans.len()), (1, 50, 75));
+    let processes: BTreeSet<_> = spans.iter().map(SpanRecord::parent_span_id).collect();
+    assert_eq!((ids.len(), processes.len(), spans.len()), (1, 50, 75));
 }
 
 /// The parent's call lasts until the child is done.

@@ -68,12 +68,12 @@ fn every_call_of_processes_born_and_executed() {
     nothing_odd(&ledger);
     let parent = spans[0].process_id();
     let mut births = Vec::new();
-    let mut processes: BTreeMap<[u8; 16], Vec<&SpanRecord>> = BTreeMap::new();
+    let mut processes: BTreeMap<_, Vec<&SpanRecord>> = BTreeMap::new();
     for span in &spans {
         if span.process_id() == parent {
             births.extend(["clone", "wait4"].contains(&&*span.span_name()).then_some(span));
         } else {
-            processes.entry(span.trace_id()).or_default().push(span);
+            processes.entry(span.parent_span_id()).or_default().push(span);
         }
     }
     assert_eq!((processes.len() as u64, births.len() as u64), (lives, 2 * lives));

@@ -54,11 +54,13 @@ impl Recording {
         let mut decoder = Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot());
         let mut spans = Vec::new();
         let read = self.ring.read(usize::MAX, |bytes| {
-            spans.push(decoder.decode(bytes).expect("a record"));
+            spans.extend(decoder.decode(bytes).expect("a record"));
         });
+        let lifecycle = read - spans.len();
         let counts = ReaderCounts::default();
         counts.read.store(read as u64, std::sync::atomic::Ordering::Relaxed);
         counts.spans.store(spans.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        counts.lifecycle.store(lifecycle as u64, std::sync::atomic::Ordering::Relaxed);
         let ring = RingAccount {
             size: self.ring.size() as u64,
             residual_bytes: self.ring.unread() as u64,

@@ -149,8 +149,18 @@ impl Session {
         }
     }
 
-    /// Stops; the books must balance.
+    /// Stops; the books must balance. The spans of calls.
     pub(crate) fn stop(self) -> (Vec<SpanRecord>, Ledger) {
+        let ledger = self.trace.stop(None).expect("tracing stops");
+        assert_eq!(ledger.imbalances(), Vec::<String>::new());
+        let (calls, processes): (Vec<_>, Vec<_>) =
+            self.memory.take().into_iter().partition(|span| span.syscall().is_some());
+        assert_eq!(processes.len() as u64, ledger.spans.processes);
+        (calls, ledger)
+    }
+
+    /// The same with the spans of processes.
+    pub(crate) fn stop_with_processes(self) -> (Vec<SpanRecord>, Ledger) {
         let ledger = self.trace.stop(None).expect("tracing stops");
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         (self.memory.take(), ledger)
@@ -259,7 +269,13 @@ impl Drop for Running {
     }
 }
 
+/// The spans of calls in a file of JSON lines.
 pub(crate) fn json_lines(path: &Path) -> Vec<Value> {
+    all_json_lines(path).into_iter().filter(|span| !span["syscall"].is_null()).collect()
+}
+
+/// All spans in a file of JSON lines.
+pub(crate) fn all_json_lines(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).expect("the file was written");
     text.lines().map(|line| serde_json::from_str(line).expect("valid JSON")).collect()
 }

@@ -23,6 +23,7 @@ mod predictable;
 mod puppet;
 #[cfg(target_arch = "x86_64")]
 mod raw;
+mod tree;
 mod uring;
 
 use std::{
@@ -69,6 +70,8 @@ fn main() {
         [_, "turns", count] => more::turns(number(count)),
         [_, "open-on-demand"] => more::open_on_demand(),
         [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
+        [_, "tree"] => tree::tree(),
+        [_, "leaf", name, count] => tree::leaf(name, number(count)),
         [_, "hang"] => hang(),
         [_, "open", path] => open(path),
         [_, "open-every-byte"] => open_every_byte(),

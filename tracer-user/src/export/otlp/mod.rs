@@ -10,6 +10,7 @@ mod health;
 mod known;
 mod messages;
 mod options;
+mod process;
 mod send;
 mod sender;
 mod spill;

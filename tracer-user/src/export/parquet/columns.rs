@@ -24,6 +24,7 @@ use super::{
 use crate::{
     escape,
     identity::Description,
+    process::Process,
     span_record::{SpanRecord, SyscallSpan},
     values::Context,
 };
@@ -170,9 +171,17 @@ impl Columns {
             None => self.push_no_call(span),
         }
         self.push_who(who);
-        // Nobody tells these yet.
-        for column in [Few::ParentProcessId, Few::ProcessStart] {
-            self.few(column).push_null();
+        self.push_process(span.process().map(Arc::as_ref));
+    }
+
+    fn push_process(&mut self, process: Option<&Process>) {
+        match process.map(|it| it.parent_tgid).filter(|parent| *parent != 0) {
+            Some(parent) => self.few(Few::ParentProcessId).push_fixed(parent.to_le_bytes()),
+            None => self.few(Few::ParentProcessId).push_null(),
+        }
+        match process {
+            Some(it) => self.few(Few::ProcessStart).push_fixed(it.start_ns.to_le_bytes()),
+            None => self.few(Few::ProcessStart).push_null(),
         }
     }
 
@@ -196,10 +205,17 @@ impl Columns {
     }
 
     fn push_entries(&mut self, span: &SpanRecord, is_own_resource: bool) {
+        let life = span.process().zip(span.process_span());
         let resource = is_own_resource.then(|| (Few::Resource, span.resource()));
         let all = std::iter::once((Few::Attributes, span.attributes())).chain(resource);
         for (column, entries) in all {
-            if entries.is_empty() {
+            if let Some((process, life)) = life
+                && column == Few::Attributes
+            {
+                self.scratch.clear();
+                json::push_life_entries(&mut self.scratch, process, life);
+                self.few[column as usize].push(&self.scratch);
+            } else if entries.is_empty() {
                 self.few(column).push_as(0, || "{}");
             } else {
                 self.scratch.clear();
@@ -217,7 +233,7 @@ impl Columns {
         self.few(Few::SyscallNr).push_fixed(call.nr.to_le_bytes());
         self.push_arguments(call);
         self.push_result(call);
-        self.push_comm(call);
+        self.push_comm(call.comm, call.comm());
         self.few(Few::CgroupId).push_fixed(call.cgroup_id.to_le_bytes());
         self.few(Few::Record).push_as(call.record as u128, || call.record.name());
         self.few(Few::Reason).push_as(call.reason as u128, || call.reason.name());
@@ -238,18 +254,18 @@ impl Columns {
         }
     }
 
-    fn push_comm(&mut self, call: &SyscallSpan) {
-        if self.last_comm.0 != call.comm {
-            self.last_comm = (call.comm, std::str::from_utf8(call.comm()).is_err());
+    fn push_comm(&mut self, array: [u8; 16], comm: &[u8]) {
+        if self.last_comm.0 != array {
+            self.last_comm = (array, std::str::from_utf8(comm).is_err());
         }
         let escaped = self.last_comm.1;
         self.comm_escaped.push(escaped);
-        self.few(Few::Comm).push_as(u128::from_le_bytes(call.comm), || {
+        self.few(Few::Comm).push_as(u128::from_le_bytes(array), || {
             let mut text = Vec::new();
             if escaped {
-                escape::push_utf8(&mut text, call.comm());
+                escape::push_utf8(&mut text, comm);
             } else {
-                text.extend_from_slice(call.comm());
+                text.extend_from_slice(comm);
             }
             text
         });
@@ -334,8 +350,6 @@ impl Columns {
             Few::Fault,
             Few::NotRead,
             Few::Errno,
-            Few::Comm,
-            Few::CgroupId,
             Few::Record,
             Few::Reason,
         ] {
@@ -344,7 +358,13 @@ impl Columns {
         self.args.iter_mut().for_each(Numbers::push_null);
         self.texts.iter_mut().for_each(Dictionary::push_null);
         self.result.push_null();
+        if let Some(life) = span.process_span() {
+            self.push_comm(life.comm, life.comm());
+            return self.few(Few::CgroupId).push_fixed(life.cgroup_id.to_le_bytes());
+        }
         self.comm_escaped.push_null();
+        self.few(Few::Comm).push_null();
+        self.few(Few::CgroupId).push_null();
     }
 }
 

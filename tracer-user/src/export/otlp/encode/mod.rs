@@ -10,6 +10,7 @@ use super::{
     super::who::Who,
     attributes::{self, OF_RESOURCE},
     options::ErrorStatus,
+    process,
     wire::{Field, Open, push_bytes, push_fixed64, push_number},
 };
 use crate::{
@@ -141,7 +142,7 @@ impl Encoder {
     /// A generous sum for what programs made; a syscall's strings have a limit.
     fn is_too_long(&self, span: &SpanRecord) -> bool {
         const OVERHEAD: usize = 32;
-        if span.syscall().is_some() {
+        if span.process().is_some() {
             return false;
         }
         let sum = |map: &HashMap<String, String>| -> usize {
@@ -204,6 +205,9 @@ impl Encoder {
         let open = Open::<2>::start(out, Field::new(2));
         push_bytes(out, Field::new(1), &span.trace_id());
         push_bytes(out, Field::new(2), &span.span_id());
+        if let Some(state) = span.process().and_then(|process| process.trace_state.as_deref()) {
+            push_bytes(out, Field::new(3), state.as_bytes());
+        }
         if let Some(parent) = span.parent_span_id() {
             push_bytes(out, Field::new(4), &parent);
         }
@@ -219,7 +223,10 @@ impl Encoder {
                 push_status(out, status, &call.error().unwrap_or_default());
             }
         } else {
-            attributes::push_named(out, span);
+            match span.process().zip(span.process_span()) {
+                Some((process, life)) => process::push_process(out, span, process, life),
+                None => attributes::push_named(out, span),
+            }
             let message = span.status_message();
             if span.status_code() != StatusCode::Unset || !message.is_empty() {
                 push_status(out, span.status_code(), &message);

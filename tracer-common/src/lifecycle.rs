@@ -1,0 +1,116 @@
+//! The records of births, programs and ends: what the tree of processes is made of.
+
+use crate::event::COMM_LEN;
+
+/// Value of [`LifecycleEvent::kind`]; [`crate::event::KIND_SYSCALL`] stands in the same place.
+pub const KIND_LIFECYCLE: u16 = 2;
+
+/// What happened to a task, as the kernel side writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct LifecycleEvent {
+    /// [`KIND_LIFECYCLE`].
+    pub kind: u16,
+    /// A [`What`].
+    pub what: u8,
+    /// A [`Birth`] for [`What::Fork`]; for [`What::Exec`] 1 when this is the command that tracer
+    /// launches; for [`What::Exit`] 1 when no thread of the process is left.
+    pub how: u8,
+    /// Bytes of the program's path that follow.
+    pub path_len: u16,
+    /// Bytes of the arguments behind it.
+    pub args_len: u16,
+    /// Process id (thread group id) in the initial pid namespace; for a fork that of the child.
+    pub tgid: u32,
+    /// Thread id, likewise.
+    pub tid: u32,
+    /// Boot clock when it happened, in nanoseconds (`CLOCK_BOOTTIME`).
+    pub time_ns: u64,
+    /// Boot clock when the process started, in nanoseconds.
+    pub process_start_ns: u64,
+    /// For a fork the process that forked, else the parent of the process.
+    pub parent_tgid: u32,
+    /// For a fork the thread that forked, else as `parent_tgid`.
+    pub parent_tid: u32,
+    /// Boot clock when the process `parent_tgid` started, in nanoseconds.
+    pub parent_start_ns: u64,
+    /// Boot clock at the entry of the call in which it happened, for a fork that of the thread that
+    /// forked; 0 when that call is not traced.
+    pub call_start_ns: u64,
+    /// Id of the cgroup (v2) of the task that runs: for a fork the thread that forked.
+    pub cgroup_id: u64,
+    /// For an exit: how the process ended as its parent sees it, wait(2).
+    pub status: u32,
+    /// Live threads of the process.
+    pub threads: u32,
+    /// Process id in the pid namespace of the process; `tgid` in the initial one.
+    pub inner_pid: u32,
+    /// Bytes of the environment behind them.
+    pub env_len: u32,
+    /// Bytes that the environment has.
+    pub env_total: u32,
+    /// Bytes that the arguments have.
+    pub args_total: u32,
+    /// Zero.
+    pub pad: [u64; 3],
+    /// Name of the thread; for a fork that of the child, for an exec the new one.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// Most bytes taken of a path.
+pub const PATH_ROOM: usize = 256;
+/// Most bytes taken of the arguments of a program.
+pub const ARGS_ROOM: usize = 1024;
+/// Most bytes taken of an environment, its last ones: what is added stands at the end.
+pub const ENV_ROOM: usize = 6144;
+
+/// Most bytes that follow the record of an exec: its path as it was given; its arguments, each with
+/// a zero byte behind it, the first bytes of them; its environment in the same way, the last bytes
+/// of it. The first two are padded to a multiple of 8. No bytes follow when the kernel had no memory
+/// to collect them, nor after other records.
+pub const LAUNCH_ROOM: usize = PATH_ROOM + ARGS_ROOM + ENV_ROOM;
+
+/// Bytes with padding.
+#[inline(always)]
+pub const fn padded(len: usize) -> usize {
+    (len + 7) & !7
+}
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(size_of::<LifecycleEvent>() == 128);
+    assert!(align_of::<LifecycleEvent>() == 8);
+    assert!(offset_of!(LifecycleEvent, tgid) == 8);
+    assert!(offset_of!(LifecycleEvent, time_ns) == 16);
+    assert!(offset_of!(LifecycleEvent, parent_tgid) == 32);
+    assert!(offset_of!(LifecycleEvent, call_start_ns) == 48);
+    assert!(offset_of!(LifecycleEvent, status) == 64);
+    assert!(offset_of!(LifecycleEvent, args_total) == 84);
+    assert!(offset_of!(LifecycleEvent, comm) == 112);
+};
+
+wire_enum! {
+    /// What happened.
+    What {
+        /// The process was there when tracing began.
+        Alive = 0 "alive",
+        /// A process or a thread was born.
+        Fork = 1 "fork",
+        /// The process runs another program.
+        Exec = 2 "exec",
+        /// A thread has ended.
+        Exit = 3 "exit",
+    }
+}
+
+wire_enum! {
+    /// What was born.
+    Birth {
+        /// A process.
+        Process = 0 "process",
+        /// A process that uses its parent's memory, as `vfork` makes.
+        Shared = 1 "vfork",
+        /// A thread of the process.
+        Thread = 2 "thread",
+    }
+}

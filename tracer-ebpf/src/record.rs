@@ -1,0 +1,200 @@
+//! Records of processes: what they hold, and that each is written once.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::generated::{
+    bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
+    bpf_probe_read_user,
+};
+use tracer_common::{
+    counter::Counter,
+    lifecycle::{
+        ARGS_ROOM, Birth, ENV_ROOM, KIND_LIFECYCLE, LAUNCH_ROOM, LifecycleEvent, PATH_ROOM, What,
+        padded,
+    },
+};
+
+use crate::{
+    capture::bounded,
+    emit,
+    maps::{ATOMIC_COUNTERS, IN_FLIGHT, LAUNCHED, Launched, TOLD, Told},
+    stats::{Stats, swap},
+    task::Task,
+};
+
+const EVENT: usize = size_of::<LifecycleEvent>();
+
+/// Tells that a process or a thread was born. Not inlined, as the other two: on kernels before 6.2
+/// the stack is short.
+#[inline(never)]
+pub(crate) fn birth(stats: Stats, parent: Task, child: Task) {
+    if !is_first(child, |told| (&raw mut told.birth, 1)) {
+        return;
+    }
+    let birth = if child.tgid() != child.tid() {
+        Birth::Thread
+    } else if child.memory() == parent.memory() {
+        Birth::Shared
+    } else {
+        Birth::Process
+    };
+    let mut event = of(child, What::Fork, birth as u8);
+    set_parent(&mut event, parent);
+    event.parent_tid = parent.tid();
+    event.call_start_ns = call_start(parent);
+    write(stats, Counter::Forked, &event);
+}
+
+/// Tells that the process runs another program, whose path is at `path` in the kernel's memory.
+#[inline(never)]
+pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool) {
+    let exec = task.exec_id();
+    if !is_first(task, |told| (&raw mut told.exec, exec)) {
+        return;
+    }
+    let record = LAUNCHED.get_or_create(task.0);
+    if record.is_null() {
+        stats.bump(Counter::LaunchNotRead);
+        let mut event = of(task, What::Exec, u8::from(launched));
+        set_parent(&mut event, task.parent());
+        event.call_start_ns = call_start(task);
+        write(stats, Counter::Executed, &event);
+        return;
+    }
+    // SAFETY: a non-null storage value is valid while its task runs this program.
+    let record = unsafe { &mut *record };
+    record.event = of(task, What::Exec, u8::from(launched));
+    set_parent(&mut record.event, task.parent());
+    record.event.call_start_ns = call_start(task);
+    let path_len = read_path(record, path);
+    let used = read_launch(record, task, path_len);
+    let len = (EVENT + bounded(used, LAUNCH_ROOM)) as u64;
+    emit::lifecycle(stats, Counter::Executed, core::ptr::from_ref(record).cast(), len);
+    // Programs are rare: a task does not keep these 7 KiB.
+    LAUNCHED.delete(task.0);
+}
+
+/// Tells that a thread has ended.
+#[inline(never)]
+pub(crate) fn end(stats: Stats, task: Task) {
+    if !is_first(task, |told| (&raw mut told.end, 1)) {
+        return;
+    }
+    let threads = task.live_threads();
+    let mut event = of(task, What::Exit, u8::from(threads == 0));
+    event.threads = threads;
+    event.status = task.process_status();
+    set_parent(&mut event, task.parent());
+    write(stats, Counter::Exited, &event);
+}
+
+/// Where programs run in two copies, the first of them tells. Without memory to note it both do,
+/// which the reader sees.
+#[inline(always)]
+fn is_first(task: Task, place: impl Fn(&mut Told) -> (*mut u32, u32)) -> bool {
+    if ATOMIC_COUNTERS.load() == 0 {
+        return true;
+    }
+    let told = TOLD.get_or_create(task.0);
+    if told.is_null() {
+        return true;
+    }
+    // SAFETY: a non-null storage value is valid while this program runs.
+    let (word, value) = place(unsafe { &mut *told });
+    // SAFETY: aligned and valid.
+    unsafe { swap(word, value) != value }
+}
+
+#[inline(always)]
+fn write(stats: Stats, counter: Counter, event: &LifecycleEvent) {
+    emit::lifecycle(stats, counter, core::ptr::from_ref(event).cast(), EVENT as u64);
+}
+
+/// What every record holds.
+#[inline(always)]
+pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
+    let mut event = MaybeUninit::<LifecycleEvent>::zeroed();
+    // SAFETY: zeroes are a valid event.
+    let it = unsafe { event.assume_init_mut() };
+    it.kind = KIND_LIFECYCLE;
+    it.what = what as u8;
+    it.how = how;
+    it.tgid = task.tgid();
+    it.tid = task.tid();
+    // SAFETY: has no preconditions.
+    it.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    it.process_start_ns = task.process_start_ns();
+    // SAFETY: has no preconditions.
+    it.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    it.threads = task.live_threads();
+    it.inner_pid = task.inner_pid();
+    it.comm = task.comm();
+    *it
+}
+
+#[inline(always)]
+pub(crate) fn set_parent(event: &mut LifecycleEvent, parent: Task) {
+    event.parent_tgid = parent.tgid();
+    event.parent_tid = event.parent_tgid;
+    event.parent_start_ns = parent.process_start_ns();
+}
+
+/// When the call that the task is in was entered; 0 when it is not traced.
+#[inline(always)]
+fn call_start(task: Task) -> u64 {
+    let state = IN_FLIGHT.get(task.0);
+    if state.is_null() {
+        return 0;
+    }
+    // SAFETY: a non-null storage value is valid while its task runs this program.
+    let state = unsafe { &*state };
+    if state.active != 0 { state.event.start_ns } else { 0 }
+}
+
+/// Bytes that the path takes.
+#[inline(always)]
+fn read_path(record: &mut Launched, path: u64) -> usize {
+    let place = record.launch.as_mut_ptr();
+    // SAFETY: there is room for so many bytes; the helper checks the address.
+    let len =
+        unsafe { bpf_probe_read_kernel_str(place.cast(), PATH_ROOM as u32, path as *const _) };
+    // The zero is counted.
+    let len = if len > 0 { bounded(len as usize - 1, PATH_ROOM) } else { 0 };
+    record.event.path_len = len as u16;
+    padded(len)
+}
+
+/// Reads arguments and environment, which the kernel has just written to the program's stack, to
+/// behind the path; returns the bytes that all three take.
+#[inline(always)]
+fn read_launch(record: &mut Launched, task: Task, path: usize) -> usize {
+    let Some([args, args_end, env, env_end]) = task.launch_ranges() else { return path };
+    let path = bounded(path, PATH_ROOM);
+    let total = args_end.wrapping_sub(args);
+    let len = bounded(total as usize, ARGS_ROOM);
+    record.event.args_total = total as u32;
+    // SAFETY: the room for the path ends at or behind this.
+    let place = unsafe { record.launch.as_mut_ptr().add(path) };
+    let mut used = path;
+    if read_user(place, len, args) {
+        record.event.args_len = len as u16;
+        used += padded(len);
+    }
+    let used = bounded(used, PATH_ROOM + ARGS_ROOM);
+    let total = env_end.wrapping_sub(env);
+    let len = bounded(total as usize, ENV_ROOM);
+    record.event.env_total = total as u32;
+    // SAFETY: both rooms end at or behind this.
+    let place = unsafe { record.launch.as_mut_ptr().add(used) };
+    if !read_user(place, len, env_end.wrapping_sub(len as u64)) {
+        return used;
+    }
+    record.event.env_len = len as u32;
+    used + len
+}
+
+#[inline(always)]
+fn read_user(place: *mut u8, len: usize, from: u64) -> bool {
+    // SAFETY: there is room for `len` bytes; the helper checks the user's pointer.
+    unsafe { bpf_probe_read_user(place.cast(), len as u32, from as *const _) == 0 }
+}

@@ -8,7 +8,7 @@ use tracer_user::export::parquet::recover::recover;
 
 use crate::{
     parquet::rows,
-    support::{Running, Workload, json, json_lines, stderr, tracer_path, workload_path},
+    support::{Running, Workload, all_json_lines, json, stderr, tracer_path, workload_path},
 };
 
 /// The account of the Parquet destination of a run in which a system call fails, and of which some
@@ -90,7 +90,7 @@ fn no_output_gets_the_number_of_a_closed_stream() {
     assert_eq!(status.code(), Some(0));
     let spans = json(&books)["spans"]["spans"].as_u64().unwrap();
     assert!(spans > 0);
-    assert_eq!(json_lines(&lines).len() as u64, spans);
+    assert_eq!(all_json_lines(&lines).len() as u64, spans);
 }
 
 #[test]

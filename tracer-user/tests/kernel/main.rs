@@ -44,6 +44,7 @@ mod recording;
 mod scope;
 mod scope_changes;
 mod strings;
+mod trace_context;
 mod tree;
 #[cfg(feature = "guest-tests")]
 mod whole_system;

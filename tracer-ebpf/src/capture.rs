@@ -150,7 +150,8 @@ fn read<const PAYLOAD: usize, const MAX: usize>(
     let text = unsafe { header.add(HEADER) };
     // SAFETY: `text` has room for MAX bytes; the helper checks the user's pointer.
     let got = unsafe { bpf_probe_read_user_str(text.cast(), MAX as u32, pointer as *const _) };
-    let (result, len) = if got <= 0 || got > MAX as i64 {
+    // An empty string gives 1; on older kernels (seen on 6.12) 0.
+    let (result, len) = if got < 0 || got > MAX as i64 {
         state.event.pad |= 1 << slot;
         (CaptureState::Fault, 0)
     } else {
@@ -159,7 +160,7 @@ fn read<const PAYLOAD: usize, const MAX: usize>(
             return false;
         }
         state.event.pad &= !(1 << slot);
-        (if full { CaptureState::Truncated } else { CaptureState::Whole }, (got - 1) as u32)
+        (if full { CaptureState::Truncated } else { CaptureState::Whole }, got.max(1) as u32 - 1)
     };
     let value = CaptureHeader { arg, state: result as u8, phase: state.phase, part: 0, len };
     // SAFETY: the offset is a multiple of 8, so the header is aligned; it fits as checked.

@@ -234,10 +234,11 @@ fn read_text<const MAX: usize>(body: *mut u8, item: &Item) -> (CaptureState, u32
     let size = bounded(limit as usize, MAX);
     // SAFETY: `body` has room for MAX bytes; the helper checks the user's pointer.
     let got = unsafe { bpf_probe_read_user_str(body.cast(), size as u32, pointer as *const _) };
-    if got <= 0 || got > MAX as i64 {
+    // An empty string gives 1; on older kernels (seen on 6.12) 0.
+    if got < 0 || got > MAX as i64 {
         return (CaptureState::Fault, 0);
     }
     let full = got as u64 == limit && read_user::<u8>(pointer + limit - 1) != Some(0);
     let state = if full { CaptureState::Truncated } else { CaptureState::Whole };
-    (state, (got - 1) as u32)
+    (state, got.max(1) as u32 - 1)
 }

@@ -114,7 +114,8 @@ fn a_thousand_short_lives_are_told_with_their_container() {
         processes.len(),
         books["identity"]
     );
-    assert!(spans.len() > 20 * lives, "{}", spans.len());
+    // The smallest `true` there is makes 19.
+    assert!(spans.len() > 15 * lives, "{}", spans.len());
     assert!(right * 1000 >= spans.len() * 999, "{right} of {}", spans.len());
     assert_eq!(processes.len(), lives);
     drop((pod, top));

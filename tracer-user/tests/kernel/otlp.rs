@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     parquet::rows,
-    receiver::Receiver,
+    receiver::{Receiver, python},
     support::{Running, Workload, all_json_lines, amount, json, tracer_path, workload_path},
 };
 
@@ -40,6 +40,39 @@ fn every_call_of_a_command_arrives() {
         assert_eq!(all_json_lines(&lines).len() as u64, arrived.get("distinct"));
         assert!(arrived.get("distinct") > CALLS);
         assert_eq!(arrived.get("undecodable"), 0);
+    }
+}
+
+/// A program with the official SDK, and what tracer sees of the program that it runs in its span.
+#[test]
+fn spans_of_an_instrumented_program_and_ours_are_one_trace() {
+    const SCENARIO: &str = "places/sdk";
+    let receiver = Receiver::start(None);
+    let url = receiver.url("http");
+    let client = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/receivers/client.py");
+    let output = Command::new(tracer_path())
+        .args(["trace", "-e", "trace=getppid", "--export", &format!("otlp={url}"), "--"])
+        .arg(python())
+        .args([client, &url, SCENARIO, &workload_path(), "now", "leaf", "inner", "7"])
+        .env("OTEL_EXPORTER_OTLP_HEADERS", format!("x-scenario={SCENARIO}"))
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+        .env_remove("TRACEPARENT")
+        .output()
+        .expect("tracer runs");
+    assert!(output.status.success(), "{output:?}");
+    let account = receiver.account(SCENARIO);
+    let spans = account.0["kept"].as_array().expect("what has arrived");
+    let named = |name: &str| spans.iter().filter(|span| span["name"] == name).collect::<Vec<_>>();
+    let [client] = named("client")[..] else { panic!("{spans:?}") };
+    let [process] = named("tracer-workload")[..] else { panic!("{spans:?}") };
+    assert_eq!(process["parent_span_id"], client["span_id"]);
+    let calls: Vec<_> = named("getppid")
+        .into_iter()
+        .filter(|call| call["parent_span_id"] == process["span_id"])
+        .collect();
+    assert_eq!(calls.len(), 7);
+    for span in calls.into_iter().chain([process]) {
+        assert_eq!(span["trace_id"], client["trace_id"]);
     }
 }
 

@@ -78,6 +78,8 @@ class Scenario:
                 self.kept += [
                     {item.key: plain(item.value) for item in span.attributes} for span in spans
                 ]
+            if self.kind == "places":
+                self.kept += [place(span) for span in spans]
 
     def account(self):
         with self.lock:
@@ -93,6 +95,16 @@ class Scenario:
                 "resources": self.resources,
                 "kept": self.kept,
             }
+
+
+def place(span):
+    """Where a span stands."""
+    return {
+        "name": span.name,
+        "trace_id": span.trace_id.hex(),
+        "span_id": span.span_id.hex(),
+        "parent_span_id": span.parent_span_id.hex(),
+    }
 
 
 def plain(value):

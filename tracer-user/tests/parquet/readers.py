@@ -109,9 +109,14 @@ def lines(file):
         "pyarrow": pyarrow.json.read_json(file).to_pylist(),
         "polars": polars.read_ndjson(file).to_dicts(),
     }
-    calls = {
-        reader: [row["syscall"]["args"][1] for row in rows if row["syscall"]["name"] == "openat"]
+    # Spans of processes have none.
+    syscalls = {
+        reader: [row["syscall"] for row in rows if row.get("syscall")]
         for reader, rows in whole.items()
+    }
+    calls = {
+        reader: [call["args"][1] for call in found if call["name"] == "openat"]
+        for reader, found in syscalls.items()
     }
     return {
         reader: [unescape(it["text"], it.get("escaped")).hex() for it in found]

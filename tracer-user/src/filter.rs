@@ -66,6 +66,7 @@ fn similar(nearest: Option<&str>) -> String {
 #[derive(Debug, Clone, Default)]
 pub struct SyscallFilter {
     terms: Vec<Term>,
+    also: Option<fn(&str) -> bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -107,11 +108,28 @@ impl SyscallFilter {
         Ok(())
     }
 
+    /// The set with all calls that `also` says yes to.
+    #[must_use]
+    pub fn with(mut self, also: fn(&str) -> bool) -> Self {
+        self.also = Some(also);
+        self
+    }
+
+    /// Whether a call that was traced is in the set.
+    pub fn shows(&self, abi: Abi, number: u32) -> bool {
+        let number = if abi == Abi::X32 { OTHER } else { number.min(OTHER) };
+        let info = if number == OTHER { None } else { syscalls::lookup(abi, number) };
+        self.contains(number, info)
+    }
+
     /// Whether a call is in the set. `info` is `None` for numbers the table does not know.
     fn contains(&self, number: u32, info: Option<&Syscall>) -> bool {
         let any = |negated: bool| {
             self.terms.iter().any(|term| term.negated == negated && term.what.matches(number, info))
         };
+        if self.also.zip(info).is_some_and(|(also, info)| also(info.name)) {
+            return true;
+        }
         let all_meant = self.terms.iter().all(|term| term.negated);
         (all_meant || any(false)) && !any(true)
     }

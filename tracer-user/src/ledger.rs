@@ -57,10 +57,19 @@ pub struct SpanAccount {
     pub environment_cut: u64,
     /// Records that could not be decoded.
     pub decode_errors: u64,
+    /// Spans of calls that were traced without being asked for, and not exported.
+    pub filtered: u64,
     /// Spans that found the span queue full.
     pub dropped: u64,
     /// Spans in the span queue: 0 after the end.
     pub queued: u64,
+}
+
+impl SpanAccount {
+    /// Spans that destinations are to get.
+    fn wanted(&self) -> i128 {
+        i128::from(self.made) - i128::from(self.filtered)
+    }
 }
 
 /// What is known of the ids that spans carry.
@@ -136,6 +145,7 @@ impl Ledger {
             traceparent_invalid: reader.traceparent_invalid.load(Ordering::Relaxed),
             environment_cut: reader.environment_cut.load(Ordering::Relaxed),
             decode_errors: reader.decode_errors.load(Ordering::Relaxed),
+            filtered: 0,
             dropped: buffer.total_dropped,
             queued: buffer.current_size as u64,
         };
@@ -200,11 +210,12 @@ impl Ledger {
             ),
             ("residual = 0", i128::from(self.ring.residual_bytes), 0),
             (
-                "read = spans - processes + lifecycle + decode_error",
+                "read = spans - processes + lifecycle + decode_error + filtered_user",
                 i128::from(self.ring.read),
-                i128::from(self.spans.made) - i128::from(self.spans.processes)
+                self.spans.wanted() - i128::from(self.spans.processes)
                     + i128::from(self.spans.lifecycle)
-                    + i128::from(self.spans.decode_errors),
+                    + i128::from(self.spans.decode_errors)
+                    + i128::from(self.spans.filtered),
             ),
             ("span queue = 0", i128::from(self.spans.queued), 0),
             (
@@ -216,7 +227,7 @@ impl Ledger {
         for it in &self.destinations {
             equations.push((
                 "spans = delivered + dropped + queued",
-                i128::from(self.spans.made),
+                self.spans.wanted(),
                 i128::from(it.delivered) + i128::from(it.dropped_total()) + i128::from(it.queued),
             ));
         }
@@ -289,7 +300,8 @@ impl Ledger {
             },
             "spans": {
                 "read": self.ring.read,
-                "spans": self.spans.made,
+                "spans": self.spans.made.saturating_sub(self.spans.filtered),
+                "filtered_user": self.spans.filtered,
                 "processes": self.spans.processes,
                 "lifecycle": self.spans.lifecycle,
                 "unannounced": self.spans.unannounced,

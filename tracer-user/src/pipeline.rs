@@ -15,6 +15,7 @@ use tracer_common::memory::DataLimit;
 use crate::{
     clock::WallClock,
     decode::Decoder,
+    descriptors::{self, Descriptors, Shown},
     filter::SyscallFilter,
     identity::{ContainerName, OnCgroup, Resolver},
     ids::IdSource,
@@ -24,7 +25,7 @@ use crate::{
     },
     ledger::{IdentityAccount, Ledger, RingAccount},
     reader::{Asked, MOST_ASKED, Reader, ReaderCounts, ring::Ring},
-    ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
+    ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer, Stage},
     tree::{LaunchPlace, TreeOptions},
     watch::Watch,
 };
@@ -62,6 +63,8 @@ pub struct TraceOptions {
     pub data: DataLimit,
     /// Which results.
     pub result: ResultFilter,
+    /// Name descriptors, in this detail: see [`descriptors`].
+    pub names: Option<descriptors::Detail>,
     /// Bytes of the kernel ring: a power of two, at least one page.
     pub ring_size: u32,
     /// Spans between reader and sidecar.
@@ -88,6 +91,7 @@ impl Default for TraceOptions {
             syscalls: SyscallFilter::all(),
             data: DataLimit::default(),
             result: ResultFilter::default(),
+            names: None,
             ring_size: DEFAULT_RING_SIZE,
             queue_capacity: DEFAULT_CAPACITY,
             identity: None,
@@ -105,9 +109,31 @@ impl TraceOptions {
         self.launched.is_some() || !self.pids.is_empty()
     }
 
+    /// Whether names can be followed from the calls: where the kernel side leaves out calls by their
+    /// result or by their thread, it leaves out some that make descriptors too.
+    fn follows(&self) -> bool {
+        let ResultFilter { failed, errnos, min_duration_ns, .. } = &self.result;
+        !failed && errnos.is_empty() && *min_duration_ns == 0 && self.comms.is_empty()
+    }
+
+    /// The calls to trace so that those can be shown.
+    fn traced(&self, shown: &SyscallFilter) -> SyscallFilter {
+        match self.names {
+            Some(_) if self.follows() => shown.clone().with(descriptors::changes),
+            _ => shown.clone(),
+        }
+    }
+
+    /// The stage that names descriptors, if it is asked for.
+    fn stage(&self, shown: &Arc<Shown>) -> Option<Box<dyn Stage>> {
+        let shown = Arc::clone(shown);
+        let stage = Descriptors::new(self.names?, self.follows(), shown, self.launched);
+        Some(Box::new(stage))
+    }
+
     /// What of this the kernel side does, for programs that run it without the other stages.
     pub fn settings(&self) -> Settings {
-        let (plans, operations) = self.syscalls.plans(self.data);
+        let (plans, operations) = self.traced(&self.syscalls).plans(self.data);
         Settings {
             by_process: self.by_process(),
             follow: self.follow,
@@ -166,7 +192,8 @@ pub struct Trace {
     identity: Arc<Resolver>,
     watch: Option<Watch>,
     follow: bool,
-    data: DataLimit,
+    options: TraceOptions,
+    shown: Arc<Shown>,
     kernel_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     reader: Reader,
     reader_counts: Arc<ReaderCounts>,
@@ -194,7 +221,9 @@ impl Trace {
         let cgroup_ring = loaded.take_cgroup_ring()?;
         let kernel_log = options.kernel_log.then(|| loaded.kernel_log()).flatten();
 
-        let buffer = SpanRingBuffer::with_destinations(options.queue_capacity, destinations)
+        let shown = Arc::new(Shown::new(options.syscalls.clone()));
+        let stage = options.stage(&shown);
+        let buffer = SpanRingBuffer::with_stage(options.queue_capacity, destinations, stage)
             .map_err(at("sidecar"))?;
         let buffer = Arc::new(buffer);
         let clock = Arc::new(WallClock::new());
@@ -227,7 +256,8 @@ impl Trace {
             identity,
             watch,
             follow: options.follow,
-            data: options.data,
+            options: options.clone(),
+            shown,
             kernel_log,
             reader,
             reader_counts,
@@ -239,7 +269,8 @@ impl Trace {
     /// Changes which syscalls are traced. A call that is running is shown if it was traced when it
     /// began.
     pub fn set_syscalls(&mut self, syscalls: &SyscallFilter) -> Result<(), TraceError> {
-        let (plans, operations) = syscalls.plans(self.data);
+        let (plans, operations) = self.options.traced(syscalls).plans(self.options.data);
+        self.shown.set(syscalls.clone());
         Ok(self.attached.set_plans(&plans, &operations)?)
     }
 
@@ -363,7 +394,10 @@ fn books(
         ..RingAccount::default()
     };
     let kernel = attached.counts()?;
-    Ok(Ledger::new(kernel, ring, reader, identity, buffer.stats(), buffer.deliveries()))
+    let mut ledger =
+        Ledger::new(kernel, ring, reader, identity, buffer.stats(), buffer.deliveries());
+    ledger.spans.filtered = buffer.filtered();
+    Ok(ledger)
 }
 
 fn identity_account(resolver: &Resolver) -> IdentityAccount {

@@ -103,6 +103,8 @@ pub enum Set {
     InotifyEvents,
     /// `inotify_init_flags`.
     InotifyInitFlags,
+    /// `interface_flags`.
+    InterfaceFlags,
     /// `io_uring_enter_flags`.
     IoUringEnterFlags,
     /// `io_uring_features`.
@@ -477,6 +479,7 @@ impl Set {
         Self::GetrandomFlags,
         Self::InotifyEvents,
         Self::InotifyInitFlags,
+        Self::InterfaceFlags,
         Self::IoUringEnterFlags,
         Self::IoUringFeatures,
         Self::IoUringRegisterOps,
@@ -639,7 +642,7 @@ impl Set {
         Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 209] = [
+    const NAMES: [&'static str; 210] = [
         "access_modes",
         "address_families",
         "adjtimex_modes",
@@ -689,6 +692,7 @@ impl Set {
         "getrandom_flags",
         "inotify_events",
         "inotify_init_flags",
+        "interface_flags",
         "io_uring_enter_flags",
         "io_uring_features",
         "io_uring_register_ops",

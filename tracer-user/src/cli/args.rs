@@ -159,6 +159,13 @@ pub(super) struct TraceArgs {
     #[arg(long, requires = "command", help_heading = "Output")]
     pub(super) export_traceparent: bool,
 
+    /// Show what descriptors lead to: 3</etc/hostname>; -yy: also addresses of sockets, numbers of
+    /// devices. Followed from the calls that make and close descriptors, which are traced for that
+    /// even if they are not shown; with -Z, --errno or --min-duration looked up in /proc instead, a
+    /// moment later
+    #[arg(short = 'y', action = ArgAction::Count, help_heading = "Output")]
+    pub(super) names: u8,
+
     /// Where spans go: text[=FILE], json[=FILE], otlp[=URL], parquet=DIR[,OPTION=VALUE]..., null;
     /// FILE - is standard output
     #[arg(long, value_name = "KIND[=TARGET]", help_heading = "Output")]

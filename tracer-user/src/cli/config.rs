@@ -23,6 +23,7 @@ use super::{
     place,
 };
 use crate::{
+    descriptors::Detail,
     export::{
         otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
         parquet::ParquetOptions,
@@ -166,6 +167,7 @@ impl TraceConfig {
                     .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             },
             launch: place::of_command(&args)?,
+            names: names(args.names),
             ring_size: parse_ring_size(&args.ring_size)?,
             kernel_log: args.kernel_log,
             ..TraceOptions::default()
@@ -190,6 +192,14 @@ impl TraceConfig {
             exported_traceparent,
             verbose: args.verbose,
         })
+    }
+}
+
+fn names(count: u8) -> Option<Detail> {
+    match count {
+        0 => None,
+        1 => Some(Detail::Paths),
+        _ => Some(Detail::Protocols),
     }
 }
 

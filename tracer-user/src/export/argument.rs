@@ -10,7 +10,7 @@ use tracer_common::{
 use super::pointee;
 use crate::{
     escape,
-    span_record::{Captured, SyscallSpan},
+    span_record::{Captured, FdName, SpanRecord, SyscallSpan},
     values::{self, Context},
 };
 
@@ -26,19 +26,20 @@ static UNKNOWN: [Arg; 6] = [
 
 /// Names and kinds of a call's arguments, without those that this call does not look at; all six
 /// registers for an unknown call.
-pub(super) fn arguments(call: &SyscallSpan, context: &Context) -> &'static [Arg] {
+pub(super) fn arguments(call: &SyscallSpan, context: &Context<'_>) -> &'static [Arg] {
     let all = call.info().map_or(&UNKNOWN[..], |info| info.args);
     all.get(..values::argument_count(context, all.len())).unwrap_or(all)
 }
 
 /// What values of this call depend on.
-pub(super) fn context(call: &SyscallSpan) -> Context {
+pub(super) fn context<'a>(span: &'a SpanRecord, call: &SyscallSpan) -> Context<'a> {
     Context {
         abi: call.abi,
         name: call.info().map_or("", |info| info.name),
         args: call.args,
         ret: if call.has_result() { call.ret } else { 0 },
         at_exit: false,
+        fds: span.fd_names(),
     }
 }
 
@@ -62,7 +63,7 @@ pub(super) fn text(call: &SyscallSpan, index: usize, kind: ArgKind) -> Option<Ca
 pub(super) fn push_value(
     out: &mut Vec<u8>,
     call: &SyscallSpan,
-    context: &Context,
+    context: &Context<'_>,
     kind: ArgKind,
     index: usize,
 ) {
@@ -75,15 +76,15 @@ pub(super) fn push_value(
 }
 
 /// Appends what is in a register. Those of a 32-bit call have 32 bits.
-pub(super) fn push_register(out: &mut Vec<u8>, context: &Context, kind: ArgKind, raw: u64) {
-    // `AT_FDCWD`, openat(2).
-    const CURRENT_FOLDER: i32 = -100;
+pub(super) fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, raw: u64) {
     let mut number = itoa::Buffer::new();
     // Registers hold more bits than the kernel looks at for an `int`.
     let low = u32::try_from(raw & u64::from(u32::MAX)).unwrap_or_default();
     let is_32_bit = matches!(context.abi, Abi::I386 | Abi::Arm);
     match kind {
-        ArgKind::DirFd if low.cast_signed() == CURRENT_FOLDER => out.extend(b"AT_FDCWD"),
+        ArgKind::Fd if low.cast_signed() == FdName::CURRENT_FOLDER => {
+            out.extend(number.format(low.cast_signed()).bytes());
+        }
         ArgKind::Fd | ArgKind::DirFd => values::push_fd(out, context, low.cast_signed()),
         ArgKind::Int | ArgKind::Pid => out.extend(number.format(low.cast_signed()).bytes()),
         ArgKind::Signal => values::push_signal(out, low.cast_signed()),
@@ -141,8 +142,14 @@ mod tests {
 
     fn text(kind: ArgKind, raw: u64) -> String {
         let mut out = Vec::new();
-        let context =
-            Context { abi: Abi::X86_64, name: "", args: [raw; 6], ret: 0, at_exit: false };
+        let context = Context {
+            abi: Abi::X86_64,
+            name: "",
+            args: [raw; 6],
+            ret: 0,
+            at_exit: false,
+            fds: &[],
+        };
         push_register(&mut out, &context, kind, raw);
         String::from_utf8(out).unwrap()
     }

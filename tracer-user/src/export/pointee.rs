@@ -27,7 +27,7 @@ pub(super) enum Form {
 pub(super) fn push(
     out: &mut Vec<u8>,
     call: &SyscallSpan,
-    context: &Context,
+    context: &Context<'_>,
     kind: ArgKind,
     index: usize,
 ) -> bool {
@@ -38,7 +38,7 @@ pub(super) fn push(
 pub(super) fn push_detail(
     out: &mut Vec<u8>,
     call: &SyscallSpan,
-    context: &Context,
+    context: &Context<'_>,
     kind: ArgKind,
     index: usize,
 ) -> bool {
@@ -49,7 +49,7 @@ fn push_as(
     out: &mut Vec<u8>,
     form: Form,
     call: &SyscallSpan,
-    context: &Context,
+    context: &Context<'_>,
     kind: ArgKind,
     index: usize,
 ) -> bool {
@@ -79,7 +79,7 @@ fn push_as(
 pub(super) struct Memory<'a> {
     pub(super) form: Form,
     pub(super) call: &'a SyscallSpan,
-    pub(super) context: &'a Context,
+    pub(super) context: &'a Context<'a>,
     pub(super) index: usize,
 }
 
@@ -113,6 +113,8 @@ impl<'a> Memory<'a> {
         let returned = returned.filter(|_| {
             self.form == Form::Detail || !matches!(kind, Struct::Pollfd | Struct::FdSet)
         });
+        let is_whole = returned.is_some() && values::is_returned_whole(kind, self.context);
+        let passed = passed.filter(|_| !is_whole);
         let same = passed.zip(returned).is_some_and(|(a, b)| a.bytes == b.bytes);
         match (passed, returned.filter(|_| !same)) {
             (Some(passed), Some(returned)) => {

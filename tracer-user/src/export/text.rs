@@ -120,7 +120,7 @@ impl Lines {
         }
         self.paint(out, AnsiColor::Blue, |out| out.extend(call.name().bytes()));
         out.extend(if resumed { &b" resumed>("[..] } else { b"(" });
-        let context = argument::context(call);
+        let context = argument::context(span, call);
         let all = arguments(call, &context);
         match values::text_order(&context) {
             None => {
@@ -143,7 +143,7 @@ impl Lines {
         &self,
         out: &mut Vec<u8>,
         call: &SyscallSpan,
-        context: &Context,
+        context: &Context<'_>,
         kind: ArgKind,
         index: usize,
     ) {
@@ -158,7 +158,7 @@ impl Lines {
         &self,
         out: &mut Vec<u8>,
         call: &SyscallSpan,
-        context: &Context,
+        context: &Context<'_>,
         it: TextArgument,
     ) {
         out.extend(it.name.bytes());
@@ -178,7 +178,7 @@ impl Lines {
         out: &mut Vec<u8>,
         span: &SpanRecord,
         call: &SyscallSpan,
-        context: &Context,
+        context: &Context<'_>,
     ) {
         match call.reason {
             Reason::Unfinished => return out.extend(b" <unfinished ...>"),
@@ -203,7 +203,9 @@ impl Lines {
             match ret {
                 Ret::Pointer => values::push_pointer(out, call.ret.cast_unsigned()),
                 Ret::None => out.push(b'?'),
-                Ret::Int | Ret::Fd | Ret::Size if values::push_result(out, context) => {}
+                Ret::Int | Ret::Fd | Ret::Size
+                    if values::push_result_fd(out, context)
+                        || values::push_result(out, context) => {}
                 Ret::Int | Ret::Fd | Ret::Size => out.extend(number.format(call.ret).bytes()),
             }
             let returned = |index| {

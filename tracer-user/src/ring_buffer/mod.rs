@@ -30,9 +30,11 @@
 
 mod destination;
 mod sidecar;
+mod stage;
 
 pub use crate::export::{Delivery, DropReason};
 pub use destination::Destination;
+pub use stage::Stage;
 
 use std::{
     io,
@@ -74,6 +76,8 @@ struct Shared {
     queue: ArrayQueue<SpanRecord>,
     pushed: CachePadded<AtomicU64>,
     dropped: CachePadded<AtomicU64>,
+    /// Spans that the stage has taken out.
+    filtered: AtomicU64,
     sleeping: CachePadded<AtomicBool>,
     stop: AtomicBool,
     /// When the destinations must be done, once asked to stop.
@@ -132,17 +136,33 @@ impl SpanRingBuffer {
     /// # Panics
     /// When `capacity` is 0.
     pub fn with_destinations(capacity: usize, destinations: Vec<Destination>) -> io::Result<Self> {
+        Self::with_stage(capacity, destinations, None)
+    }
+
+    /// The same, with work that is done on the spans first, on the sidecar's thread.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    ///
+    /// # Panics
+    /// When `capacity` is 0.
+    pub fn with_stage(
+        capacity: usize,
+        destinations: Vec<Destination>,
+        stage: Option<Box<dyn Stage>>,
+    ) -> io::Result<Self> {
         assert!(capacity > 0, "Ring buffer capacity must be > 0");
         let shared = Arc::new(Shared {
             queue: ArrayQueue::new(capacity),
             pushed: CachePadded::default(),
             dropped: CachePadded::default(),
+            filtered: AtomicU64::new(0),
             sleeping: CachePadded::default(),
             stop: AtomicBool::new(false),
             deadline: Mutex::new(None),
         });
         let deliveries = destinations.iter().map(Destination::delivery).collect();
-        let thread = sidecar::start(Arc::clone(&shared), destinations)?;
+        let thread = sidecar::start(Arc::clone(&shared), destinations, stage)?;
         let handle = thread.thread().clone();
         Ok(Self { shared, sidecar: Some(Sidecar { thread, handle }), deliveries })
     }
@@ -189,6 +209,11 @@ impl SpanRingBuffer {
             current_size: self.shared.queue.len(),
             capacity: self.shared.queue.capacity(),
         }
+    }
+
+    /// Spans that the stage has taken out so far: no destination gets them.
+    pub fn filtered(&self) -> u64 {
+        self.shared.filtered.load(Ordering::Acquire)
     }
 
     /// What each destination has received, in the order they were given; still readable when the

@@ -11,9 +11,10 @@ use std::{
 };
 
 use super::{
-    Shared,
+    Shared, Stage,
     destination::{Batch, Destination, Worker},
 };
+use crate::span_record::SpanRecord;
 
 /// Most spans in a batch.
 const BATCH: usize = 1024;
@@ -23,17 +24,25 @@ const IDLE_WAIT: Duration = Duration::from_millis(10);
 pub(super) fn start(
     shared: Arc<Shared>,
     destinations: Vec<Destination>,
+    stage: Option<Box<dyn Stage>>,
 ) -> io::Result<JoinHandle<()>> {
     let workers: Vec<Worker> =
         destinations.into_iter().map(Destination::start).collect::<io::Result<_>>()?;
-    thread::Builder::new().name("tracer-sidecar".into()).spawn(move || run(&shared, workers))
+    thread::Builder::new().name("tracer-sidecar".into()).spawn(move || run(&shared, workers, stage))
 }
 
-fn run(shared: &Shared, workers: Vec<Worker>) {
+fn run(shared: &Shared, workers: Vec<Worker>, mut stage: Option<Box<dyn Stage>>) {
     loop {
         // Asked before the queue is emptied: what was pushed before the request is then exported.
         let stop = shared.stop.load(Ordering::Acquire);
-        if let Some(batch) = take(shared) {
+        if let Some(mut spans) = take(shared) {
+            if let Some(stage) = &mut stage {
+                work(stage.as_mut(), shared, &mut spans);
+            }
+            if spans.is_empty() {
+                continue;
+            }
+            let batch: Batch = Arc::new(spans);
             for worker in &workers {
                 worker.offer(&batch);
             }
@@ -52,7 +61,15 @@ fn run(shared: &Shared, workers: Vec<Worker>) {
     }
 }
 
-fn take(shared: &Shared) -> Option<Batch> {
+/// Runs the stage on a batch.
+fn work(stage: &mut dyn Stage, shared: &Shared, spans: &mut Vec<SpanRecord>) {
+    let before = spans.len();
+    stage.process(spans, shared.dropped.load(Ordering::Acquire));
+    let filtered = before.saturating_sub(spans.len());
+    shared.filtered.fetch_add(filtered as u64, Ordering::Release);
+}
+
+fn take(shared: &Shared) -> Option<Vec<SpanRecord>> {
     let first = shared.queue.pop()?;
     let mut spans = Vec::with_capacity(shared.queue.len().saturating_add(1).min(BATCH));
     spans.push(first);
@@ -61,7 +78,7 @@ fn take(shared: &Shared) -> Option<Batch> {
     {
         spans.push(span);
     }
-    Some(Arc::new(spans))
+    Some(spans)
 }
 
 fn idle(shared: &Shared) {

@@ -4,10 +4,13 @@
 //! and dropping one allocates nothing (long strings excepted). Any other span is made with
 //! [`SpanRecord::new`] from names and maps of the caller's own.
 
+mod fd_name;
 mod payload;
 mod process;
 mod syscall;
 
+pub use fd_name::FdName;
+use fd_name::FdNames;
 pub use payload::Payload;
 pub use process::{Attribute, ProcessEnd, ProcessSpan, ProgramStart, Value};
 #[cfg(test)]
@@ -100,6 +103,7 @@ pub struct SpanRecord {
     thread_id: u64,
     span_kind: SpanKind,
     status_code: StatusCode,
+    fd_names: Option<Box<FdNames>>,
     body: Body,
 }
 
@@ -191,6 +195,7 @@ impl SpanRecord {
             thread_id,
             span_kind,
             status_code,
+            fd_names: None,
             body: Body::Named(Box::new(body)),
         }
     }
@@ -206,6 +211,7 @@ impl SpanRecord {
             thread_id: u64::from(context.thread_id),
             span_kind: SpanKind::Internal,
             status_code: call.status(),
+            fd_names: None,
             body: Body::Syscall(context.process, call),
         }
     }
@@ -220,6 +226,7 @@ impl SpanRecord {
             thread_id: u64::from(process.tgid),
             span_kind: SpanKind::Internal,
             status_code: life.end.status(),
+            fd_names: None,
             body: Body::Process(process, Box::new(life)),
         }
     }
@@ -336,6 +343,14 @@ impl SpanRecord {
             Body::Process(_, life) => Some(life),
             Body::Syscall(..) | Body::Named(_) => None,
         }
+    }
+    /// What the descriptors of the call led to; empty where that is not followed.
+    pub fn fd_names(&self) -> &[FdName] {
+        self.fd_names.as_ref().map_or(&[], |names| &names.0)
+    }
+    /// Says what the descriptors of the call led to.
+    pub fn set_fd_names(&mut self, names: Vec<FdName>) {
+        self.fd_names = (!names.is_empty()).then(|| Box::new(FdNames(names)));
     }
     /// Whether the span is part of no other.
     pub fn is_root(&self) -> bool {

@@ -5,7 +5,7 @@ use tracer_common::syscalls::Set;
 use super::{Context, clone, combined, commands, node::Node, process, reader::Reader, set, time};
 
 /// How many arguments the call has, where the table's number is only the most.
-pub(super) fn argument_count(context: &Context) -> Option<usize> {
+pub(super) fn argument_count(context: &Context<'_>) -> Option<usize> {
     let args = context.args;
     Some(match context.name {
         "open" | "mq_open" if !creates(args[1]) => 2,
@@ -25,7 +25,7 @@ fn creates(flags: u64) -> bool {
     flags & (0o100 | 0o20_000_000) != 0
 }
 
-fn fcntl(context: &Context) -> Option<usize> {
+fn fcntl(context: &Context<'_>) -> Option<usize> {
     match commands::command(Set::FcntlCommands, context, 1) {
         "F_GETFD" | "F_GETFL" | "F_GETOWN" | "F_GETPIPE_SZ" | "F_GETLEASE" | "F_GET_SEALS"
         | "F_GETSIG" => Some(2),
@@ -34,7 +34,7 @@ fn fcntl(context: &Context) -> Option<usize> {
 }
 
 /// Commands of `ioctl` without an argument.
-fn ioctl(context: &Context) -> Option<usize> {
+fn ioctl(context: &Context<'_>) -> Option<usize> {
     match commands::command(Set::IoctlCommands, context, 1) {
         "FIOCLEX" | "FIONCLEX" | "TIOCSBRK" | "TIOCCBRK" | "TIOCCONS" | "TIOCNOTTY"
         | "TIOCEXCL" | "TIOCNXCL" | "TIOCVHANGUP" => Some(2),
@@ -42,7 +42,7 @@ fn ioctl(context: &Context) -> Option<usize> {
     }
 }
 
-fn futex(context: &Context) -> usize {
+fn futex(context: &Context<'_>) -> usize {
     let operation = combined::value(Set::FutexOperations, context, context.args[1]);
     let operation = operation.split('|').next().unwrap_or_default();
     match operation.strip_suffix("_PRIVATE").unwrap_or(operation) {
@@ -54,7 +54,7 @@ fn futex(context: &Context) -> usize {
     }
 }
 
-fn prctl(context: &Context) -> Option<usize> {
+fn prctl(context: &Context<'_>) -> Option<usize> {
     match commands::command(Set::PrctlOptions, context, 0) {
         "PR_GET_KEEPCAPS"
         | "PR_GET_SECCOMP"
@@ -87,7 +87,7 @@ fn prctl(context: &Context) -> Option<usize> {
 }
 
 /// A result that is not read in decimal: bits of `fcntl`, a mode of `umask`.
-pub(super) fn result(context: &Context) -> Option<Node> {
+pub(super) fn result(context: &Context<'_>) -> Option<Node> {
     let value = u64::try_from(context.ret).ok()?;
     match context.name {
         "fcntl" | "fcntl64" if commands::fcntl_result_is_bits(context) => Some(Node::Hex(value)),
@@ -97,7 +97,7 @@ pub(super) fn result(context: &Context) -> Option<Node> {
 }
 
 /// What strace writes behind the result, without brackets.
-pub(super) fn result_note(context: &Context) -> Option<String> {
+pub(super) fn result_note(context: &Context<'_>) -> Option<String> {
     match context.name {
         "fcntl" | "fcntl64" => commands::fcntl_result(context),
         "poll" | "ppoll" | "ppoll_time64" | "select" | "_newselect" | "pselect6"
@@ -113,7 +113,7 @@ pub(super) fn result_note(context: &Context) -> Option<String> {
 /// What strace writes behind the result of a call that has waited for descriptors: those that are
 /// ready. `returned` has the memory of an argument after the call.
 pub(super) fn ready<'a>(
-    context: &Context,
+    context: &Context<'_>,
     returned: impl Fn(usize) -> Option<&'a [u8]>,
 ) -> Option<String> {
     match context.name {
@@ -125,7 +125,7 @@ pub(super) fn ready<'a>(
 }
 
 /// `[{fd=3, revents=POLLIN}]`
-fn polled(context: &Context, bytes: &[u8]) -> Option<String> {
+fn polled(context: &Context<'_>, bytes: &[u8]) -> Option<String> {
     const SIZE: usize = 8;
     let items = bytes.chunks_exact(SIZE).filter_map(|bytes| {
         let mut reader = Reader::new(bytes, context.abi);
@@ -138,14 +138,17 @@ fn polled(context: &Context, bytes: &[u8]) -> Option<String> {
 }
 
 /// `in [3], out [4], left {tv_sec=0, tv_usec=5}`
-fn selected<'a>(context: &Context, returned: impl Fn(usize) -> Option<&'a [u8]>) -> Option<String> {
+fn selected<'a>(
+    context: &Context<'_>,
+    returned: impl Fn(usize) -> Option<&'a [u8]>,
+) -> Option<String> {
     let mut parts = Vec::new();
     for (index, name) in [(1, "in"), (2, "out"), (3, "except")] {
         let Some(bytes) = returned(index).filter(|bytes| bytes.iter().any(|byte| *byte != 0))
         else {
             continue;
         };
-        parts.push(format!("{name} {}", text(&process::bits(bytes))));
+        parts.push(format!("{name} {}", text(&process::descriptors(bytes))));
     }
     if let Some(left) = returned(4) {
         let layout = match context.name {

@@ -26,7 +26,7 @@ const CLONE_ARGS: &[Entry] = &[
 
 /// `struct clone_args`: what its flags make use of; text says behind it what the call has returned
 /// there.
-pub(super) fn arguments(reader: &mut Reader<'_>, context: &Context) -> Node {
+pub(super) fn arguments(reader: &mut Reader<'_>, context: &Context<'_>) -> Node {
     let fields = fields(reader);
     let has_parent = fields
         .symbol("flags")
@@ -78,7 +78,7 @@ fn clone3_flags(reader: &mut Reader<'_>) -> Option<Node> {
 /// What the kernel has written to where the parent's copy of the thread id goes: the same number
 /// that it returns, `kernel_clone`,
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/fork.c#L2788>.
-fn parent_tid(context: &Context) -> Option<i64> {
+fn parent_tid(context: &Context<'_>) -> Option<i64> {
     Some(context.ret).filter(|ret| *ret > 0)
 }
 
@@ -86,7 +86,7 @@ fn parent_tid(context: &Context) -> Option<i64> {
 struct Flags(String);
 
 impl Flags {
-    fn new(context: &Context) -> Self {
+    fn new(context: &Context<'_>) -> Self {
         Self(set::flags_text(Set::CloneFlags, context.abi, context.args[0] & !0xff))
     }
 
@@ -108,7 +108,7 @@ impl Flags {
 }
 
 /// How many arguments `clone` has: those from the end that its flags make no use of are left out.
-pub(super) fn argument_count(context: &Context) -> Option<usize> {
+pub(super) fn argument_count(context: &Context<'_>) -> Option<usize> {
     let flags = Flags::new(context);
     match (flags.use_child(), flags.use_tls(), flags.use_parent()) {
         (false, false, false) => Some(2),
@@ -118,7 +118,7 @@ pub(super) fn argument_count(context: &Context) -> Option<usize> {
 }
 
 /// The arguments of `clone` as strace orders and names them, those without use left out.
-pub(super) fn text_order(context: &Context) -> Vec<TextArgument> {
+pub(super) fn text_order(context: &Context<'_>) -> Vec<TextArgument> {
     let argument = |index, name| TextArgument { index, name, pointee: None };
     // clone(2): the last two stand the other way round on x86-64.
     let (tls, child) = if matches!(context.abi, Abi::X86_64 | Abi::X32) { (4, 3) } else { (3, 4) };

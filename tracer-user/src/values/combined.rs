@@ -5,7 +5,7 @@ use tracer_common::{event::Abi, syscalls::Set};
 use super::{Context, files, set, signal};
 
 /// Flags of an argument as strace writes them.
-pub(super) fn flags(set: Set, context: &Context, value: u64) -> String {
+pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
     let value = narrowed(set, value);
     match set {
@@ -30,7 +30,7 @@ pub(super) fn flags(set: Set, context: &Context, value: u64) -> String {
 }
 
 /// A value of an argument as strace writes it.
-pub(super) fn value(set: Set, context: &Context, value: u64) -> String {
+pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
     let value = narrowed(set, value);
     match set {
@@ -181,7 +181,7 @@ fn socket_type(abi: Abi, value: u64) -> String {
 }
 
 /// What a protocol's number means depends on the family.
-fn protocol(context: &Context, value: u64) -> String {
+fn protocol(context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
     let family = set::name(Set::AddressFamilies, abi, context.args[0] & 0xffff_ffff);
     match family {
@@ -199,7 +199,7 @@ fn protocol(context: &Context, value: u64) -> String {
 }
 
 /// What an option's number means depends on the level.
-fn option(context: &Context, value: u64) -> String {
+fn option(context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
     let options = match set::name(Set::SocketLevels, abi, context.args[1] & 0xffff_ffff) {
         Some("SOL_SOCKET") => Set::SocketOptions,

@@ -3,7 +3,7 @@
 use tracer_common::syscalls::Set;
 
 use super::{
-    Context, files,
+    Context, files, interface,
     layout::{self, Entry, Kind, abridged, field, silent},
     node::{Fields, Node, Shown},
     reader::Reader,
@@ -42,7 +42,7 @@ const FLOCK64: &[Entry] = &[
 const OWNER: &[Entry] = &[field("type", Kind::Enum32(Set::OwnerTypes)), field("pid", Kind::I32)];
 
 /// The name of the command in the second argument, or of `prctl`'s option in the first.
-pub(super) fn command(set: Set, context: &Context, argument: usize) -> &'static str {
+pub(super) fn command(set: Set, context: &Context<'_>, argument: usize) -> &'static str {
     let value = context.args.get(argument).copied().unwrap_or_default();
     set::name(set, context.abi, value & 0xffff_ffff).unwrap_or_default()
 }
@@ -71,8 +71,13 @@ const RETURNED: [&str; 20] = [
     "FS_IOC_GETFLAGS",
 ];
 
+/// Whether a command of `ioctl` returns all that it was passed, and more.
+pub(super) fn ioctl_returns(context: &Context<'_>) -> bool {
+    interface::is_returned(command(Set::IoctlCommands, context, 1))
+}
+
 /// What the third argument of `ioctl` points to.
-pub(super) fn ioctl(reader: &mut Reader<'_>, context: &Context) -> Option<Node> {
+pub(super) fn ioctl(reader: &mut Reader<'_>, context: &Context<'_>) -> Option<Node> {
     let command = command(Set::IoctlCommands, context, 1);
     // Before the call there is nothing of use in what it is to fill in.
     if !context.at_exit && RETURNED.contains(&command) {
@@ -107,12 +112,12 @@ pub(super) fn ioctl(reader: &mut Reader<'_>, context: &Context) -> Option<Node> 
         "FS_IOC_GETFLAGS" | "FS_IOC_SETFLAGS" => {
             Some(Node::List(vec![Node::Hex(reader.u32()?.into())]))
         }
-        _ => None,
+        command => interface::request(reader, command, context.at_exit),
     }
 }
 
 /// An argument of `ioctl` that is a number itself.
-pub(super) fn ioctl_number(context: &Context, value: u64) -> Option<String> {
+pub(super) fn ioctl_number(context: &Context<'_>, value: u64) -> Option<String> {
     let set = match command(Set::IoctlCommands, context, 1) {
         "TCXONC" => Set::TcxoncActions,
         "TCFLSH" => Set::TcflshQueues,
@@ -172,7 +177,7 @@ fn control_flags(reader: &mut Reader<'_>) -> Option<Node> {
 }
 
 /// What the third argument of `fcntl` points to.
-pub(super) fn fcntl(reader: &mut Reader<'_>, context: &Context) -> Option<Node> {
+pub(super) fn fcntl(reader: &mut Reader<'_>, context: &Context<'_>) -> Option<Node> {
     let command = command(Set::FcntlCommands, context, 1);
     match command {
         "F_SETLK" | "F_SETLKW" | "F_GETLK" => Some(lock(FLOCK, reader, command)),
@@ -192,7 +197,7 @@ fn lock(layout: &[Entry], reader: &mut Reader<'_>, command: &str) -> Node {
 }
 
 /// An argument of `fcntl` that is a number itself.
-pub(super) fn fcntl_number(context: &Context, value: u64) -> Option<String> {
+pub(super) fn fcntl_number(context: &Context<'_>, value: u64) -> Option<String> {
     let abi = context.abi;
     let low = value & 0xffff_ffff;
     Some(match command(Set::FcntlCommands, context, 1) {
@@ -214,7 +219,7 @@ pub(super) fn fcntl_number(context: &Context, value: u64) -> Option<String> {
 }
 
 /// What stands behind the result of `fcntl`: `(flags O_RDWR|O_LARGEFILE)`.
-pub(super) fn fcntl_result(context: &Context) -> Option<String> {
+pub(super) fn fcntl_result(context: &Context<'_>) -> Option<String> {
     let value = u64::try_from(context.ret).ok()?;
     let abi = context.abi;
     match command(Set::FcntlCommands, context, 1) {
@@ -232,13 +237,13 @@ pub(super) fn fcntl_result(context: &Context) -> Option<String> {
 }
 
 /// Whether the result is a set of bits, read in hexadecimal.
-pub(super) fn fcntl_result_is_bits(context: &Context) -> bool {
+pub(super) fn fcntl_result_is_bits(context: &Context<'_>) -> bool {
     let command = command(Set::FcntlCommands, context, 1);
     matches!(command, "F_GETFL" | "F_GETFD" | "F_GET_SEALS" | "F_GETLEASE")
 }
 
 /// What the second argument of `prctl` points to.
-pub(super) fn prctl(reader: &mut Reader<'_>, context: &Context) -> Option<Node> {
+pub(super) fn prctl(reader: &mut Reader<'_>, context: &Context<'_>) -> Option<Node> {
     // A command name without its zero.
     const NAME: usize = 15;
     match command(Set::PrctlOptions, context, 0) {
@@ -259,7 +264,7 @@ pub(super) fn prctl(reader: &mut Reader<'_>, context: &Context) -> Option<Node> 
 }
 
 /// A second argument of `prctl` that is a number itself.
-pub(super) fn prctl_number(context: &Context, value: u64) -> Option<String> {
+pub(super) fn prctl_number(context: &Context<'_>, value: u64) -> Option<String> {
     let abi = context.abi;
     Some(match command(Set::PrctlOptions, context, 0) {
         "PR_SET_NAME" | "PR_GET_NAME" | "PR_GET_PDEATHSIG" | "PR_GET_TID_ADDRESS" if value == 0 => {
@@ -284,7 +289,7 @@ pub(super) fn prctl_number(context: &Context, value: u64) -> Option<String> {
 }
 
 /// A structure that `bpf` and others read is shown by its first fields; those are of use.
-pub(super) fn bpf(reader: &mut Reader<'_>, context: &Context) -> Fields {
+pub(super) fn bpf(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
     let layout = match set::name(Set::BpfCommands, context.abi, context.args[0] & 0xffff_ffff) {
         Some("BPF_MAP_CREATE") => BPF_MAP_CREATE,
         Some("BPF_PROG_LOAD") => BPF_PROG_LOAD,
@@ -325,9 +330,9 @@ const BPF_PROG_LOAD: &[Entry] = &[
 ];
 const BPF_OBJ: &[Entry] = &[
     field("pathname", Kind::Pointer64),
-    field("bpf_fd", Kind::I32),
+    field("bpf_fd", Kind::Fd),
     field("file_flags", Kind::X32),
 ];
 const BPF_ELEM: &[Entry] =
-    &[field("map_fd", Kind::I32), field("key", Kind::Pointer64), field("value", Kind::Pointer64)];
+    &[field("map_fd", Kind::Fd), field("key", Kind::Pointer64), field("value", Kind::Pointer64)];
 const BPF_OTHER: &[Entry] = &[abridged("word", Kind::X32)];

@@ -14,7 +14,7 @@ const HEAD64: usize = 19;
 
 /// The entries in a buffer: text counts them, as strace does, JSON has each. `bytes` may be fewer
 /// than the call has returned.
-pub(super) fn entries(bytes: &[u8], context: &Context, wide: bool) -> Node {
+pub(super) fn entries(bytes: &[u8], context: &Context<'_>, wide: bool) -> Node {
     let mut items = Vec::new();
     let mut rest = bytes;
     while let Some((entry, len)) = entry(&mut Reader::new(rest, context.abi), wide) {
@@ -79,7 +79,8 @@ mod tests {
     fn both(bytes: &[u8], ret: usize) -> (String, String) {
         let ret = i64::try_from(ret).unwrap();
         let args = [3, 0xabc, 0, 0, 0, 0];
-        let context = Context { abi: Abi::X86_64, name: "getdents64", args, ret, at_exit: true };
+        let context =
+            Context { abi: Abi::X86_64, name: "getdents64", args, ret, at_exit: true, fds: &[] };
         let node = entries(bytes, &context, true);
         let (mut text, mut json) = (Vec::new(), Vec::new());
         node.push_text(&mut text);

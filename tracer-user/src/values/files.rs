@@ -290,7 +290,7 @@ pub(super) fn open_how(reader: &mut Reader<'_>) -> Fields {
 }
 
 /// `struct file_handle`: its type and its bytes.
-pub(super) fn file_handle(reader: &mut Reader<'_>, context: &Context) -> Fields {
+pub(super) fn file_handle(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
     let mut fields = Fields::default();
     let Some(bytes) = reader.u32() else {
         fields.cut_after(reader.len());

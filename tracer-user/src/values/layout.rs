@@ -26,6 +26,8 @@ pub(super) enum Kind {
     I32,
     U64,
     I64,
+    /// A file descriptor.
+    Fd,
     /// `long`
     Long,
     /// `unsigned long`
@@ -103,6 +105,7 @@ impl Kind {
             Self::I16 => reader.u16().map(|value| Node::Signed(value.cast_signed().into())),
             Self::U32 => reader.u32().map(|value| Node::Unsigned(value.into())),
             Self::I32 => reader.i32().map(|value| Node::Signed(value.into())),
+            Self::Fd => reader.i32().map(Node::Fd),
             Self::U64 => reader.u64().map(Node::Unsigned),
             Self::I64 => reader.u64().map(|value| Node::Signed(value.cast_signed())),
             Self::Long => reader.long().map(Node::Signed),

@@ -33,6 +33,7 @@ mod combined;
 mod commands;
 mod dirents;
 mod files;
+mod interface;
 mod layout;
 mod node;
 mod process;
@@ -52,11 +53,11 @@ use tracer_common::{
 };
 
 use self::node::Node;
-use crate::span_record::push_hex;
+use crate::span_record::{FdName, push_hex};
 
 /// The call that a value belongs to: what some values mean depends on other arguments.
 #[derive(Debug, Clone, Copy)]
-pub struct Context {
+pub struct Context<'a> {
     /// The calling convention: sizes and layouts.
     pub abi: Abi,
     /// The syscall's name.
@@ -67,47 +68,49 @@ pub struct Context {
     pub ret: i64,
     /// Whether the bytes were read at exit, and so may hold what the kernel has written.
     pub at_exit: bool,
+    /// What descriptors lead to, where that is followed.
+    pub fds: &'a [FdName],
 }
 
 /// Appends named bits and the rest in hexadecimal: `O_RDONLY|O_CLOEXEC|0x800000`.
-pub fn push_flags(out: &mut Vec<u8>, set: Set, context: &Context, value: u64) {
+pub fn push_flags(out: &mut Vec<u8>, set: Set, context: &Context<'_>, value: u64) {
     out.extend(combined::flags(set, context, value).bytes());
 }
 
 /// Appends one of a set of values, or the number in hexadecimal: `0x63 /* SEEK_??? */`.
-pub fn push_enum(out: &mut Vec<u8>, set: Set, context: &Context, value: u64) {
+pub fn push_enum(out: &mut Vec<u8>, set: Set, context: &Context<'_>, value: u64) {
     out.extend(combined::value(set, context, value).bytes());
 }
 
 /// Appends a structure: `{tv_sec=1, tv_nsec=0}`; plain numbers, such as `Struct::Int`, without
 /// braces. For `ioctl_arg`, `fcntl_arg` and `prctl_arg` the type follows from `context.args`.
-pub fn push_struct(out: &mut Vec<u8>, kind: Struct, context: &Context, bytes: &[u8]) -> bool {
-    push_text(out, structs::decode(kind, context, bytes))
+pub fn push_struct(out: &mut Vec<u8>, kind: Struct, context: &Context<'_>, bytes: &[u8]) -> bool {
+    push_text(out, structs::decode(kind, context, bytes).map(|node| node.with_names(context)))
 }
 
 /// Appends a structure as a JSON value: an object with the kernel's names of the fields; numbers as
 /// numbers, flags and enums as strings, bytes of programs by `crate::escape::push_json`.
-pub fn push_detail(out: &mut Vec<u8>, kind: Struct, context: &Context, bytes: &[u8]) -> bool {
+pub fn push_detail(out: &mut Vec<u8>, kind: Struct, context: &Context<'_>, bytes: &[u8]) -> bool {
     push_json(out, structs::decode(kind, context, bytes))
 }
 
 /// Appends a socket address: `{sa_family=AF_INET, sin_port=htons(80), …}`.
-pub fn push_sockaddr(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -> bool {
+pub fn push_sockaddr(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
     push_text(out, socket::address(bytes, context.abi).map(Node::Fields))
 }
 
 /// Appends a socket address as a JSON object.
-pub fn push_sockaddr_detail(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -> bool {
+pub fn push_sockaddr_detail(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
     push_json(out, socket::address(bytes, context.abi).map(Node::Fields))
 }
 
 /// Appends control messages: `[{cmsg_len=20, cmsg_level=SOL_SOCKET, …}]`.
-pub fn push_control(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -> bool {
-    push_text(out, Some(socket::control(bytes, context.abi)))
+pub fn push_control(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
+    push_text(out, Some(socket::control(bytes, context.abi).with_names(context)))
 }
 
 /// Appends control messages as a JSON array.
-pub fn push_control_detail(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -> bool {
+pub fn push_control_detail(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
     push_json(out, Some(socket::control(bytes, context.abi)))
 }
 
@@ -116,7 +119,7 @@ pub fn push_control_detail(out: &mut Vec<u8>, context: &Context, bytes: &[u8]) -
 pub fn push_command_number(
     out: &mut Vec<u8>,
     kind: ArgKind,
-    context: &Context,
+    context: &Context<'_>,
     value: u64,
 ) -> bool {
     let text = match kind {
@@ -129,7 +132,7 @@ pub fn push_command_number(
 }
 
 /// Appends a result that is not read in decimal: flags of `fcntl`, the mode of `umask`.
-pub fn push_result(out: &mut Vec<u8>, context: &Context) -> bool {
+pub fn push_result(out: &mut Vec<u8>, context: &Context<'_>) -> bool {
     push_text(out, call::result(context))
 }
 
@@ -137,11 +140,17 @@ pub fn push_result(out: &mut Vec<u8>, context: &Context) -> bool {
 /// ` ([{fd=3, revents=POLLIN}])`. `returned` has the memory of an argument after the call.
 pub fn push_result_note<'a>(
     out: &mut Vec<u8>,
-    context: &Context,
+    context: &Context<'_>,
     returned: impl Fn(usize) -> Option<&'a [u8]>,
 ) -> bool {
     let note = call::result_note(context).or_else(|| call::ready(context, returned));
     note.map(|note| out.extend(format!(" ({note})").bytes())).is_some()
+}
+
+/// Whether what a call returns takes the place of what it was passed, which then says no more: not
+/// `{…} => {…}` but the second alone.
+pub fn is_returned_whole(kind: Struct, context: &Context<'_>) -> bool {
+    kind == Struct::IoctlArg && commands::ioctl_returns(context)
 }
 
 /// The names and values of a set, in the order in which they are tried.
@@ -150,13 +159,13 @@ pub fn constants(set: Set, abi: Abi) -> impl Iterator<Item = (&'static str, u64)
 }
 
 /// How many of the table's arguments the call has: `open` without `O_CREAT` has no mode.
-pub fn argument_count(context: &Context, in_table: usize) -> usize {
+pub fn argument_count(context: &Context<'_>, in_table: usize) -> usize {
     call::argument_count(context).unwrap_or(in_table).min(in_table)
 }
 
 /// The arguments of a call in the order of text, and with the names of text, where strace has both
 /// otherwise than the kernel: those of `clone`.
-pub fn text_order(context: &Context) -> Option<Vec<TextArgument>> {
+pub fn text_order(context: &Context<'_>) -> Option<Vec<TextArgument>> {
     (context.name == "clone").then(|| clone::text_order(context))
 }
 
@@ -199,9 +208,27 @@ pub fn push_device(out: &mut Vec<u8>, device: u64) {
     files::device(device).push_text(out);
 }
 
-/// Appends a file descriptor.
-pub fn push_fd(out: &mut Vec<u8>, _context: &Context, fd: i32) {
-    out.extend(itoa::Buffer::new().format(fd).bytes());
+/// Appends a file descriptor, and what it leads to where that is followed: `3</etc/hostname>`;
+/// [`FdName::CURRENT_FOLDER`] as `AT_FDCWD`.
+pub fn push_fd(out: &mut Vec<u8>, context: &Context<'_>, fd: i32) {
+    if fd == FdName::CURRENT_FOLDER {
+        out.extend(b"AT_FDCWD");
+    } else {
+        out.extend(itoa::Buffer::new().format(fd).bytes());
+    }
+    let name = FdName::find(context.fds, fd, context.at_exit);
+    out.extend(name.unwrap_or_default().bytes());
+}
+
+/// Appends a result that is a file descriptor, for `fcntl` by its command; `false` where it is none,
+/// or nothing is known of it.
+pub fn push_result_fd(out: &mut Vec<u8>, context: &Context<'_>) -> bool {
+    let Ok(fd) = i32::try_from(context.ret) else { return false };
+    let is_named = context.fds.iter().any(|it| it.returned && it.fd == fd);
+    if is_named {
+        push_fd(out, &Context { at_exit: true, ..*context }, fd);
+    }
+    is_named
 }
 
 /// Appends an address: `NULL` or hexadecimal.

@@ -1,5 +1,6 @@
 //! A decoded value before it is text or JSON: both are written from the same tree.
 
+use super::Context;
 use crate::{escape, span_record::push_hex};
 
 /// Bytes of a string that are kept; more are never captured.
@@ -20,6 +21,8 @@ pub(super) enum Node {
     Octal(u64),
     /// So many times 1024: `8*1024`.
     Times1024(u64),
+    /// A file descriptor; text may have what it leads to behind it.
+    Fd(i32),
     /// An address: `NULL` or hexadecimal.
     Pointer(u64),
     /// Names of constants; JSON has them as a string.
@@ -204,6 +207,7 @@ impl Node {
     pub(super) fn number(&self) -> Option<u64> {
         match self {
             Self::Signed(value) => Some(value.cast_unsigned()),
+            Self::Fd(value) => Some(i64::from(*value).cast_unsigned()),
             Self::Unsigned(value)
             | Self::Hex(value)
             | Self::Padded(value, _)
@@ -213,11 +217,42 @@ impl Node {
         }
     }
 
+    /// The same for text, with what descriptors lead to.
+    pub(super) fn with_names(mut self, context: &Context<'_>) -> Self {
+        if !context.fds.is_empty() {
+            self.name_descriptors(context);
+        }
+        self
+    }
+
+    fn name_descriptors(&mut self, context: &Context<'_>) {
+        match self {
+            Self::Fd(fd) => {
+                let mut text = Vec::new();
+                super::push_fd(&mut text, context, *fd);
+                *self = Self::Symbol(String::from_utf8_lossy(&text).into_owned());
+            }
+            Self::Fields(fields) => {
+                for field in &mut fields.list {
+                    field.node.name_descriptors(context);
+                }
+            }
+            Self::List(items) | Self::Members { items, .. } | Self::Call(_, items) => {
+                for item in items {
+                    item.name_descriptors(context);
+                }
+            }
+            Self::Note(node, _) | Self::Either(node, _) => node.name_descriptors(context),
+            _ => {}
+        }
+    }
+
     /// Appends it as a person reads it.
     pub(super) fn push_text(&self, out: &mut Vec<u8>) {
         let mut number = itoa::Buffer::new();
         match self {
             Self::Signed(value) => out.extend(number.format(*value).bytes()),
+            Self::Fd(value) => out.extend(number.format(*value).bytes()),
             Self::Unsigned(value) => out.extend(number.format(*value).bytes()),
             Self::Hex(value) => super::push_number(out, *value),
             Self::Padded(0, width) => out.extend("0".repeat(*width).bytes()),
@@ -266,6 +301,7 @@ impl Node {
         let mut number = itoa::Buffer::new();
         match self {
             Self::Signed(value) => out.extend(number.format(*value).bytes()),
+            Self::Fd(value) => out.extend(number.format(*value).bytes()),
             Self::Unsigned(value)
             | Self::Hex(value)
             | Self::Padded(value, _)

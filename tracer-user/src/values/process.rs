@@ -127,7 +127,7 @@ fn limit_node(limit: u64, is_infinite: bool, infinity: &str) -> Node {
 }
 
 /// `struct sched_attr`: as much of it as its size says.
-pub(super) fn sched_attr(reader: &mut Reader<'_>, context: &Context) -> Fields {
+pub(super) fn sched_attr(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
     // Sizes of the first and the second version, sched_setattr(2).
     const FIRST: u64 = 48;
     const SECOND: u64 = 56;
@@ -255,10 +255,19 @@ fn wait_rest(rest: u32) -> String {
     text
 }
 
-/// Bits as the numbers of those that are set: a `fd_set`, or a set of CPUs.
+/// Bits as the numbers of those that are set: a set of CPUs.
 pub(super) fn bits(bytes: &[u8]) -> Node {
-    let numbers = (0_u64..).zip(bytes.iter()).flat_map(|(index, byte)| {
+    Node::Members { items: set_bits(bytes).map(Node::Unsigned).collect(), negated: false }
+}
+
+/// A `fd_set`, in the same way.
+pub(super) fn descriptors(bytes: &[u8]) -> Node {
+    let items = set_bits(bytes).filter_map(|bit| i32::try_from(bit).ok()).map(Node::Fd).collect();
+    Node::Members { items, negated: false }
+}
+
+fn set_bits(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    (0_u64..).zip(bytes.iter()).flat_map(|(index, byte)| {
         (0..8_u64).filter(move |bit| byte >> bit & 1 == 1).map(move |bit| index * 8 + bit)
-    });
-    Node::Members { items: numbers.map(Node::Unsigned).collect(), negated: false }
+    })
 }

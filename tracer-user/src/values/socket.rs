@@ -176,7 +176,7 @@ const NOT_NUMBERS: [&str; 17] = [
 ];
 
 /// The value of an option of `setsockopt` and `getsockopt`: level and name are arguments.
-pub(super) fn option(bytes: &[u8], context: &Context) -> Option<Node> {
+pub(super) fn option(bytes: &[u8], context: &Context<'_>) -> Option<Node> {
     let [_, level, name, ..] = context.args;
     let level = set::name(Set::SocketLevels, context.abi, level & 0xffff_ffff).unwrap_or_default();
     let mut reader = Reader::new(bytes, context.abi);
@@ -284,9 +284,7 @@ fn socket_message(kind: i32, data: &[u8], abi: Abi) -> (Node, Option<Node>) {
     let mut reader = Reader::new(data, abi);
     let value = match name {
         Some("SCM_RIGHTS") => Some(Node::List(
-            std::iter::from_fn(|| reader.i32().map(|fd| Node::Signed(fd.into())))
-                .take(MAX_ITEMS)
-                .collect(),
+            std::iter::from_fn(|| reader.i32().map(Node::Fd)).take(MAX_ITEMS).collect(),
         )),
         Some("SCM_CREDENTIALS") => credentials(&mut reader).map(Node::Fields),
         Some("SO_TIMESTAMP_OLD") => Some(layout::read(time::TIMEVAL, &mut reader).into()),

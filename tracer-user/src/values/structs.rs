@@ -76,7 +76,7 @@ const IOCB: &[Entry] = &[
     silent("aio_rw_flags", Kind::Flags32(Set::RwfFlags)),
     field("aio_lio_opcode", Kind::Enum16(Set::IocbCommands)),
     silent("aio_reqprio", Kind::I16),
-    field("aio_fildes", Kind::I32),
+    field("aio_fildes", Kind::Fd),
     field("aio_buf", Kind::X64),
     field("aio_nbytes", Kind::U64),
     field("aio_offset", Kind::I64),
@@ -106,10 +106,10 @@ const MSGHDR: &[Entry] = &[
     field("msg_flags", Kind::Flags32(Set::MsgFlags)),
 ];
 const MMSGHDR: &[Entry] = &[field("msg_hdr", Kind::Inner(MSGHDR)), field("msg_len", Kind::U32)];
-const FD_PAIR: Kind = Kind::Array(&Kind::I32, 2);
+const FD_PAIR: Kind = Kind::Array(&Kind::Fd, 2);
 
 /// Reads one structure; nothing where it is none that is known, or nothing of it is there.
-pub(super) fn decode(kind: Struct, context: &Context, bytes: &[u8]) -> Option<Node> {
+pub(super) fn decode(kind: Struct, context: &Context<'_>, bytes: &[u8]) -> Option<Node> {
     let may_be_empty = matches!(kind, Struct::Sockopt | Struct::Dirents | Struct::Dirents64);
     if bytes.is_empty() && !may_be_empty {
         return None;
@@ -170,7 +170,7 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
 }
 
 /// Plain numbers, of which all bytes must be there.
-fn number(kind: Struct, context: &Context, reader: &mut Reader<'_>) -> Option<Node> {
+fn number(kind: Struct, context: &Context<'_>, reader: &mut Reader<'_>) -> Option<Node> {
     match kind {
         Struct::Int | Struct::Socklen | Struct::SchedParam => {
             reader.i32().map(|value| Node::Signed(value.into()))
@@ -204,7 +204,12 @@ fn id(id: u32) -> Node {
 }
 
 /// Structures with a function of their own.
-fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8]) -> Option<Node> {
+fn special(
+    kind: Struct,
+    context: &Context<'_>,
+    reader: &mut Reader<'_>,
+    bytes: &[u8],
+) -> Option<Node> {
     let fields: Fields = match kind {
         Struct::Stat => files::stat(reader),
         Struct::Stat64 => files::stat64(reader),
@@ -242,7 +247,8 @@ fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8
         Struct::Timespec64Pair => return Some(time::timespec_pair(reader, true)),
         Struct::TimevalPair => return Some(time::timeval_pair(reader)),
         Struct::Sigset | Struct::OldSigset => return Some(signal::set_node(bytes)),
-        Struct::FdSet | Struct::CpuSet => return Some(process::bits(bytes)),
+        Struct::FdSet => return Some(process::descriptors(bytes)),
+        Struct::CpuSet => return Some(process::bits(bytes)),
         Struct::Sockopt => return socket::option(bytes, context),
         Struct::Dirents | Struct::Dirents64 => {
             return Some(dirents::entries(bytes, context, kind == Struct::Dirents64));
@@ -269,7 +275,7 @@ fn special(kind: Struct, context: &Context, reader: &mut Reader<'_>, bytes: &[u8
 /// What is asked for; what has happened stands behind the result.
 fn pollfd(reader: &mut Reader<'_>) -> Fields {
     const ASKED: &[Entry] = &[
-        field("fd", Kind::I32),
+        field("fd", Kind::Fd),
         field("events", Kind::Flags16(Set::PollEvents)),
         silent("revents", Kind::Flags16(Set::PollEvents)),
     ];
@@ -281,7 +287,7 @@ fn pollfd(reader: &mut Reader<'_>) -> Fields {
 }
 
 /// `struct io_uring_params`: the kernel fills in the rest.
-fn io_uring(reader: &mut Reader<'_>, context: &Context) -> Fields {
+fn io_uring(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
     let mut fields = Fields::default();
     let abi = context.abi;
     let head: Option<Vec<u32>> = (0..10).map(|_| reader.u32()).collect();
@@ -317,10 +323,10 @@ fn ended_by_length(layout: &[Entry], reader: &mut Reader<'_>, first: &str) -> Fi
 }
 
 /// `struct landlock_path_beneath_attr` or `struct landlock_net_port_attr`, by the type of rule.
-fn landlock_rule(reader: &mut Reader<'_>, context: &Context) -> Fields {
+fn landlock_rule(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
     const PATH: &[Entry] = &[
         field("allowed_access", Kind::Flags64(Set::LandlockAccessFs)),
-        field("parent_fd", Kind::I32),
+        field("parent_fd", Kind::Fd),
     ];
     const PORT: &[Entry] =
         &[field("allowed_access", Kind::Flags64(Set::LandlockAccessNet)), field("port", Kind::U64)];

@@ -9,7 +9,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
     TABLES[set as usize]
 }
 
-static TABLES: [[&Table; 3]; 209] = [
+static TABLES: [[&Table; 3]; 210] = [
     [&ACCESS_MODES, &ACCESS_MODES, &ACCESS_MODES],
     [&ADDRESS_FAMILIES, &ADDRESS_FAMILIES, &ADDRESS_FAMILIES],
     [&ADJTIMEX_MODES, &ADJTIMEX_MODES, &ADJTIMEX_MODES],
@@ -59,6 +59,7 @@ static TABLES: [[&Table; 3]; 209] = [
     [&GETRANDOM_FLAGS, &GETRANDOM_FLAGS, &GETRANDOM_FLAGS],
     [&INOTIFY_EVENTS, &INOTIFY_EVENTS, &INOTIFY_EVENTS],
     [&INOTIFY_INIT_FLAGS, &INOTIFY_INIT_FLAGS, &INOTIFY_INIT_FLAGS],
+    [&INTERFACE_FLAGS, &INTERFACE_FLAGS, &INTERFACE_FLAGS],
     [&IO_URING_ENTER_FLAGS, &IO_URING_ENTER_FLAGS, &IO_URING_ENTER_FLAGS],
     [&IO_URING_FEATURES, &IO_URING_FEATURES, &IO_URING_FEATURES],
     [&IO_URING_REGISTER_OPS, &IO_URING_REGISTER_OPS, &IO_URING_REGISTER_OPS],
@@ -1260,6 +1261,28 @@ static INOTIFY_EVENTS: Table = Table {
 
 static INOTIFY_INIT_FLAGS: Table =
     Table { unknown: "IN_???", entries: &[("IN_NONBLOCK", 0x800), ("IN_CLOEXEC", 0x8_0000)] };
+
+static INTERFACE_FLAGS: Table = Table {
+    unknown: "IFF_???",
+    entries: &[
+        ("IFF_UP", 0x1),
+        ("IFF_BROADCAST", 0x2),
+        ("IFF_DEBUG", 0x4),
+        ("IFF_LOOPBACK", 0x8),
+        ("IFF_POINTOPOINT", 0x10),
+        ("IFF_NOTRAILERS", 0x20),
+        ("IFF_RUNNING", 0x40),
+        ("IFF_NOARP", 0x80),
+        ("IFF_PROMISC", 0x100),
+        ("IFF_ALLMULTI", 0x200),
+        ("IFF_MASTER", 0x400),
+        ("IFF_SLAVE", 0x800),
+        ("IFF_MULTICAST", 0x1000),
+        ("IFF_PORTSEL", 0x2000),
+        ("IFF_AUTOMEDIA", 0x4000),
+        ("IFF_DYNAMIC", 0x8000),
+    ],
+};
 
 static IO_URING_ENTER_FLAGS: Table = Table {
     unknown: "IORING_ENTER_???",
@@ -2631,6 +2654,9 @@ static MODEM_LINES: Table = Table {
         ("TIOCM_CAR", 0x40),
         ("TIOCM_RNG", 0x80),
         ("TIOCM_DSR", 0x100),
+        ("TIOCM_OUT1", 0x2000),
+        ("TIOCM_OUT2", 0x4000),
+        ("TIOCM_LOOP", 0x8000),
     ],
 };
 

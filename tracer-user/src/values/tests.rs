@@ -11,7 +11,7 @@ use super::*;
 /// Most bytes of text or JSON for one value of up to 600 bytes.
 const MOST: usize = 64 * 1024;
 
-fn context() -> impl Strategy<Value = Context> {
+fn context() -> impl Strategy<Value = Context<'static>> {
     let abi = prop::sample::select(Abi::ALL.to_vec());
     let names = vec![
         "ioctl",
@@ -33,8 +33,9 @@ fn context() -> impl Strategy<Value = Context> {
     // Commands and levels are small; other arguments are anything.
     let number = prop_oneof![0..64_u64, 0x5400..0x5480_u64, any::<u64>()];
     let args = proptest::array::uniform6(number);
-    (abi, name, args, any::<i64>(), any::<bool>())
-        .prop_map(|(abi, name, args, ret, at_exit)| Context { abi, name, args, ret, at_exit })
+    (abi, name, args, any::<i64>(), any::<bool>()).prop_map(|(abi, name, args, ret, at_exit)| {
+        Context { abi, name, args, ret, at_exit, fds: &[] }
+    })
 }
 
 fn check_text(out: &[u8]) -> Result<(), TestCaseError> {
@@ -128,7 +129,8 @@ const BY_COMMAND: [Struct; 3] = [Struct::IoctlArg, Struct::FcntlArg, Struct::Prc
 fn every_structure_of_the_table_has_a_decoder() {
     for kind in Struct::ALL {
         for abi in [Abi::X86_64, Abi::I386, Abi::Aarch64] {
-            let context = Context { abi, name: "", args: [0; MAX_ARGS], ret: 0, at_exit: true };
+            let context =
+                Context { abi, name: "", args: [0; MAX_ARGS], ret: 0, at_exit: true, fds: &[] };
             let bytes = vec![0; usize::from(kind.size(abi))];
             let mut out = Vec::new();
             let decoded = push_struct(&mut out, *kind, &context, &bytes);
@@ -144,8 +146,14 @@ fn every_structure_of_the_table_has_a_decoder() {
 
 #[test]
 fn what_is_cut_short_is_said() {
-    let context =
-        Context { abi: Abi::X86_64, name: "", args: [0; MAX_ARGS], ret: 0, at_exit: true };
+    let context = Context {
+        abi: Abi::X86_64,
+        name: "",
+        args: [0; MAX_ARGS],
+        ret: 0,
+        at_exit: true,
+        fds: &[],
+    };
     for kind in [Struct::Timespec, Struct::Stat, Struct::Rusage, Struct::Sigaction, Struct::Sysinfo]
     {
         let mut out = Vec::new();

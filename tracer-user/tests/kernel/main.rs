@@ -29,6 +29,7 @@ mod model;
 #[cfg(target_arch = "x86_64")]
 mod more;
 mod moves;
+mod names;
 mod object_store;
 mod oracle;
 #[cfg(feature = "receiver-tests")]

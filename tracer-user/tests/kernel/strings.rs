@@ -1,6 +1,12 @@
 //! Strings of calls: read where they can be, and told apart where they cannot.
 
-use tracer_common::{counter::Counter, event::CaptureState};
+use std::os::unix::fs::FileExt as _;
+
+use tracer_common::{
+    counter::Counter,
+    event::{CaptureState, Phase},
+    parse::Captures,
+};
 use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::{
@@ -57,6 +63,38 @@ fn a_path_on_a_page_that_was_never_touched_is_read_at_exit() {
         let spans = trace(&["open-cold", file.to_str().unwrap()], "openat");
         assert_eq!(last_string(&spans, 1), (CaptureState::Whole, b"/etc/hostname".to_vec()));
     }
+}
+
+/// Not one name is blank, of as many pages as there are calls.
+#[test]
+fn ten_thousand_pages_that_were_never_touched() {
+    const STEP: usize = 16 * 4096;
+    let count = rounds(10_000, 500);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pages");
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len((count * STEP) as u64).unwrap();
+    for number in 0..count {
+        let name = format!("/no/such/file/{number}\0");
+        file.write_all_at(name.as_bytes(), (number * STEP) as u64).unwrap();
+    }
+    drop(file);
+    let args = ["open-cold-pages", path.to_str().unwrap(), &count.to_string()];
+    let options = TraceOptions { syscalls: syscalls("openat"), ..TraceOptions::default() };
+    let (spans, ledger) = trace_workload(&args, options);
+    let late = spans.iter().filter(|span| {
+        let call = span.syscall().unwrap();
+        let mut all = Captures::new(call.payload.as_slice());
+        all.any(|(header, _)| header.phase == Phase::Late as u8)
+    });
+    assert!(late.count() >= count * 9 / 10, "the pages are not cold");
+    let names: Vec<_> =
+        spans.iter().map(|span| span.syscall().unwrap().string(1).unwrap()).collect();
+    assert!(names.iter().all(|name| name.state == CaptureState::Whole && !name.bytes.is_empty()));
+    let expected = (0..count).map(|number| format!("/no/such/file/{number}").into_bytes());
+    let found = names.iter().filter(|name| name.bytes.starts_with(b"/no/such")).map(|it| it.bytes);
+    assert!(found.eq(expected), "the paths of the pages, in their order");
+    assert_eq!(ledger.kernel.get(Counter::StringFault), 0);
 }
 
 /// What was read whole at entry stays so when another string has to be read again at exit.

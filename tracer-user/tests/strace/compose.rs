@@ -13,8 +13,14 @@ pub(crate) fn argument(
     kind: ArgKind,
 ) -> Option<String> {
     let raw = case.args[index];
-    let mut context =
-        Context { abi: case.abi, name: call.name, args: case.args, ret: 0, at_exit: false };
+    let mut context = Context {
+        abi: case.abi,
+        name: call.name,
+        args: case.args,
+        ret: 0,
+        at_exit: false,
+        fds: &[],
+    };
     if index >= values::argument_count(&context, call.args.len()) {
         return None;
     }
@@ -86,7 +92,7 @@ fn argument_kind(kind: Struct) -> ArgKind {
 fn structure(
     out: &mut Vec<u8>,
     case: &Case,
-    context: &Context,
+    context: &Context<'_>,
     kind: Struct,
     extent: Extent,
     at: u64,

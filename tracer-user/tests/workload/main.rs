@@ -11,6 +11,7 @@
 )]
 
 // Made of calls and instructions of this one.
+mod descriptors;
 #[cfg(target_arch = "x86_64")]
 mod edge;
 mod elf;
@@ -78,6 +79,11 @@ fn main() {
         [_, "pace"] => pace(),
         [_, "calls-in-tens", tens] => calls_in_tens(number(tens)),
         [_, "open-cold", file] => open_cold(file),
+        [_, "open-cold-pages", file, count] => open_cold_pages(file, number(count)),
+        [_, "descriptors", folder, threads, steps] => {
+            descriptors::run(folder, number(threads), number(steps));
+        }
+        [_, "descriptors-left"] => descriptors::left(),
         [_, "open-address", address] => open_address(number(address)),
         [_, "rename", from, to] => rename(from, to),
         [_, "open-page-end", length] => open_page_end(number(length)),
@@ -260,6 +266,25 @@ fn open_cold(file: &str) {
     let page = cold_page(file);
     // SAFETY: the page holds a string.
     unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, page, libc::O_RDONLY, 0) };
+}
+
+/// Opens the paths at the beginning of every sixteenth page of `file`: so far from each other that
+/// no page was mapped along with the one before.
+fn open_cold_pages(file: &str, count: u64) {
+    let file = std::fs::File::open(file).expect("the file");
+    let len = usize::try_from(file.metadata().expect("its size").len()).expect("a size");
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&file);
+    // SAFETY: a new mapping.
+    let pages =
+        unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_READ, libc::MAP_PRIVATE, fd, 0) };
+    assert_ne!(pages, libc::MAP_FAILED);
+    // SAFETY: the whole of it.
+    unsafe { libc::madvise(pages, len, libc::MADV_RANDOM) };
+    for number in 0..usize::try_from(count).expect("small") {
+        let page = pages.wrapping_byte_add(number * 16 * 4096);
+        // SAFETY: the page holds a string.
+        unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, page, libc::O_RDONLY, 0) };
+    }
 }
 
 /// Renames to the path that `file` holds, from a page that was never touched.

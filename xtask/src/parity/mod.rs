@@ -25,6 +25,9 @@ pub(crate) struct Options {
     /// Write the table to docs/parity.md
     #[arg(long, conflicts_with = "filter")]
     write: bool,
+    /// Compare with -y: descriptors with what they lead to
+    #[arg(long)]
+    names: bool,
     /// Leave both outputs of each workload in this folder
     #[arg(long, value_name = "FOLDER")]
     keep: Option<PathBuf>,
@@ -44,25 +47,46 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     cargo.args(["build", "--locked", "-p", "tracer-user", "--bin", "tracer"]);
     let tracer = command::build(&mut cargo, "bin", "tracer")?.path;
     let folder = tempfile::tempdir().context("a folder to work in")?;
-    let mut comparisons = Vec::new();
-    for workload in &WORKLOADS {
-        if options.filter.as_ref().is_some_and(|filter| !workload.name.contains(filter.as_str())) {
+    let place = Place { tracer: &tracer, folder: folder.path(), keep: options.keep.as_deref() };
+    let mut document = report::HEAD.to_owned();
+    for names in [false, true] {
+        if names != options.names && !options.write {
             continue;
         }
-        eprintln!("parity: {}", workload.name);
-        let best = best(|| compare(workload, &tracer, folder.path(), options.keep.as_deref()));
-        comparisons.push((workload.name, best.with_context(|| workload.name.to_owned())?));
+        let comparisons = all(options.filter.as_deref(), &place, names)?;
+        document.push_str(&report::table(&comparisons, names));
+        if options.check {
+            report::check(&comparisons)?;
+        }
     }
-    let table = report::table(&comparisons);
-    println!("{table}");
+    println!("{document}");
     if options.write {
         let path = command::root()?.join("docs/parity.md");
-        fs::write(&path, table).with_context(|| format!("writing {}", path.display()))?;
-    }
-    if options.check {
-        report::check(&comparisons)?;
+        fs::write(&path, document).with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(())
+}
+
+/// Where programs run, and what traces them.
+struct Place<'a> {
+    tracer: &'a Path,
+    folder: &'a Path,
+    keep: Option<&'a Path>,
+}
+
+/// Compares the workloads whose names contain the filter.
+fn all(
+    filter: Option<&str>,
+    place: &Place<'_>,
+    names: bool,
+) -> Result<Vec<(&'static str, Comparison)>> {
+    let mut comparisons = Vec::new();
+    for workload in WORKLOADS.iter().filter(|it| filter.is_none_or(|name| it.name.contains(name))) {
+        eprintln!("parity: {}{}", workload.name, if names { " -y" } else { "" });
+        let best = best(|| compare(workload, place, names));
+        comparisons.push((workload.name, best.with_context(|| workload.name.to_owned())?));
+    }
+    Ok(comparisons)
 }
 
 /// The best of at most three comparisons: programs that wait for others do otherwise from run to
@@ -83,19 +107,17 @@ fn best(compare: impl Fn() -> Result<Comparison>) -> Result<Comparison> {
 }
 
 /// Runs a workload under both, in the same place.
-fn compare(
-    workload: &Workload,
-    tracer: &Path,
-    folder: &Path,
-    keep: Option<&Path>,
-) -> Result<Comparison> {
+fn compare(workload: &Workload, place: &Place<'_>, names: bool) -> Result<Comparison> {
+    let Place { tracer, folder, keep } = *place;
     let strace = folder.join("strace.txt");
     let ours = folder.join("tracer.txt");
     let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-a1", "-s", STRINGS, "-e", "signal=none", "-o"]).arg(&strace);
+    command.args(["-f", "-qq", "-a1", "-s", STRINGS, "-e", "signal=none"]);
+    command.args(names.then_some("-y")).arg("-o").arg(&strace);
     trace(workload, folder, command.arg("--"))?;
     let mut command = privilege::as_root(tracer)?;
-    command.args(["trace", "--data", "-s", STRINGS, "--color", "never", "--fail-on-loss", "-o"]);
+    command.args(["trace", "--data", "-s", STRINGS, "--color", "never", "--fail-on-loss"]);
+    command.args(names.then_some("-y")).arg("-o");
     trace(workload, folder, command.arg(&ours).arg("--"))?;
     let (theirs, ours) = (read(&strace)?, read(&ours)?);
     if let Some(keep) = keep {

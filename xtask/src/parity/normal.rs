@@ -8,7 +8,8 @@
 //! 5. bytes that are no text: strace escapes them in octal, tracer in hexadecimal;
 //! 6. numbers of inodes, free blocks and memory in `statfs` and `sysinfo`: `COUNT`;
 //! 7. what `rt_sigreturn` has put back into the register of results, which strace shows as its
-//!    result and tracer, for it is none, does not: `REGISTER`.
+//!    result and tracer, for it is none, does not: `REGISTER`;
+//! 8. numbers of inodes of pipes and sockets: `INODE`.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -36,6 +37,7 @@ static COUNT: LazyLock<Regex> = LazyLock::new(|| {
         r"\b(f_bfree|f_bavail|f_ffree|loads|totalram|freeram|sharedram|bufferram|freeswap|procs)=(\[[^\]]*\]|[0-9]+)",
     )
 });
+static INODE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(pipe|socket):\[[0-9?]+\]"));
 static RANDOM_NAME: LazyLock<Regex> = LazyLock::new(|| pattern(r"/tmp/cc[A-Za-z0-9]{6}"));
 static ESCAPE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\\([0-7]{1,3}|v|f)"));
 
@@ -87,6 +89,7 @@ fn normal(text: &str, ids: &BTreeSet<String>) -> String {
     let text = DATE.replace_all(&text, "/* TIME */");
     let text = TIME.replace_all(&text, "$1=TIME");
     let text = COUNT.replace_all(&text, "$1=COUNT");
+    let text = INODE.replace_all(&text, "$1:[INODE]");
     let text = RANDOM_NAME.replace_all(&text, "/tmp/ccRANDOM");
     let text = ADDRESS.replace_all(&text, "ADDR");
     let text = NUMBER.replace_all(&text, |found: &Captures<'_>| {

@@ -11,20 +11,31 @@ use super::compare::Comparison;
 const SAME: f64 = 99.0;
 const SAME_ARGS: f64 = 95.0;
 
-/// The table in Markdown.
-pub(super) fn table(comparisons: &[(&str, Comparison)]) -> String {
-    let mut out = "\
+/// What stands before the tables.
+pub(super) const HEAD: &str = "\
 # Parity with strace
 
 Written by `cargo xtask parity --write`. Each program runs under `strace -f` and under
 `tracer trace`; the calls of each thread are aligned, and what differs in every run (addresses, ids,
 times, random values: `xtask/src/parity/normal.rs`) is made equal first. Percentages are of all calls
 that either has shown. A program whose threads met otherwise is compared again, up to three times.
+";
 
+/// A table in Markdown.
+pub(super) fn table(comparisons: &[(&str, Comparison)], names: bool) -> String {
+    let mut out = if names {
+        "\n## With what descriptors lead to\n\nBoth with `-y`; the numbers of inodes of pipes and \
+         sockets are made equal.\n\n"
+    } else {
+        "\n"
+    }
+    .to_owned();
+    out.push_str(
+        "\
 | program | calls | same name and result | | all arguments too | |
 |---|---:|---:|---:|---:|---:|
-"
-    .to_owned();
+",
+    );
     let mut total = Comparison::default();
     let mut classes: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     for (name, it) in comparisons {
@@ -38,7 +49,7 @@ that either has shown. A program whose threads met otherwise is compared again, 
         }
     }
     row(&mut out, "all", &total);
-    out.push_str("\n## What differs\n\nstrace's text stands before the slash.\n\n");
+    out.push_str("\n### What differs\n\nstrace's text stands before the slash.\n\n");
     out.push_str("| class | calls | why | first example |\n|---|---:|---|---|\n");
     let mut classes: Vec<_> = classes.into_iter().collect();
     classes.sort_by(|a, b| b.1.0.cmp(&a.1.0).then(a.0.cmp(b.0)));

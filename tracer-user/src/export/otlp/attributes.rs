@@ -18,7 +18,7 @@ use crate::{
     escape,
     identity::Description,
     span_record::{SpanRecord, SyscallSpan},
-    values::Context,
+    values::{self, Context},
 };
 
 /// The field of attributes in `Resource`.
@@ -144,9 +144,32 @@ pub(super) fn push_syscall(
         push_short(out, key!(text_template "syscall.record"), call.record.name());
         push_short(out, key!(text_template "syscall.reason"), call.reason.name());
     }
-    let context = argument::context(call);
+    let context = argument::context(span, call);
     for (index, (arg, raw)) in arguments(call, &context).iter().zip(call.args).enumerate() {
         push_argument(out, call, &context, (index, arg, raw), text);
+    }
+    if !span.fd_names().is_empty() {
+        push_names(out, call, &context, text);
+    }
+}
+
+/// Descriptors are numbers everywhere; what they lead to stands beside them.
+fn push_names(out: &mut Vec<u8>, call: &SyscallSpan, context: &Context<'_>, text: &mut Vec<u8>) {
+    for (arg, raw) in arguments(call, context).iter().zip(call.args) {
+        if matches!(arg.kind, ArgKind::Fd | ArgKind::DirFd) {
+            text.clear();
+            argument::push_register(text, context, arg.kind, raw);
+            push_text(
+                out,
+                OF_SPAN,
+                ("syscall.arg_text.", arg.name),
+                &String::from_utf8_lossy(text),
+            );
+        }
+    }
+    text.clear();
+    if values::push_result_fd(text, context) {
+        push_text(out, OF_SPAN, ("syscall.return_text", ""), &String::from_utf8_lossy(text));
     }
 }
 
@@ -178,7 +201,7 @@ fn push_error(out: &mut Vec<u8>, errno: u32) {
 fn push_argument(
     out: &mut Vec<u8>,
     call: &SyscallSpan,
-    context: &Context,
+    context: &Context<'_>,
     (index, arg, raw): (usize, &Arg, u64),
     text: &mut Vec<u8>,
 ) {

@@ -1,6 +1,6 @@
 //! Spans to columns. What a row needs is kept from row group to row group; a row allocates nothing.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType};
@@ -26,7 +26,7 @@ use crate::{
     identity::Description,
     process::Process,
     span_record::{SpanRecord, SyscallSpan},
-    values::Context,
+    values::{self, Context},
 };
 
 /// Rows of a batch of the journal.
@@ -167,7 +167,7 @@ impl Columns {
         self.few(Few::ProcessId).push_fixed(span.process_id().to_le_bytes());
         self.few(Few::ThreadId).push_fixed(span.thread_id().to_le_bytes());
         match span.syscall() {
-            Some(call) => self.push_call(call),
+            Some(call) => self.push_call(span, call),
             None => self.push_no_call(span),
         }
         self.push_who(who);
@@ -207,7 +207,9 @@ impl Columns {
     fn push_entries(&mut self, span: &SpanRecord, is_own_resource: bool) {
         let life = span.process().zip(span.process_span());
         let resource = is_own_resource.then(|| (Few::Resource, span.resource()));
-        let all = std::iter::once((Few::Attributes, span.attributes())).chain(resource);
+        let named = result_name(span);
+        let attributes = named.as_ref().unwrap_or_else(|| span.attributes());
+        let all = std::iter::once((Few::Attributes, attributes)).chain(resource);
         for (column, entries) in all {
             if let Some((process, life)) = life
                 && column == Few::Attributes
@@ -225,13 +227,13 @@ impl Columns {
         }
     }
 
-    fn push_call(&mut self, call: &SyscallSpan) {
+    fn push_call(&mut self, span: &SpanRecord, call: &SyscallSpan) {
         let abi = call.abi as u8;
         let kind = u128::from(abi) << 32 | u128::from(call.nr);
         self.few(Few::SpanName).push_as(kind, || call.name().into_owned());
         self.few(Few::Abi).push_as(abi.into(), || call.abi.name());
         self.few(Few::SyscallNr).push_fixed(call.nr.to_le_bytes());
-        self.push_arguments(call);
+        self.push_arguments(span, call);
         self.push_result(call);
         self.push_comm(call.comm, call.comm());
         self.few(Few::CgroupId).push_fixed(call.cgroup_id.to_le_bytes());
@@ -271,8 +273,8 @@ impl Columns {
         });
     }
 
-    fn push_arguments(&mut self, call: &SyscallSpan) {
-        let context = argument::context(call);
+    fn push_arguments(&mut self, span: &SpanRecord, call: &SyscallSpan) {
+        let context = argument::context(span, call);
         let described = arguments(call, &context);
         let mut marks = Marks::default();
         for index in 0..ARGS {
@@ -302,7 +304,7 @@ impl Columns {
     fn push_text(
         &mut self,
         call: &SyscallSpan,
-        context: &Context,
+        context: &Context<'_>,
         (index, kind): (usize, ArgKind),
         marks: &mut Marks,
     ) {
@@ -324,7 +326,7 @@ impl Columns {
                 argument::push_value(scratch, call, context, kind, index);
                 scratch
             });
-        } else if says_more(call, kind, call.args[index]) {
+        } else if says_more(call, context, kind, call.args[index]) {
             self.scratch.clear();
             argument::push_value(&mut self.scratch, call, context, kind, index);
             column.push(&self.scratch);
@@ -368,6 +370,16 @@ impl Columns {
     }
 }
 
+/// What a result leads to has no column.
+fn result_name(span: &SpanRecord) -> Option<HashMap<String, String>> {
+    let call = span.syscall().filter(|_| !span.fd_names().is_empty())?;
+    let mut text = Vec::new();
+    values::push_result_fd(&mut text, &argument::context(span, call)).then(|| {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        HashMap::from([("syscall.return_text".to_owned(), text)])
+    })
+}
+
 /// Times and clocks of this century fit; a value beyond is the largest there is.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -385,10 +397,11 @@ fn register_key(call: &SyscallSpan, kind: ArgKind, raw: u64) -> Option<u128> {
 }
 
 /// Whether the decoded form is something else than an address, or the number in decimal.
-fn says_more(call: &SyscallSpan, kind: ArgKind, raw: u64) -> bool {
+fn says_more(call: &SyscallSpan, context: &Context<'_>, kind: ArgKind, raw: u64) -> bool {
     let is_small = i32::try_from(raw).is_ok();
     match kind {
         ArgKind::Path | ArgKind::Str | ArgKind::Ptr | ArgKind::Offset => false,
+        ArgKind::Fd | ArgKind::DirFd if !context.fds.is_empty() => true,
         ArgKind::Int | ArgKind::Fd | ArgKind::DirFd | ArgKind::Pid => !is_small,
         ArgKind::Uid | ArgKind::Gid => raw >= u64::from(u32::MAX),
         ArgKind::Uint => raw > u64::from(u32::MAX),

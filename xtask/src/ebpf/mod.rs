@@ -47,11 +47,17 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let reference = folder.join("toolchain.txt");
     let comparable = !check || is_reference(&toolchain, &reference)?;
     for arch in ARCHES {
-        let built = build(arch)?;
+        let mut built = build(arch)?;
         let committed = folder.join(object_name(arch));
         if !comparable {
             eprintln!("build-ebpf: {arch}: the rebuild itself succeeded, {} bytes", built.len());
         } else if check {
+            if compare(&built, &committed).is_err() {
+                // A busy machine has been seen to leave something half made from another build.
+                eprintln!("build-ebpf: {arch}: differs; once more, from nothing");
+                fs::remove_dir_all(command::root()?.join(TARGET_DIR)).context(TARGET_DIR)?;
+                built = build(arch)?;
+            }
             compare(&built, &committed)?;
         } else {
             write_if_changed(&committed, &built)?;

@@ -1,13 +1,14 @@
 //! Counting, without losing a count.
 
-use tracer_common::counter::{Counter, Counters};
+use tracer_common::counter::Counter;
 
 use crate::maps::{ATOMIC_COUNTERS, COUNTERS};
 
 /// The counters of this CPU.
 #[derive(Clone, Copy)]
 pub(crate) struct Stats {
-    counters: *mut Counters,
+    /// The first of them.
+    counters: *mut u64,
     preemptible: bool,
 }
 
@@ -15,13 +16,21 @@ impl Stats {
     /// `None` cannot happen (the map has one entry per CPU) but the verifier wants it asked.
     #[inline(always)]
     pub(crate) fn get() -> Option<Self> {
-        COUNTERS.get_ptr_mut(0).map(|counters| Self { counters, preemptible: false })
+        Self::of_this_cpu(false)
     }
 
     /// The same, for a program that can be preempted by others that count.
     #[inline(always)]
     pub(crate) fn get_preemptible() -> Option<Self> {
-        COUNTERS.get_ptr_mut(0).map(|counters| Self { counters, preemptible: true })
+        Self::of_this_cpu(true)
+    }
+
+    #[inline(always)]
+    fn of_this_cpu(preemptible: bool) -> Option<Self> {
+        let counters = COUNTERS.get_ptr_mut(0)?;
+        // SAFETY: no reference is made; the map has the value.
+        let counters = unsafe { &raw mut (*counters).values }.cast::<u64>();
+        Some(Self { counters, preemptible })
     }
 
     /// Adds one. A program that cannot be preempted has this CPU's value for itself, so that a
@@ -29,8 +38,7 @@ impl Stats {
     #[inline(always)]
     pub(crate) fn bump(self, counter: Counter) {
         // SAFETY: the counter is inside the map value, which lives as long as the program.
-        let value =
-            unsafe { (&raw mut (*self.counters).values).cast::<u64>().add(counter as usize) };
+        let value = unsafe { self.counters.add(counter as usize) };
         if ATOMIC_COUNTERS.load() == 0 && !self.preemptible {
             // SAFETY: aligned and valid; no other program runs on this CPU meanwhile.
             unsafe { *value += 1 };

@@ -1,9 +1,11 @@
 //! `cargo xtask build-ebpf`: the eBPF objects, the same bytes wherever they are built.
 //!
 //! What could differ between two machines, and why it does not: folders end up in the line
-//! information, so they are remapped; symbols made from hashes are stripped; compilers differ, so
+//! information, so they are remapped; symbols made from hashes are stripped; LLVM orders forward
+//! declarations by their addresses, so there may be one at most ([`btf`]); compilers differ, so
 //! the bytes are compared only between the same versions ([`toolchain`]).
 
+mod btf;
 mod toolchain;
 
 use std::collections::BTreeSet;
@@ -47,17 +49,11 @@ pub(crate) fn run(check: bool) -> Result<()> {
     let reference = folder.join("toolchain.txt");
     let comparable = !check || is_reference(&toolchain, &reference)?;
     for arch in ARCHES {
-        let mut built = build(arch)?;
+        let built = build(arch)?;
         let committed = folder.join(object_name(arch));
         if !comparable {
             eprintln!("build-ebpf: {arch}: the rebuild itself succeeded, {} bytes", built.len());
         } else if check {
-            if compare(&built, &committed).is_err() {
-                // A busy machine has been seen to leave something half made from another build.
-                eprintln!("build-ebpf: {arch}: differs; once more, from nothing");
-                fs::remove_dir_all(command::root()?.join(TARGET_DIR)).context(TARGET_DIR)?;
-                built = build(arch)?;
-            }
             compare(&built, &committed)?;
         } else {
             write_if_changed(&committed, &built)?;
@@ -119,7 +115,9 @@ fn build(arch: &str) -> Result<Vec<u8>> {
     }
     command::run(rename.arg(linked).arg(&renamed))?;
     command::run(Command::new(OBJCOPY).args(OBJCOPY_ARGS).arg(renamed).arg(&stripped))?;
-    fs::read(&stripped).with_context(|| format!("reading {}", stripped.display()))
+    let object = fs::read(&stripped).with_context(|| format!("reading {}", stripped.display()))?;
+    btf::check_order(&object).with_context(|| format!("the object for {arch}"))?;
+    Ok(object)
 }
 
 /// Local functions of `llvm-nm`'s output by their mangled names, and those names without the hash

@@ -8,6 +8,12 @@ use std::{
     sync::atomic::{AtomicU32, AtomicUsize, Ordering},
 };
 
+use tracer_common::{
+    cgroup::CGROUP_PATH_LEN,
+    event::{LARGE_PAYLOAD, SyscallEvent},
+    lifecycle::LAUNCH_ROOM,
+};
+
 use crate::shared_memory::{Mapping, page_size};
 
 /// `BPF_RINGBUF_BUSY_BIT`: the producer still writes this record.
@@ -16,6 +22,10 @@ const BUSY: u32 = 1 << 31;
 const DISCARD: u32 = 1 << 30;
 /// `BPF_RINGBUF_HDR_SZ`.
 const HEADER: usize = 8;
+
+/// Bytes of the longest record in any of our rings.
+const LONGEST: usize = size_of::<SyscallEvent>() + LARGE_PAYLOAD;
+const _: () = assert!(LAUNCH_ROOM < LARGE_PAYLOAD && CGROUP_PATH_LEN < LARGE_PAYLOAD);
 
 /// Bytes that a record of `len` bytes takes in the ring.
 pub const fn space(len: usize) -> usize {
@@ -26,8 +36,9 @@ pub const fn space(len: usize) -> usize {
 #[derive(Debug)]
 pub struct Ring {
     consumer: Mapping,
-    /// One page with the producer's position, then the data, mapped twice in a row so that a
-    /// record that wraps round can be read in one piece.
+    /// One page with the producer's position, then the data, and behind its end its beginning once
+    /// more, so that a record that wraps round can be read in one piece. The kernel has all of it
+    /// twice; each page that is mapped counts as resident.
     producer: Mapping,
     page: usize,
     size: usize,
@@ -37,9 +48,10 @@ impl Ring {
     /// Maps the ring of a map's descriptor; `size` is its size in bytes, a power of two.
     pub fn map(fd: BorrowedFd<'_>, size: usize) -> io::Result<Self> {
         let page = page_size();
+        let again = space(LONGEST).next_multiple_of(page).min(size);
         Ok(Self {
             consumer: Mapping::read_write(fd, 0, page)?,
-            producer: Mapping::read_only(fd, page, page + 2 * size)?,
+            producer: Mapping::read_only(fd, page, page + size + again)?,
             page,
             size,
         })

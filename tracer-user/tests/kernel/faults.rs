@@ -109,6 +109,9 @@ fn a_terminal_that_goes_away_ends_tracing_in_good_order() {
     let mut workload = Workload::new(&["pace"]);
     let pid = workload.pid().to_string();
     let args = ["-p", &pid, "--export", "null", "--ledger", books.to_str().unwrap()];
+    // Under nohup(1) the signal is ignored, and tracer keeps it so.
+    // SAFETY: no handler is installed.
+    unsafe { libc::signal(libc::SIGHUP, libc::SIG_DFL) };
     let running = Running::start(&args);
     workload.begin();
     running.signal(libc::SIGHUP);

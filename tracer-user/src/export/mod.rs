@@ -24,7 +24,7 @@ pub use output::{Output, OutputError};
 pub use parquet::ParquetExporter;
 pub use text::{TextExporter, TextStyle};
 
-use std::io;
+use std::{io, sync::Arc};
 
 use crate::span_record::SpanRecord;
 
@@ -61,6 +61,12 @@ use crate::span_record::SpanRecord;
 pub trait Exporter: Send {
     /// Delivers a batch; it is never empty.
     fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError>;
+
+    /// The same with spans that other destinations share: for an exporter that keeps them for
+    /// longer than the call, and need not copy them then.
+    fn export_shared(&mut self, batch: &Arc<Vec<SpanRecord>>) -> Result<(), ExportError> {
+        self.export(batch)
+    }
 
     /// Called about ten times a second while no batch comes: does what is due by time, and
     /// notices what would otherwise show only at the next batch.

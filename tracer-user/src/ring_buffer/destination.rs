@@ -148,8 +148,8 @@ fn work(mut exporter: Box<dyn Exporter>, delivery: &Delivery, receiver: &Receive
     }
 }
 
-fn export(exporter: &mut dyn Exporter, delivery: &Delivery, batch: &[SpanRecord]) {
-    let outcome = catch_unwind(AssertUnwindSafe(|| exporter.export(batch)));
+fn export(exporter: &mut dyn Exporter, delivery: &Delivery, batch: &Batch) {
+    let outcome = catch_unwind(AssertUnwindSafe(|| exporter.export_shared(batch)));
     let settled = match &outcome {
         Ok(Ok(())) => Some((batch.len(), DropReason::Rejected)),
         Ok(Err(error)) => Some((error.delivered().min(batch.len()), reason(error))),

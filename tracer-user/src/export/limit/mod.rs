@@ -47,7 +47,6 @@ pub(crate) struct Limited {
     /// Traces whose randomness is below are left out.
     threshold: u64,
     rate: Option<Rate>,
-    kept: Vec<SpanRecord>,
 }
 
 /// A limit in spans per second. In each second traces are chosen so that the load of the second
@@ -72,7 +71,7 @@ impl Limited {
             offered: 0,
             taken: 0,
         });
-        Self { inner, delivery, threshold, rate, kept: Vec::new() }
+        Self { inner, delivery, threshold, rate }
     }
 
     fn decide(&mut self, span: &SpanRecord) -> Option<DropReason> {
@@ -124,19 +123,19 @@ impl Exporter for Limited {
             rate.advance(Instant::now(), sampled_from);
         }
         let (mut not_sampled, mut limited) = (0, 0);
-        self.kept.clear();
+        let mut taken = Vec::new();
         for span in batch {
             match self.decide(span) {
-                None => self.kept.push(span.clone()),
+                None => taken.push(span.clone()),
                 Some(DropReason::NotSampled) => not_sampled += 1,
                 Some(_) => limited += 1,
             }
         }
-        let outcome = if self.kept.is_empty() { Ok(()) } else { self.inner.export(&self.kept) };
+        let kept = taken.len();
+        let outcome = if kept == 0 { Ok(()) } else { self.inner.export_shared(&Arc::new(taken)) };
         // Not before: a panic counts the whole batch.
         self.delivery.settle_dropped(DropReason::NotSampled, not_sampled);
         self.delivery.settle_dropped(DropReason::RateLimited, limited);
-        let kept = self.kept.len();
         let delivered = outcome.as_ref().map_or_else(|it| it.delivered().min(kept), |()| kept);
         if !self.inner.settles_later() {
             self.delivery.settle_delivered(delivered as u64);

@@ -100,8 +100,8 @@ struct Marks {
 
 impl Columns {
     /// Makes a batch of these spans, [`BATCH_ROWS`] at best.
-    pub(super) fn batch(
-        spans: &[SpanRecord],
+    pub(super) fn batch<'a>(
+        spans: impl IntoIterator<Item = &'a SpanRecord>,
         who: &mut Who<Facts>,
     ) -> Result<RecordBatch, ArrowError> {
         let mut columns = Self::default();
@@ -112,7 +112,11 @@ impl Columns {
     }
 
     /// Appends spans.
-    pub(super) fn push(&mut self, spans: &[SpanRecord], who: &mut Who<Facts>) {
+    pub(super) fn push<'a>(
+        &mut self,
+        spans: impl IntoIterator<Item = &'a SpanRecord>,
+        who: &mut Who<Facts>,
+    ) {
         for span in spans {
             self.push_span(span, who.of(span).map(|(facts, number)| (&**facts, number)));
         }

@@ -11,6 +11,7 @@ mod dictionary;
 mod encoding;
 mod folder;
 mod part;
+mod pending;
 mod place;
 mod plain;
 pub mod recover;
@@ -30,6 +31,7 @@ use crate::{identity::Resolver, span_record::SpanRecord};
 use columns::Facts;
 use folder::Folder;
 use part::{Part, PartError};
+use pending::Pending;
 use place::hour_of;
 use run::Run;
 use upload::{Store, Uploader};
@@ -37,9 +39,11 @@ use upload::{Store, Uploader};
 #[cfg(test)]
 mod tests;
 
-/// Rows of a row group, at most. With a span's 248 bytes they are what this exporter keeps in
-/// memory, 16 MiB, long strings apart.
-const GROUP_ROWS: usize = 65_536;
+/// Rows of a row group, at most. With a span's 248 bytes they are what this exporter keeps from
+/// being freed, 12 MiB, long strings apart.
+const GROUP_ROWS: usize = 49_152;
+/// Row groups of a file, at most: until it is finished, 64 KiB are kept in memory of each.
+const MOST_GROUPS: usize = 64;
 /// Rows that make a row group worth writing when it is time to flush; fewer go to the journal.
 const WORTH_A_GROUP: usize = 16_384;
 /// After a failure the next file is tried no later than this.
@@ -119,7 +123,7 @@ pub struct ParquetExporter {
     delivery: Arc<Delivery>,
     state: State,
     /// Spans that are in no row group yet.
-    pending: Vec<SpanRecord>,
+    pending: Pending,
     /// Why writing failed, until it works again.
     trouble: Option<DropReason>,
     uploader: Option<Uploader>,
@@ -180,7 +184,7 @@ impl ParquetExporter {
             options,
             delivery,
             state: State::Ready(run),
-            pending: Vec::with_capacity(GROUP_ROWS),
+            pending: Pending::default(),
             trouble: None,
             uploader,
             who: Who::new(None, Facts::of),
@@ -232,9 +236,9 @@ impl ParquetExporter {
     /// Writes what is pending as a row group.
     fn write_group(&mut self) -> Result<(), PartError> {
         if let State::Writing(writing) = &mut self.state
-            && !self.pending.is_empty()
+            && self.pending.len() > 0
         {
-            writing.part.write_group(&mut self.pending, &mut self.who)?;
+            writing.part.write_group(&self.pending, &mut self.who)?;
             self.pending.clear();
         }
         Ok(())
@@ -244,6 +248,7 @@ impl ParquetExporter {
     fn tick(&mut self) {
         let State::Writing(writing) = &self.state else { return };
         if writing.part.size() >= self.options.rotate_size
+            || writing.part.groups() >= MOST_GROUPS
             || writing.opened.elapsed() >= self.options.rotate_interval
         {
             self.rotate();
@@ -376,20 +381,24 @@ impl State {
 
 impl Exporter for ParquetExporter {
     fn export(&mut self, batch: &[SpanRecord]) -> Result<(), ExportError> {
-        let mut rest = batch;
-        while let Some(first) = rest.first() {
+        self.export_shared(&Arc::new(batch.to_vec()))
+    }
+
+    fn export_shared(&mut self, batch: &Arc<Vec<SpanRecord>>) -> Result<(), ExportError> {
+        let mut done = 0;
+        while let Some(first) = batch.get(done) {
             if let Err(reason) = self.make_ready(hour_of(first.end_time_nanos())) {
-                self.delivery.settle_dropped(reason, rest.len() as u64);
+                self.delivery.settle_dropped(reason, (batch.len() - done) as u64);
                 return Ok(());
             }
             let room = GROUP_ROWS - self.pending.len();
-            let (now, later) = rest.split_at(rest.len().min(room));
-            self.pending.extend_from_slice(now);
+            let next = batch.len().min(done + room);
+            self.pending.push(batch, done..next);
             if self.pending.len() >= GROUP_ROWS {
                 let written = self.write_group();
                 self.check(written);
             }
-            rest = later;
+            done = next;
         }
         self.tick();
         Ok(())

@@ -33,10 +33,11 @@ use super::{
     chunk::Packer,
     columns::{BATCH_ROWS, Columns, Facts},
     folder::Folder,
+    pending::Pending,
     place::{Place, encode_footer},
     schema::{SCHEMA, codec, has_bounds, properties},
 };
-use crate::{export::who::Who, span_record::SpanRecord};
+use crate::export::who::Who;
 
 /// Why a file could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +191,11 @@ impl Part {
         self.groups.rows
     }
 
+    /// Row groups.
+    pub(super) const fn groups(&self) -> usize {
+        self.groups.count
+    }
+
     /// Bytes written.
     pub(super) fn size(&self) -> u64 {
         self.writer.bytes_written() as u64
@@ -210,12 +216,10 @@ impl Part {
     /// of them.
     pub(super) fn write_group(
         &mut self,
-        spans: &mut [SpanRecord],
+        spans: &Pending,
         who: &mut Who<Facts>,
     ) -> Result<(), PartError> {
-        // Nearly sorted already, by their ends; stable, so that spans of one time keep their order.
-        spans.sort_by_key(SpanRecord::start_time_nanos);
-        self.buffers.push(spans, who);
+        self.buffers.push(spans.sorted(), who);
         let schema = self.writer.schema_descr().columns().to_vec();
         let mut group = self.writer.next_row_group()?;
         let columns = self.buffers.all()?.into_iter().zip(&schema);
@@ -275,13 +279,13 @@ impl Part {
     pub(super) fn journal(
         &mut self,
         aside: &Folder,
-        spans: &[SpanRecord],
+        spans: &Pending,
         who: &mut Who<Facts>,
     ) -> Result<(), PartError> {
-        let journaled = self.journaled();
-        let Some(rest) = spans.get(journaled..).filter(|rest| !rest.is_empty()) else {
+        let mut rest = spans.iter().skip(self.journaled()).peekable();
+        if rest.peek().is_none() {
             return Ok(());
-        };
+        }
         let journal = match &mut self.journal {
             Some(journal) => journal,
             none => {
@@ -292,10 +296,11 @@ impl Part {
                 none.insert(Journal { file, writer, rows: 0 })
             }
         };
-        for chunk in rest.chunks(BATCH_ROWS) {
-            journal.writer.write(&Columns::batch(chunk, who)?)?;
+        while rest.peek().is_some() {
+            let batch = Columns::batch(rest.by_ref().take(BATCH_ROWS), who)?;
+            journal.rows += batch.num_rows();
+            journal.writer.write(&batch)?;
         }
-        journal.rows += rest.len();
         journal.file.sync()?;
         Ok(())
     }

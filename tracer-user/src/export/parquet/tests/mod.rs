@@ -21,7 +21,7 @@ use tempfile::TempDir;
 use tracer_common::event::{Abi, CaptureState, Reason, Record, SyscallEvent};
 
 use super::{
-    Compression, ParquetExporter, ParquetOptions,
+    Compression, GROUP_ROWS, MOST_GROUPS, ParquetExporter, ParquetOptions, WORTH_A_GROUP,
     columns::{Columns, Facts},
     recover::recover,
     schema::SCHEMA,
@@ -210,7 +210,7 @@ fn the_footer_has_the_schema_statistics_and_the_account() {
     assert_eq!((columns[14].name(), columns[14].physical_type()), ("thread_id", Type::INT64));
     assert_eq!(metadata.num_row_groups(), 2);
     let group = metadata.row_group(0);
-    assert_eq!(group.num_rows(), 65_536);
+    assert_eq!(group.num_rows().unsigned_abs(), GROUP_ROWS as u64);
     assert_eq!(group.sorting_columns().unwrap()[0].column_idx, 5);
     assert!(group.column(5).statistics().unwrap().min_bytes_opt().is_some());
     let facts = metadata.file_metadata().key_value_metadata().unwrap();
@@ -224,13 +224,26 @@ fn the_footer_has_the_schema_statistics_and_the_account() {
 fn files_are_finished_by_size_and_by_time() {
     let mut recording = Recording::new(|options| options.rotate_size = 1);
     for _ in 0..3 {
-        recording.export(&spans(65_536, b"/a"));
+        recording.export(&spans(GROUP_ROWS as u64, b"/a"));
     }
-    assert_eq!(recording.delivery.delivered(), 3 * 65_536);
+    assert_eq!(recording.delivery.delivered(), 3 * GROUP_ROWS as u64);
     assert_eq!(files(&recording.root(), ".parquet").len(), 3);
     let mut recording = Recording::new(|options| options.rotate_interval = Duration::from_nanos(1));
     recording.export(&spans(5, b"/a"));
     assert_eq!((recording.delivery.delivered(), count(&recording.root())), (5, 5));
+}
+
+/// The memory that row groups cost until their file is finished is bounded.
+#[test]
+fn files_are_finished_by_their_row_groups() {
+    let mut recording = Recording::new(eager);
+    let batch = spans(WORTH_A_GROUP as u64, b"/a");
+    for _ in 0..MOST_GROUPS {
+        assert_eq!(recording.delivery.delivered(), 0);
+        recording.export(&batch);
+    }
+    recording.exporter.idle().unwrap();
+    assert_eq!(recording.delivery.delivered(), (MOST_GROUPS * WORTH_A_GROUP) as u64);
 }
 
 /// Flushes at each chance.

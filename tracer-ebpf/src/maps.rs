@@ -105,11 +105,14 @@ pub(crate) struct Long {
     pub(crate) payload: [u8; LARGE_PAYLOAD],
 }
 
+/// Bytes behind the last that are never written: how far the verifier may be from the truth.
+pub(crate) const LAUNCH_SLACK: usize = 8;
+
 /// The record of an exec.
 #[repr(C)]
 pub(crate) struct Launched {
     pub(crate) event: LifecycleEvent,
-    pub(crate) launch: [u8; LAUNCH_ROOM],
+    pub(crate) launch: [u8; LAUNCH_ROOM + LAUNCH_SLACK],
 }
 
 /// What has been told of a task, where programs run in two copies: each record is written once.

@@ -17,7 +17,7 @@ use tracer_common::{
 use crate::{
     capture::bounded,
     emit,
-    maps::{ATOMIC_COUNTERS, IN_FLIGHT, LAUNCHED, Launched, TOLD, Told},
+    maps::{ATOMIC_COUNTERS, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, TOLD, Told},
     stats::{Stats, swap},
     task::Task,
 };
@@ -68,7 +68,7 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool) {
     record.event.call_start_ns = call_start(task);
     let path_len = read_path(record, path);
     let used = read_launch(record, task, path_len);
-    let len = (EVENT + bounded(used, LAUNCH_ROOM)) as u64;
+    let len = (EVENT + bounded_part(used, LAUNCH_ROOM)) as u64;
     emit::lifecycle(stats, Counter::Executed, core::ptr::from_ref(record).cast(), len);
     // Programs are rare: a task does not keep these 7 KiB.
     LAUNCHED.delete(task.0);
@@ -169,28 +169,37 @@ fn read_path(record: &mut Launched, path: u64) -> usize {
 #[inline(always)]
 fn read_launch(record: &mut Launched, task: Task, path: usize) -> usize {
     let Some([args, args_end, env, env_end]) = task.launch_ranges() else { return path };
-    let path = bounded(path, PATH_ROOM);
+    let path = bounded_part(path, PATH_ROOM);
     let total = args_end.wrapping_sub(args);
     let len = bounded(total as usize, ARGS_ROOM);
     record.event.args_total = total as u32;
-    // SAFETY: the room for the path ends at or behind this.
+    // SAFETY: the room for the path ends at or behind this; what the verifier believes ends in the
+    // slack at the latest.
     let place = unsafe { record.launch.as_mut_ptr().add(path) };
     let mut used = path;
     if read_user(place, len, args) {
         record.event.args_len = len as u16;
         used += padded(len);
     }
-    let used = bounded(used, PATH_ROOM + ARGS_ROOM);
+    let used = bounded_part(used, PATH_ROOM + ARGS_ROOM);
     let total = env_end.wrapping_sub(env);
     let len = bounded(total as usize, ENV_ROOM);
     record.event.env_total = total as u32;
-    // SAFETY: both rooms end at or behind this.
+    // SAFETY: both rooms end at or behind this, as above.
     let place = unsafe { record.launch.as_mut_ptr().add(used) };
     if !read_user(place, len, env_end.wrapping_sub(len as u64)) {
         return used;
     }
     record.event.env_len = len as u32;
     used + len
+}
+
+/// `value`, which is at most `max`, both often multiples of 8. The verifier of 6.18 finds its own
+/// bounds violated, and warns in the kernel log, where a comparison splits such values at one of
+/// them; so it is shown a little more, for which there is [`LAUNCH_SLACK`].
+#[inline(always)]
+fn bounded_part(value: usize, max: usize) -> usize {
+    bounded(value, max + LAUNCH_SLACK - 1)
 }
 
 #[inline(always)]

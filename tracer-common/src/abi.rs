@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";

@@ -14,6 +14,7 @@ use crate::{
     record, scope,
     stats::{Stats, atomic_add, clear_bits, set_bits},
     task::{Task, read_kernel},
+    threads,
 };
 
 /// Prototype: `void (struct task_struct *parent, struct task_struct *child)`; the child has not
@@ -49,13 +50,17 @@ fn forked(ctx: &BtfTracePointContext) -> Option<(u32, u32)> {
 
 #[inline(always)]
 fn marked_child(parent: Task, child: Task) -> Option<(u32, u32)> {
-    if SCOPE.load() & BY_PROCESS == 0 || SCOPE.load() & FOLLOW == 0 {
+    if SCOPE.load() & BY_PROCESS == 0 {
         return None;
     }
-    let is_thread = child.tgid() != child.tid();
-    if is_thread || !scope::is_marked(parent.tgid()) {
+    if child.tgid() != child.tid() {
+        threads::born(parent, child);
         return None;
     }
+    if SCOPE.load() & FOLLOW == 0 || !scope::is_marked(parent.tgid()) {
+        return None;
+    }
+    threads::begin(child);
     // The user side may have found and marked the child already.
     if mark(child.tgid()) {
         add_live(1);
@@ -100,6 +105,10 @@ fn executed(ctx: &BtfTracePointContext) -> Option<u32> {
         mark(task.tgid());
         end_launch();
     }
+    // It has ended all its other threads; the first of them may have been another.
+    if SCOPE.load() & BY_PROCESS != 0 && scope::is_marked(task.tgid()) {
+        threads::begin(task);
+    }
     if is_told_of(task) && scope::task(task) {
         let path = ctx.arg::<*const u8>(2) as u64 + u64::from(BPRM_FILENAME.load());
         record::program(Stats::get()?, task, read_kernel(path), launched);
@@ -143,7 +152,7 @@ fn exiting() -> Option<u32> {
     if is_told_of(task) && scope::task(task) {
         record::end(stats, task);
     }
-    if SCOPE.load() & BY_PROCESS == 0 || task.live_threads() != 0 {
+    if SCOPE.load() & BY_PROCESS == 0 || !threads::ended(task) {
         return None;
     }
     let tgid = task.tgid();

@@ -1,6 +1,6 @@
 //! The kernel programs of tracer. Modules in reading order; each may use only those above it:
-//! maps and globals, counters, what is known of a task, filters, strings and other memory, the ring,
-//! records of processes, programs.
+//! maps and globals, counters, what is known of a task and of its process, filters, strings and
+//! other memory, the ring, records of processes, programs.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
@@ -10,6 +10,10 @@ mod stats;
 
 mod arch;
 mod task;
+
+mod once;
+
+mod threads;
 
 mod filter;
 mod scope;

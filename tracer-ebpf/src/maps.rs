@@ -124,13 +124,28 @@ pub(crate) struct Told {
     pub(crate) exec: u32,
     /// 1 when its end has been told.
     pub(crate) end: u32,
+    /// 1 when it has been added to the count of its process.
+    pub(crate) counted: u32,
+    /// 1 when it has been taken off that.
+    pub(crate) uncounted: u32,
     pub(crate) pad: u32,
+}
+
+/// Kept with the first thread of a process, see [`crate::threads`].
+#[repr(C)]
+pub(crate) struct Threads {
+    /// Threads whose end has not been told.
+    pub(crate) untold: u32,
+    /// 0 when some of them were not counted.
+    pub(crate) is_known: u32,
 }
 
 #[btf_map]
 pub(crate) static LAUNCHED: TaskStorage<Launched> = TaskStorage::new();
 #[btf_map]
 pub(crate) static TOLD: TaskStorage<Told> = TaskStorage::new();
+#[btf_map]
+pub(crate) static THREADS: TaskStorage<Threads> = TaskStorage::new();
 #[btf_map]
 pub(crate) static IN_FLIGHT: TaskStorage<InFlight> = TaskStorage::new();
 #[btf_map]

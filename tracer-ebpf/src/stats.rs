@@ -86,6 +86,25 @@ pub(crate) unsafe fn swap(value: *mut u32, new: u32) -> u32 {
     old
 }
 
+/// `BPF_FETCH | BPF_ADD`: adds, with wrap-around, and returns what was there.
+///
+/// # Safety
+/// `value` must be aligned and valid.
+#[inline(always)]
+pub(crate) unsafe fn fetch_add(value: *mut u32, change: u32) -> u32 {
+    let mut old = change;
+    // SAFETY: by the caller's word.
+    unsafe {
+        core::arch::asm!(
+            "{old} = atomic_fetch_add((u32 *)({value} + 0), {old})",
+            value = in(reg) value,
+            old = inout(wreg) old,
+            options(nostack),
+        );
+    }
+    old
+}
+
 /// `BPF_FETCH | BPF_OR`: sets bits and returns what was there.
 ///
 /// # Safety

@@ -82,7 +82,7 @@ impl Task {
 
     /// The first thread of the process.
     #[inline(always)]
-    fn leader(self) -> Self {
+    pub(crate) fn leader(self) -> Self {
         Self(self.read(TASK_GROUP_LEADER.load()))
     }
 
@@ -180,7 +180,7 @@ impl Task {
         offset == 0 || self.read::<u64>(offset) != 0
     }
 
-    /// Threads of the process that have not exited.
+    /// Threads of the process that have not begun to exit.
     #[inline(always)]
     pub(crate) fn live_threads(self) -> u32 {
         let signal: *mut u8 = self.read(TASK_SIGNAL.load());

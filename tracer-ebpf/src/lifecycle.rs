@@ -54,7 +54,7 @@ fn marked_child(parent: Task, child: Task) -> Option<(u32, u32)> {
         return None;
     }
     if child.tgid() != child.tid() {
-        threads::born(parent, child);
+        threads::born(parent);
         return None;
     }
     if SCOPE.load() & FOLLOW == 0 || !scope::is_marked(parent.tgid()) {

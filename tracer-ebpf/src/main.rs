@@ -11,8 +11,6 @@ mod stats;
 mod arch;
 mod task;
 
-mod once;
-
 mod threads;
 
 mod filter;

@@ -124,10 +124,6 @@ pub(crate) struct Told {
     pub(crate) exec: u32,
     /// 1 when its end has been told.
     pub(crate) end: u32,
-    /// 1 when it has been added to the count of its process.
-    pub(crate) counted: u32,
-    /// 1 when it has been taken off that.
-    pub(crate) uncounted: u32,
     pub(crate) pad: u32,
 }
 
@@ -136,7 +132,7 @@ pub(crate) struct Told {
 pub(crate) struct Threads {
     /// Threads whose end has not been told.
     pub(crate) untold: u32,
-    /// 0 when some of them were not counted.
+    /// 0 when they were not counted from the beginning.
     pub(crate) is_known: u32,
 }
 

@@ -17,9 +17,8 @@ use tracer_common::{
 use crate::{
     capture::bounded,
     emit,
-    maps::{IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, Told},
-    once,
-    stats::Stats,
+    maps::{ATOMIC_COUNTERS, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, TOLD, Told},
+    stats::{Stats, swap},
     task::Task,
 };
 
@@ -93,7 +92,17 @@ pub(crate) fn end(stats: Stats, task: Task) {
 /// which the reader sees.
 #[inline(always)]
 fn is_first(task: Task, place: impl Fn(&mut Told) -> (*mut u32, u32)) -> bool {
-    once::is_first(task, place).unwrap_or(true)
+    if ATOMIC_COUNTERS.load() == 0 {
+        return true;
+    }
+    let told = TOLD.get_or_create(task.0);
+    if told.is_null() {
+        return true;
+    }
+    // SAFETY: a non-null storage value is valid while this program runs.
+    let (word, value) = place(unsafe { &mut *told });
+    // SAFETY: aligned and valid.
+    unsafe { swap(word, value) != value }
 }
 
 #[inline(always)]

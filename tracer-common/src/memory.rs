@@ -129,7 +129,7 @@ impl Op {
                 | match when {
                     When::Enter => Self::AT_ENTER,
                     When::Exit => Self::AT_EXIT,
-                    When::Both => Self::AT_ENTER | Self::AT_EXIT,
+                    When::Both | When::IpcCommand => Self::AT_ENTER | Self::AT_EXIT,
                     When::Interrupted => Self::WHEN_INTERRUPTED,
                     When::FutexTimeout => Self::AT_ENTER | Self::CONDITIONAL,
                 },
@@ -242,6 +242,19 @@ const PRCTL_IN: u64 = mask(&[15]);
 /// `_CHILD_SUBREAPER` and `_TID_ADDRESS`.
 const PRCTL_OUT: u64 = mask(&[2, 5, 9, 11, 16, 19, 25, 37, 40]);
 
+/// `IPC_SET`, with `IPC_64` folded away, msgctl(2).
+const IPC_IN: u64 = mask(&[1]);
+
+/// `IPC_STAT`, `IPC_INFO`, and what each of the three calls has beside them: `MSG_STAT`, `MSG_INFO`
+/// and `MSG_STAT_ANY`, msgctl(2), and so on.
+const fn ipc_out(structure: Struct) -> u64 {
+    match structure {
+        Struct::MsqidDs => mask(&[2, 3, 11, 12, 13]),
+        Struct::SemidDs => mask(&[2, 3, 18, 19, 20]),
+        _ => mask(&[2, 3, 13, 14, 15]),
+    }
+}
+
 /// Commands of terminals, without their letter, that pass something: `TCSETS` and `TCSETA` with
 /// their forms, `TIOCSPGRP`, `TIOCSTI`, `TIOCSWINSZ`, `TIOCMBIS`, `TIOCMBIC`, `TIOCMSET`,
 /// `TIOCSSOFTCAR`, `TIOCSSERIAL`, `TIOCPKT`, `FIONBIO` and `TIOCSETD`; `FIOASYNC` is folded onto
@@ -324,6 +337,9 @@ fn operation(
             let op = counted(op, extent).on(when);
             if when == When::FutexTimeout {
                 return Some([op.if_arg(1).0, FUTEX_WITH_TIMEOUT, 0]);
+            }
+            if when == When::IpcCommand {
+                return Some([op.if_arg(arg.saturating_sub(1)).0, IPC_IN, ipc_out(it)]);
             }
             always(op)
         }
@@ -439,6 +455,11 @@ mod tests {
         // FUTEX_WAIT_BITSET | FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME, FUTEX_WAKE_PRIVATE.
         assert!(condition_holds(9 | 128 | 256, FUTEX_WITH_TIMEOUT));
         assert!(!condition_holds(1 | 128, FUTEX_WITH_TIMEOUT));
+        // IPC_SET and MSG_STAT with IPC_64; GETALL of semctl(2) is SHM_STAT of another call.
+        assert!(condition_holds(0x101, IPC_IN) && !condition_holds(0x102, IPC_IN));
+        assert!(condition_holds(0x10b, ipc_out(Struct::MsqidDs)));
+        assert!(condition_holds(13, ipc_out(Struct::ShmidDs)));
+        assert!(!condition_holds(13, ipc_out(Struct::SemidDs)));
         // F_GETLK, F_DUPFD_CLOEXEC.
         assert!(condition_holds(5, FCNTL_IN) && !condition_holds(1030, FCNTL_IN));
     }

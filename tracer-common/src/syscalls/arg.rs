@@ -30,16 +30,19 @@ pub enum When {
     Interrupted,
     /// At entry, when the futex operation in the second argument takes a timeout.
     FutexTimeout,
+    /// At entry or at exit, as the System V command says that is the argument before: `IPC_SET`
+    /// and `IPC_STAT`, and those that are alike.
+    IpcCommand,
 }
 
 impl When {
     /// Whether it can be read at entry.
     pub const fn at_enter(self) -> bool {
-        matches!(self, Self::Enter | Self::Both | Self::FutexTimeout)
+        matches!(self, Self::Enter | Self::Both | Self::FutexTimeout | Self::IpcCommand)
     }
     /// Whether it can be read at exit.
     pub const fn at_exit(self) -> bool {
-        matches!(self, Self::Exit | Self::Both | Self::Interrupted)
+        matches!(self, Self::Exit | Self::Both | Self::Interrupted | Self::IpcCommand)
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) static ADD_KEY: Syscall = Syscall {
         Arg::new("description", ArgKind::Str),
         Arg::new("payload", ArgKind::Data(When::Enter, Extent::Bytes(3))),
         Arg::new("plen", ArgKind::Size),
-        Arg::new("ringid", ArgKind::Int),
+        Arg::new("ringid", ArgKind::Enum(Set::KeySpecs)),
     ],
     ret: Ret::Int,
 };
@@ -404,7 +404,7 @@ pub(super) static COPY_FILE_RANGE: Syscall = Syscall {
         Arg::new("fd_out", ArgKind::Fd),
         Arg::new("off_out", ArgKind::Struct(Struct::Loff, When::Enter, Extent::One)),
         Arg::new("len", ArgKind::Size),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Uint),
     ],
     ret: Ret::Size,
 };
@@ -1502,7 +1502,7 @@ pub(super) static IO_CANCEL: Syscall = Syscall {
     name: "io_cancel",
     class: Class::NONE,
     args: &[
-        Arg::new("ctx_id", ArgKind::Hex),
+        Arg::new("ctx_id", ArgKind::Ptr),
         Arg::new("iocb", ArgKind::Struct(Struct::Iocb, When::Enter, Extent::One)),
         Arg::new("result", ArgKind::Ptr),
     ],
@@ -1512,7 +1512,7 @@ pub(super) static IO_CANCEL: Syscall = Syscall {
 pub(super) static IO_DESTROY: Syscall = Syscall {
     name: "io_destroy",
     class: Class::MEMORY,
-    args: &[Arg::new("ctx", ArgKind::Hex)],
+    args: &[Arg::new("ctx", ArgKind::Ptr)],
     ret: Ret::Int,
 };
 
@@ -1520,7 +1520,7 @@ pub(super) static IO_GETEVENTS: Syscall = Syscall {
     name: "io_getevents",
     class: Class::NONE,
     args: &[
-        Arg::new("ctx_id", ArgKind::Hex),
+        Arg::new("ctx_id", ArgKind::Ptr),
         Arg::new("min_nr", ArgKind::Long),
         Arg::new("nr", ArgKind::Long),
         Arg::new("events", ArgKind::Struct(Struct::IoEvent, When::Exit, Extent::CountReturned)),
@@ -1533,7 +1533,7 @@ pub(super) static IO_PGETEVENTS: Syscall = Syscall {
     name: "io_pgetevents",
     class: Class::NONE,
     args: &[
-        Arg::new("ctx_id", ArgKind::Hex),
+        Arg::new("ctx_id", ArgKind::Ptr),
         Arg::new("min_nr", ArgKind::Long),
         Arg::new("nr", ArgKind::Long),
         Arg::new("events", ArgKind::Struct(Struct::IoEvent, When::Exit, Extent::CountReturned)),
@@ -1547,7 +1547,7 @@ pub(super) static IO_PGETEVENTS_TIME64: Syscall = Syscall {
     name: "io_pgetevents_time64",
     class: Class::NONE,
     args: &[
-        Arg::new("ctx_id", ArgKind::Hex),
+        Arg::new("ctx_id", ArgKind::Ptr),
         Arg::new("min_nr", ArgKind::Long),
         Arg::new("nr", ArgKind::Long),
         Arg::new("events", ArgKind::Struct(Struct::IoEvent, When::Exit, Extent::CountReturned)),
@@ -1571,7 +1571,7 @@ pub(super) static IO_SUBMIT: Syscall = Syscall {
     name: "io_submit",
     class: Class::NONE,
     args: &[
-        Arg::new("ctx_id", ArgKind::Hex),
+        Arg::new("ctx_id", ArgKind::Ptr),
         Arg::new("nr", ArgKind::Long),
         Arg::new("iocbpp", ArgKind::Struct(Struct::Pointer, When::Enter, Extent::Count(1))),
     ],
@@ -1629,8 +1629,8 @@ pub(super) static IOPERM: Syscall = Syscall {
     name: "ioperm",
     class: Class::NONE,
     args: &[
-        Arg::new("from", ArgKind::Ulong),
-        Arg::new("num", ArgKind::Ulong),
+        Arg::new("from", ArgKind::Hex),
+        Arg::new("num", ArgKind::Hex),
         Arg::new("turn_on", ArgKind::Int),
     ],
     ret: Ret::Int,
@@ -1639,7 +1639,7 @@ pub(super) static IOPERM: Syscall = Syscall {
 pub(super) static IOPL: Syscall = Syscall {
     name: "iopl",
     class: Class::NONE,
-    args: &[Arg::new("level", ArgKind::Uint)],
+    args: &[Arg::new("level", ArgKind::Int)],
     ret: Ret::Int,
 };
 
@@ -1682,8 +1682,8 @@ pub(super) static KCMP: Syscall = Syscall {
         Arg::new("pid1", ArgKind::Pid),
         Arg::new("pid2", ArgKind::Pid),
         Arg::new("type", ArgKind::Enum(Set::KcmpTypes)),
-        Arg::new("idx1", ArgKind::Hex),
-        Arg::new("idx2", ArgKind::Hex),
+        Arg::new("idx1", ArgKind::Int),
+        Arg::new("idx2", ArgKind::Int),
     ],
     ret: Ret::Int,
 };
@@ -1718,7 +1718,7 @@ pub(super) static KEYCTL: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("option", ArgKind::Enum(Set::KeyctlOperations)),
-        Arg::new("arg2", ArgKind::Hex),
+        Arg::new("arg2", ArgKind::Enum(Set::KeySpecs)),
         Arg::new("arg3", ArgKind::Hex),
         Arg::new("arg4", ArgKind::Hex),
         Arg::new("arg5", ArgKind::Hex),
@@ -1896,7 +1896,7 @@ pub(super) static LOOKUP_DCOOKIE: Syscall = Syscall {
     name: "lookup_dcookie",
     class: Class::NONE,
     args: &[
-        Arg::new("cookie64", ArgKind::Hex),
+        Arg::new("cookie64", ArgKind::Ulong),
         Arg::new("buf", ArgKind::PathOut(Extent::BytesReturned)),
         Arg::new("len", ArgKind::Size),
     ],
@@ -2397,7 +2397,7 @@ pub(super) static MSGCTL: Syscall = Syscall {
     args: &[
         Arg::new("msqid", ArgKind::Int),
         Arg::new("cmd", ArgKind::Enum(Set::MsgctlCommands)),
-        Arg::new("buf", ArgKind::Ptr),
+        Arg::new("buf", ArgKind::Struct(Struct::MsqidDs, When::IpcCommand, Extent::One)),
     ],
     ret: Ret::Int,
 };
@@ -2904,7 +2904,7 @@ pub(super) static PROCESS_VM_READV: Syscall = Syscall {
         Arg::new("liovcnt", ArgKind::Ulong),
         Arg::new("rvec", ArgKind::Struct(Struct::Iovec, When::Enter, Extent::Count(4))),
         Arg::new("riovcnt", ArgKind::Ulong),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Ulong),
     ],
     ret: Ret::Size,
 };
@@ -2918,7 +2918,7 @@ pub(super) static PROCESS_VM_WRITEV: Syscall = Syscall {
         Arg::new("liovcnt", ArgKind::Ulong),
         Arg::new("rvec", ArgKind::Struct(Struct::Iovec, When::Enter, Extent::Count(4))),
         Arg::new("riovcnt", ArgKind::Ulong),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Ulong),
     ],
     ret: Ret::Size,
 };
@@ -2964,7 +2964,7 @@ pub(super) static PTRACE: Syscall = Syscall {
         Arg::new("request", ArgKind::Enum(Set::PtraceRequests)),
         Arg::new("pid", ArgKind::Pid),
         Arg::new("addr", ArgKind::Ptr),
-        Arg::new("data", ArgKind::Ptr),
+        Arg::new("data", ArgKind::Flags(Set::PtraceOptions)),
     ],
     ret: Ret::Int,
 };
@@ -3069,7 +3069,7 @@ pub(super) static QUOTACTL: Syscall = Syscall {
     args: &[
         Arg::new("cmd", ArgKind::Enum(Set::QuotaCommands)),
         Arg::new("special", ArgKind::Path),
-        Arg::new("id", ArgKind::Uint),
+        Arg::new("id", ArgKind::Uid),
         Arg::new("addr", ArgKind::Ptr),
     ],
     ret: Ret::Int,
@@ -3081,7 +3081,7 @@ pub(super) static QUOTACTL_FD: Syscall = Syscall {
     args: &[
         Arg::new("fd", ArgKind::Fd),
         Arg::new("cmd", ArgKind::Enum(Set::QuotaCommands)),
-        Arg::new("id", ArgKind::Uint),
+        Arg::new("id", ArgKind::Uid),
         Arg::new("addr", ArgKind::Ptr),
     ],
     ret: Ret::Int,
@@ -3138,7 +3138,7 @@ pub(super) static READLINK: Syscall = Syscall {
     args: &[
         Arg::new("path", ArgKind::Path),
         Arg::new("buf", ArgKind::PathOut(Extent::BytesReturned)),
-        Arg::new("bufsiz", ArgKind::Int),
+        Arg::new("bufsiz", ArgKind::Uint),
     ],
     ret: Ret::Size,
 };
@@ -3150,7 +3150,7 @@ pub(super) static READLINKAT: Syscall = Syscall {
         Arg::new("dfd", ArgKind::DirFd),
         Arg::new("pathname", ArgKind::Path),
         Arg::new("buf", ArgKind::PathOut(Extent::BytesReturned)),
-        Arg::new("bufsiz", ArgKind::Int),
+        Arg::new("bufsiz", ArgKind::Uint),
     ],
     ret: Ret::Size,
 };
@@ -3300,7 +3300,7 @@ pub(super) static REQUEST_KEY: Syscall = Syscall {
         Arg::new("type", ArgKind::Str),
         Arg::new("description", ArgKind::Str),
         Arg::new("callout_info", ArgKind::Str),
-        Arg::new("destringid", ArgKind::Int),
+        Arg::new("destringid", ArgKind::Enum(Set::KeySpecs)),
     ],
     ret: Ret::Int,
 };
@@ -3456,7 +3456,7 @@ pub(super) static SCHED_GETATTR: Syscall = Syscall {
         Arg::new("pid", ArgKind::Pid),
         Arg::new("uattr", ArgKind::Struct(Struct::SchedAttr, When::Exit, Extent::Bytes(2))),
         Arg::new("usize", ArgKind::Uint),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Uint),
     ],
     ret: Ret::Int,
 };
@@ -3515,7 +3515,7 @@ pub(super) static SCHED_SETATTR: Syscall = Syscall {
     args: &[
         Arg::new("pid", ArgKind::Pid),
         Arg::new("uattr", ArgKind::Struct(Struct::SchedAttr, When::Enter, Extent::One)),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Uint),
     ],
     ret: Ret::Int,
 };
@@ -3585,7 +3585,7 @@ pub(super) static SEMCTL: Syscall = Syscall {
         Arg::new("semid", ArgKind::Int),
         Arg::new("semnum", ArgKind::Int),
         Arg::new("cmd", ArgKind::Enum(Set::SemctlCommands)),
-        Arg::new("arg", ArgKind::Hex),
+        Arg::new("arg", ArgKind::Struct(Struct::SemidDs, When::IpcCommand, Extent::One)),
     ],
     ret: Ret::Int,
 };
@@ -3746,7 +3746,7 @@ pub(super) static SETDOMAINNAME: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("name", ArgKind::Data(When::Enter, Extent::Bytes(1))),
-        Arg::new("len", ArgKind::Int),
+        Arg::new("len", ArgKind::Uint),
     ],
     ret: Ret::Int,
 };
@@ -3818,7 +3818,7 @@ pub(super) static SETHOSTNAME: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("name", ArgKind::Data(When::Enter, Extent::Bytes(1))),
-        Arg::new("len", ArgKind::Int),
+        Arg::new("len", ArgKind::Uint),
     ],
     ret: Ret::Int,
 };
@@ -4028,7 +4028,7 @@ pub(super) static SHMCTL: Syscall = Syscall {
     args: &[
         Arg::new("shmid", ArgKind::Int),
         Arg::new("cmd", ArgKind::Enum(Set::ShmctlCommands)),
-        Arg::new("buf", ArgKind::Ptr),
+        Arg::new("buf", ArgKind::Struct(Struct::ShmidDs, When::IpcCommand, Extent::One)),
     ],
     ret: Ret::Int,
 };

@@ -944,6 +944,8 @@ pub enum Struct {
     MqAttr,
     /// `msghdr`.
     Msghdr,
+    /// `msqid_ds`.
+    MsqidDs,
     /// `ns_id_req`.
     NsIdReq,
     /// `off`.
@@ -984,6 +986,10 @@ pub enum Struct {
     SelectArg,
     /// `sembuf`.
     Sembuf,
+    /// `semid_ds`.
+    SemidDs,
+    /// `shmid_ds`.
+    ShmidDs,
     /// `sigaction`.
     Sigaction,
     /// `sigevent`.
@@ -1103,6 +1109,7 @@ impl Struct {
         Self::MountAttr,
         Self::MqAttr,
         Self::Msghdr,
+        Self::MsqidDs,
         Self::NsIdReq,
         Self::Off,
         Self::OldSigaction,
@@ -1123,6 +1130,8 @@ impl Struct {
         Self::SchedParam,
         Self::SelectArg,
         Self::Sembuf,
+        Self::SemidDs,
+        Self::ShmidDs,
         Self::Sigaction,
         Self::Sigevent,
         Self::Siginfo,
@@ -1162,7 +1171,7 @@ impl Struct {
         Self::XattrArgs,
     ];
 
-    const NAMES: [&'static str; 97] = [
+    const NAMES: [&'static str; 100] = [
         "aio_context",
         "aio_sigset",
         "bpf_attr",
@@ -1203,6 +1212,7 @@ impl Struct {
         "mount_attr",
         "mq_attr",
         "msghdr",
+        "msqid_ds",
         "ns_id_req",
         "off",
         "old_sigaction",
@@ -1223,6 +1233,8 @@ impl Struct {
         "sched_param",
         "select_arg",
         "sembuf",
+        "semid_ds",
+        "shmid_ds",
         "sigaction",
         "sigevent",
         "siginfo",
@@ -1270,7 +1282,7 @@ impl Struct {
 
 impl Struct {
     /// Sizes on x86-64, for 32-bit calls, and on aarch64.
-    const SIZES: [[u16; 3]; 97] = [
+    const SIZES: [[u16; 3]; 100] = [
         [8, 4, 8],
         [16, 8, 16],
         [168, 168, 168],
@@ -1311,6 +1323,7 @@ impl Struct {
         [64, 64, 64],
         [64, 32, 64],
         [56, 28, 56],
+        [120, 88, 120],
         [32, 32, 32],
         [8, 4, 8],
         [32, 16, 32],
@@ -1331,6 +1344,8 @@ impl Struct {
         [4, 4, 4],
         [20, 20, 20],
         [6, 6, 6],
+        [104, 64, 88],
+        [112, 84, 112],
         [32, 20, 32],
         [64, 64, 64],
         [128, 128, 128],

@@ -14,6 +14,8 @@ pub(super) fn argument_count(context: &Context<'_>) -> Option<usize> {
         "futex" | "futex_time64" => futex(context),
         "prctl" => return prctl(context),
         "ioctl" => return ioctl(context),
+        "keyctl" => return keyctl(context),
+        "ptrace" => return ptrace(context),
         "mremap" if args[3] & 2 == 0 && args[3] & 4 == 0 => 4,
         "clone" => return clone::argument_count(context),
         _ => return None,
@@ -38,6 +40,43 @@ fn ioctl(context: &Context<'_>) -> Option<usize> {
     match commands::command(Set::IoctlCommands, context, 1) {
         "FIOCLEX" | "FIONCLEX" | "TIOCSBRK" | "TIOCCBRK" | "TIOCCONS" | "TIOCNOTTY"
         | "TIOCEXCL" | "TIOCNXCL" | "TIOCVHANGUP" => Some(2),
+        _ => None,
+    }
+}
+
+/// Requests of `ptrace` that only have a process, or nothing at all.
+fn ptrace(context: &Context<'_>) -> Option<usize> {
+    match commands::command(Set::PtraceRequests, context, 0) {
+        "PTRACE_TRACEME" => Some(1),
+        "PTRACE_ATTACH" | "PTRACE_KILL" | "PTRACE_INTERRUPT" | "PTRACE_LISTEN" => Some(2),
+        _ => None,
+    }
+}
+
+/// Commands of `keyctl` with fewer than four things to say.
+fn keyctl(context: &Context<'_>) -> Option<usize> {
+    match commands::command(Set::KeyctlOperations, context, 0) {
+        "KEYCTL_SESSION_TO_PARENT" => Some(1),
+        "KEYCTL_REVOKE"
+        | "KEYCTL_CLEAR"
+        | "KEYCTL_INVALIDATE"
+        | "KEYCTL_ASSUME_AUTHORITY"
+        | "KEYCTL_JOIN_SESSION_KEYRING"
+        | "KEYCTL_SET_REQKEY_KEYRING" => Some(2),
+        "KEYCTL_GET_KEYRING_ID"
+        | "KEYCTL_SETPERM"
+        | "KEYCTL_LINK"
+        | "KEYCTL_UNLINK"
+        | "KEYCTL_SET_TIMEOUT"
+        | "KEYCTL_GET_PERSISTENT"
+        | "KEYCTL_CAPABILITIES" => Some(3),
+        "KEYCTL_CHOWN"
+        | "KEYCTL_DESCRIBE"
+        | "KEYCTL_UPDATE"
+        | "KEYCTL_READ"
+        | "KEYCTL_GET_SECURITY"
+        | "KEYCTL_NEGATE"
+        | "KEYCTL_RESTRICT_KEYRING" => Some(4),
         _ => None,
     }
 }

@@ -17,6 +17,7 @@ pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
         Set::FanotifyInitFlags => parts(abi, Set::FanotifyClasses, value & 0xc, set, value & !0xc),
         Set::MountFlags => mount_flags(abi, value),
         Set::MempolicyModes => mempolicy(abi, value),
+        Set::PtraceOptions => ptrace_data(context, value),
         Set::SwapFlags => {
             format!("{}|{}", set::flags_text(set, abi, value & !0x7fff), value & 0x7fff)
                 .trim_start_matches("0|")
@@ -52,6 +53,7 @@ pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
         Set::SyslogActions => {
             format!("{value} /* {} */", set::name(set, abi, value).unwrap_or("SYSLOG_ACTION_???"))
         }
+        Set::KeySpecs => key(context, value),
         Set::Clocks => clock(abi, value),
         Set::IoctlCommands => ioctl_command(abi, value),
         _ => set::value_text(set, abi, value),
@@ -62,7 +64,13 @@ pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
 fn narrowed(set: Set, value: u64) -> u64 {
     let wide = matches!(
         set,
-        Set::MmapProt | Set::MmapFlags | Set::CloneFlags | Set::MountFlags | Set::FanotifyEvents
+        Set::MmapProt
+            | Set::MmapFlags
+            | Set::CloneFlags
+            | Set::MountFlags
+            | Set::FanotifyEvents
+            | Set::PtraceOptions
+            | Set::KeySpecs
     );
     if wide { value } else { value & 0xffff_ffff }
 }
@@ -73,6 +81,59 @@ fn parts(abi: Abi, values: Set, value: u64, flags: Set, rest: u64) -> String {
     match set::push_names(&mut text, flags, abi, rest) {
         0 => text,
         rest => format!("{text}|{rest:#x}"),
+    }
+}
+
+/// The last argument of `ptrace`: options, a signal, or an address, by the request.
+fn ptrace_data(context: &Context<'_>, value: u64) -> String {
+    let request = set::name(Set::PtraceRequests, context.abi, context.args[0] & 0xffff_ffff);
+    let low = u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+    match request {
+        Some("PTRACE_SETOPTIONS" | "PTRACE_SEIZE") => {
+            set::flags_text(Set::PtraceOptions, context.abi, value)
+        }
+        Some(
+            "PTRACE_CONT"
+            | "PTRACE_SYSCALL"
+            | "PTRACE_DETACH"
+            | "PTRACE_SINGLESTEP"
+            | "PTRACE_SINGLEBLOCK"
+            | "PTRACE_SYSEMU"
+            | "PTRACE_SYSEMU_SINGLESTEP",
+        ) => signal::name(low.cast_signed()),
+        _ if value == 0 => "NULL".to_owned(),
+        _ => format!("{value:#x}"),
+    }
+}
+
+/// A key's number, or the keyring that it stands for; `keyctl` has other things there for some
+/// commands.
+fn key(context: &Context<'_>, value: u64) -> String {
+    let command = set::name(Set::KeyctlOperations, context.abi, context.args[0] & 0xffff_ffff);
+    let is_key = context.name != "keyctl"
+        || !matches!(
+            command,
+            None | Some(
+                "KEYCTL_JOIN_SESSION_KEYRING"
+                    | "KEYCTL_SET_REQKEY_KEYRING"
+                    | "KEYCTL_SESSION_TO_PARENT"
+                    | "KEYCTL_GET_PERSISTENT"
+                    | "KEYCTL_DH_COMPUTE"
+                    | "KEYCTL_PKEY_ENCRYPT"
+                    | "KEYCTL_PKEY_DECRYPT"
+                    | "KEYCTL_PKEY_SIGN"
+                    | "KEYCTL_PKEY_VERIFY"
+                    | "KEYCTL_CAPABILITIES"
+            )
+        );
+    if !is_key {
+        return if value == 0 { "0".to_owned() } else { format!("{value:#x}") };
+    }
+    let low = u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+    let id = low.cast_signed();
+    match set::name(Set::KeySpecs, context.abi, i64::from(id).cast_unsigned()) {
+        Some(name) => name.to_owned(),
+        None => id.to_string(),
     }
 }
 

@@ -58,6 +58,13 @@ pub(super) enum Kind {
     Custom(fn(&mut Reader<'_>) -> Option<Node>),
 }
 
+impl Entry {
+    /// The field's name.
+    pub(super) const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 /// A field that is shown.
 pub(super) const fn field(name: &'static str, kind: Kind) -> Entry {
     Entry { name, kind, shown: Shown::Always }

@@ -12,6 +12,7 @@
 //! | `ArgKind::Sockaddr(..)`, and the name of a `msghdr` | [`push_sockaddr`], [`push_sockaddr_detail`] |
 //! | the control messages of a `msghdr` | [`push_control`] |
 //! | `ArgKind::FileMode`, `Mode`, `Signal`, `Dev` | [`push_file_mode`] and so on |
+//! | a kind that is all in the register, or a pointer's own value | [`push_register`] |
 //!
 //! What every function here keeps to:
 //! - `bytes` are a traced program's: any values, any length. A structure that was cut short (page
@@ -34,10 +35,12 @@ mod commands;
 mod dirents;
 mod files;
 mod interface;
+mod ipc;
 mod layout;
 mod node;
 mod process;
 mod reader;
+mod register;
 mod set;
 mod signal;
 mod socket;
@@ -53,6 +56,7 @@ use tracer_common::{
 };
 
 use self::node::Node;
+pub use self::register::push_register;
 use crate::span_record::{FdName, push_hex};
 
 /// The call that a value belongs to: what some values mean depends on other arguments.

@@ -122,6 +122,19 @@ impl Fields {
         }
     }
 
+    /// Puts a field behind the others.
+    pub(super) fn move_to_end(&mut self, name: &str) {
+        if let Some(at) = self.list.iter().position(|field| field.name == name) {
+            let field = self.list.remove(at);
+            self.list.push(field);
+        }
+    }
+
+    /// The value of a field, to be changed.
+    pub(super) fn node(&mut self, name: &str) -> Option<&mut Node> {
+        Some(&mut self.list.iter_mut().find(|field| field.name == name)?.node)
+    }
+
     /// Puts another value into a field that is there.
     pub(super) fn replace(&mut self, name: &str, node: Node) {
         if let Some(field) = self.list.iter_mut().find(|field| field.name == name) {

@@ -3,7 +3,7 @@
 use tracer_common::syscalls::{Set, Struct};
 
 use super::{
-    Context, clone, commands, dirents, files,
+    Context, clone, commands, dirents, files, ipc,
     layout::{self, Entry, Kind, field, silent},
     node::{Fields, Node},
     process,
@@ -199,7 +199,7 @@ fn number(kind: Struct, context: &Context<'_>, reader: &mut Reader<'_>) -> Optio
 }
 
 /// A user or group id.
-fn id(id: u32) -> Node {
+pub(super) fn id(id: u32) -> Node {
     if id == u32::MAX { Node::Signed(-1) } else { Node::Unsigned(id.into()) }
 }
 
@@ -242,6 +242,7 @@ fn special(
             fields
         }
         Struct::BpfAttr => commands::bpf(reader, context),
+        Struct::MsqidDs | Struct::SemidDs | Struct::ShmidDs => ipc::control(reader, context)?,
         Struct::Pollfd => pollfd(reader),
         Struct::TimespecPair => return Some(time::timespec_pair(reader, false)),
         Struct::Timespec64Pair => return Some(time::timespec_pair(reader, true)),

@@ -28,6 +28,11 @@ fn context() -> impl Strategy<Value = Context<'static>> {
         "poll",
         "select",
         "clone",
+        "msgctl",
+        "semctl",
+        "shmctl",
+        "keyctl",
+        "ptrace",
     ];
     let name = prop::sample::select(names);
     // Commands and levels are small; other arguments are anything.
@@ -123,7 +128,14 @@ proptest! {
 }
 
 /// Structures that are shown only for some commands, or by the exporters.
-const BY_COMMAND: [Struct; 3] = [Struct::IoctlArg, Struct::FcntlArg, Struct::PrctlArg];
+const BY_COMMAND: [Struct; 6] = [
+    Struct::IoctlArg,
+    Struct::FcntlArg,
+    Struct::PrctlArg,
+    Struct::MsqidDs,
+    Struct::SemidDs,
+    Struct::ShmidDs,
+];
 
 #[test]
 fn every_structure_of_the_table_has_a_decoder() {

@@ -54,7 +54,7 @@ fn text(spans: &[SpanRecord]) -> Vec<String> {
 /// What the program said stands among the calls, in its order.
 #[track_caller]
 fn as_predicted(case: &str, data: DataLimit) {
-    let names = "nanosleep,pipe2,prlimit64,uname,sendmsg,recvmsg,execve";
+    let names = "nanosleep,pipe2,prlimit64,uname,sendmsg,recvmsg,execve,shmctl,ptrace";
     let (spans, predicted, _) = run(case, names, data);
     let seen = text(&spans);
     let mut lines = seen.iter();
@@ -69,6 +69,11 @@ fn as_predicted(case: &str, data: DataLimit) {
 #[test]
 fn structures_are_read_at_entry_and_at_exit() {
     as_predicted("structures", DataLimit::default());
+}
+
+#[test]
+fn structures_that_a_command_says() {
+    as_predicted("commands", DataLimit::default());
 }
 
 #[test]

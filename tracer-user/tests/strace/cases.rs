@@ -8,6 +8,8 @@ use tracer_user::values;
 
 /// Where the program has the memory of a case.
 pub(crate) const ARENA: u64 = 0x2000_0000;
+/// Where no program has memory.
+pub(crate) const NOWHERE: u64 = 0x1230;
 /// Bytes of memory for each argument.
 const PLACE: usize = 1024;
 
@@ -100,6 +102,23 @@ fn numbers(abi: Abi, kind: ArgKind) -> Vec<u64> {
         }
         ArgKind::Signal => (1..=70).chain([0x7fff_ffff, 0xffff_ffff]).collect(),
         ArgKind::Dev => vec![1, 0x803, 0x1_0005, 0x1234_5678],
+        ArgKind::Int
+        | ArgKind::Uint
+        | ArgKind::Fd
+        | ArgKind::DirFd
+        | ArgKind::Pid
+        | ArgKind::Uid
+        | ArgKind::Gid => vec![1, 1000, 0x7fff_ffff, 0x8000_0000, 0xffff_ff9c, 0xffff_ffff],
+        ArgKind::Long | ArgKind::Ulong | ArgKind::Size | ArgKind::Offset | ArgKind::Hex => {
+            let mut values = vec![1, 4096, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
+            if abi == Abi::X86_64 {
+                values.extend([1 << 40, i64::MAX.cast_unsigned(), u64::MAX]);
+            }
+            values
+        }
+        ArgKind::Ptr | ArgKind::Path | ArgKind::Str | ArgKind::Struct(_, _, Extent::One) => {
+            vec![NOWHERE]
+        }
         _ => Vec::new(),
     }
 }
@@ -249,6 +268,15 @@ fn commands(
                 }
             }
         }
+        "msgctl" | "semctl" | "shmctl" => ipc(abi, call.name, &mut with),
+        "keyctl" => {
+            for (_, command) in values::constants(Set::KeyctlOperations, abi) {
+                for key in [0, 1, 0x1234_5678, 0xffff_ffff, 0xffff_fffd] {
+                    with([command, key, 0, 0, 0, 0], 0, None);
+                }
+            }
+        }
+        "ptrace" => ptrace(&mut with),
         "prctl" => {
             for (_, option) in values::constants(Set::PrctlOptions, abi) {
                 with([option, 0, 0, 0, 0, 0], 1, Some(5));
@@ -286,6 +314,32 @@ fn commands(
             }
         }
         _ => {}
+    }
+}
+
+/// The commands of System V IPC, with a structure behind the pointer.
+fn ipc(abi: Abi, call: &str, with: &mut impl FnMut([u64; 6], usize, Option<u64>)) {
+    let (set, at) = match call {
+        "msgctl" => (Set::MsgctlCommands, 1),
+        "semctl" => (Set::SemctlCommands, 2),
+        _ => (Set::ShmctlCommands, 1),
+    };
+    for (_, command) in values::constants(set, abi) {
+        for content in [0, 1, 6, 10, 14, 15, 17] {
+            let mut args = [7, 0, 0, 0, 0, 0];
+            args[at] = command;
+            with(args, at + 1, Some(content));
+        }
+    }
+}
+
+/// Requests with signals, options and other numbers.
+fn ptrace(with: &mut impl FnMut([u64; 6], usize, Option<u64>)) {
+    let requests = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 13, 16, 17, 24, 31, 32, 33];
+    for request in requests.into_iter().chain(0x4200..0x4210) {
+        for data in [0, 1, 9, 0x13, 0x0010_00ff, 0x8000_0000] {
+            with([request, 1, 0, data, 0, 0], 0, None);
+        }
     }
 }
 

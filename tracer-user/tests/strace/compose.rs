@@ -1,9 +1,9 @@
 //! Our text of an argument, from the memory of a case.
 
-use tracer_common::syscalls::{ArgKind, Extent, Struct, Syscall, When};
+use tracer_common::syscalls::{Arg, ArgKind, Extent, Struct, Syscall, When};
 use tracer_user::values::{self, Context};
 
-use super::cases::{ARENA, Case};
+use super::cases::{ARENA, Case, NOWHERE};
 
 /// The text, for the kinds that this module is about.
 pub(crate) fn argument(
@@ -72,12 +72,47 @@ pub(crate) fn argument(
             (raw >= ARENA && structure(&mut out, case, &context, kind, Extent::One, raw)?)
                 || values::push_command_number(&mut out, argument_kind(kind), &context, raw)
         }
+        _ if is_register(call, index, kind, raw) => {
+            values::push_register(&mut out, &context, kind, raw);
+            true
+        }
         _ => return None,
     };
     if !decoded {
         values::push_number(&mut out, raw);
     }
     Some(String::from_utf8(out).unwrap())
+}
+
+/// Whether what is shown is the register: a number, or an address where nothing is.
+fn is_register(call: &Syscall, index: usize, kind: ArgKind, raw: u64) -> bool {
+    // strace puts registers together that are one number, and so counts otherwise behind them.
+    let is_half =
+        |arg: &Arg| ["_low", "_high", "_l", "_h"].iter().any(|end| arg.name.ends_with(end));
+    if call.args[..=index].iter().any(is_half) {
+        return false;
+    }
+    match kind {
+        ArgKind::Int
+        | ArgKind::Uint
+        | ArgKind::Long
+        | ArgKind::Ulong
+        | ArgKind::Size
+        | ArgKind::Offset
+        | ArgKind::Hex
+        | ArgKind::Fd
+        | ArgKind::DirFd
+        | ArgKind::Pid
+        | ArgKind::Uid
+        | ArgKind::Gid
+        | ArgKind::Ptr => true,
+        // With a result of 0 strace says that there is nothing; and most operations of futex have
+        // a number in place of the time.
+        ArgKind::Struct(_, _, Extent::BytesReturned)
+        | ArgKind::Struct(_, When::FutexTimeout, _) => false,
+        ArgKind::Path | ArgKind::Str | ArgKind::Struct(..) => raw == 0 || raw == NOWHERE,
+        _ => raw == 0,
+    }
 }
 
 fn argument_kind(kind: Struct) -> ArgKind {

@@ -44,7 +44,53 @@ const NEWER: [&str; 39] = [
 ];
 
 /// Arguments that strace shows otherwise, and why ours is meant.
-const ARGUMENTS: [(&str, &str, &str); 48] = [
+const ARGUMENTS: [(&str, &str, &str); 94] = [
+    ("syslog", "len", "a level for one of the actions"),
+    ("prctl", "arg3", "what it is depends on the option"),
+    ("prctl", "arg4", "what it is depends on the option"),
+    ("prctl", "arg5", "what it is depends on the option"),
+    ("arch_prctl", "arg2", "what it is depends on the option"),
+    ("futex", "val", "what it is depends on the operation"),
+    ("futex", "val3", "what it is depends on the operation"),
+    ("futex", "uaddr2", "what it is depends on the operation"),
+    ("futex_time64", "val", "what it is depends on the operation"),
+    ("futex_time64", "val3", "what it is depends on the operation"),
+    ("futex_time64", "uaddr2", "what it is depends on the operation"),
+    ("kcmp", "idx2", "what it is depends on the type"),
+    ("truncate", "length", "strace shows a negative length as a large one"),
+    ("ftruncate", "length", "strace shows a negative length as a large one"),
+    ("close_range", "fd", "strace shows the largest numbers without a sign"),
+    ("fanotify_mark", "dfd", "strace has a name for none"),
+    ("open_by_handle_at", "mountdirfd", "strace has no name for the current folder here"),
+    ("signal", "handler", "strace has names for two addresses"),
+    ("set_tid_address", "tidptr", "strace has no name for no address"),
+    ("rseq", "rseq", "strace has no name for no address"),
+    ("ssetmask", "newmask", "the mask as a number"),
+    ("sigsuspend", "unused1", "arguments that the kernel does not look at"),
+    ("mmap2", "pgoff", "strace shows bytes for pages"),
+    ("mincore", "vec", "an array without a decoder"),
+    ("mbind", "nmask", "an array without a decoder"),
+    ("set_mempolicy", "nmask", "an array without a decoder"),
+    ("get_mempolicy", "nmask", "an array without a decoder"),
+    ("kexec_load", "segments", "an array without a decoder"),
+    ("migrate_pages", "old_nodes", "an array without a decoder"),
+    ("migrate_pages", "new_nodes", "an array without a decoder"),
+    ("move_pages", "pages", "an array without a decoder"),
+    ("move_pages", "nodes", "an array without a decoder"),
+    ("move_pages", "status", "an array without a decoder"),
+    ("io_uring_register", "arg", "an array without a decoder"),
+    ("kexec_file_load", "cmdline_ptr", "its length is an argument"),
+    ("keyctl", "arg2", "commands that strace does not know, or shows otherwise"),
+    ("keyctl", "arg3", "what it is depends on the command"),
+    ("keyctl", "arg4", "what it is depends on the command"),
+    ("keyctl", "arg5", "what it is depends on the command"),
+    ("ptrace", "addr", "what it is depends on the request"),
+    ("ptrace", "data", "what it is depends on the request"),
+    ("pidfd_getfd", "flags", "bits that are not looked at"),
+    ("process_madvise", "flags", "bits that are not looked at"),
+    ("process_mrelease", "flags", "bits that are not looked at"),
+    ("landlock_add_rule", "flags", "bits that are not looked at"),
+    ("futex_waitv", "flags", "bits that are not looked at"),
     ("io_uring_setup", "params", "reserved fields that are not zero"),
     ("setsockopt", "optval", "options that only getsockopt has, or that have names for values"),
     ("name_to_handle_at", "handle", "a handle longer than any"),
@@ -95,6 +141,21 @@ const ARGUMENTS: [(&str, &str, &str); 48] = [
     ("capset", "data", "without a version of three words strace shows one of two"),
 ];
 
+/// Calls of which strace shows all registers in hexadecimal, and why any text of theirs may differ.
+const UNKNOWN: [&str; 10] = [
+    "bdflush",
+    "create_module",
+    "epoll_ctl_old",
+    "epoll_wait_old",
+    "get_kernel_syms",
+    "nfsservctl",
+    "query_module",
+    "sysfs",
+    "vm86",
+    "vm86old",
+];
+const IS_UNKNOWN: &str = "a call that strace does not decode";
+
 /// Whether strace has its own name for the call.
 pub(crate) fn has_other_name(_ours: &str, _theirs: &str) -> bool {
     false
@@ -117,6 +178,15 @@ pub(crate) fn reason(call: &str, argument: &str, ours: &str, theirs: &str) -> Op
     if call == "ioctl" && without_zeroes(ours) == theirs {
         return Some("of a terminal's flags that are not set strace writes nothing");
     }
+    if call.ends_with("ctl")
+        && ours.contains("ctime=")
+        && without_times(ours) == without_times(theirs)
+    {
+        return Some("strace leaves out the upper halves of times");
+    }
+    if theirs.contains("SCHED_ISO") {
+        return Some("a policy that the kernel does not have");
+    }
     // Where there is a decoder, it must agree.
     if call == "ioctl" && theirs.contains("FS_") && ours.starts_with("[0x") {
         return Some("attributes of files are shown as a number");
@@ -125,16 +195,30 @@ pub(crate) fn reason(call: &str, argument: &str, ours: &str, theirs: &str) -> Op
     if (call, argument) == ("ioctl", "arg") && !is_number {
         return None;
     }
+    if UNKNOWN.contains(&call) {
+        return Some(IS_UNKNOWN);
+    }
     ARGUMENTS
         .iter()
         .find(|(its_call, its_argument, _)| (*its_call, *its_argument) == (call, argument))
         .map(|(_, _, reason)| *reason)
 }
 
+/// Whether the reason is one of [`ARGUMENTS`] or [`IS_UNKNOWN`]: it says that any text of the argument
+/// may differ.
+pub(crate) fn is_about_all(reason: &str) -> bool {
+    reason == IS_UNKNOWN || ARGUMENTS.iter().any(|(.., its_reason)| *its_reason == reason)
+}
+
 /// Our text of `struct termios` with nothing for no flags.
 fn without_zeroes(text: &str) -> String {
     let fields = text.replace("c_iflag=0,", "c_iflag=,").replace("c_lflag=0,", "c_lflag=,");
     fields.replace("|0,", "|,")
+}
+
+/// The text of a structure of System V IPC without its times.
+fn without_times(text: &str) -> Vec<&str> {
+    text.split(", ").filter(|field| !field.contains("time=")).collect()
 }
 
 /// strace's text with its octal escapes as ours.

@@ -58,7 +58,9 @@ fn start(cases: &[Case]) -> (Child, ChildStdin) {
         text.push_str(&format!(" {}", case.nr));
         case.args.iter().for_each(|arg| text.push_str(&format!(" {arg}")));
         text.push(' ');
-        case.memory.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        // What is behind are zeroes there.
+        let end = case.memory.iter().rposition(|byte| *byte != 0).unwrap_or_default();
+        case.memory[..=end].iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
         text.push('\n');
     }
     text.push_str("go\n");

@@ -13,6 +13,7 @@ const PAGE: usize = 4096;
 pub(super) fn run(case: &str) {
     match case {
         "structures" => structures(),
+        "commands" => commands(),
         "page-ends" => page_ends(),
         "bad-pointers" => bad_pointers(),
         "data" => data(),
@@ -87,6 +88,44 @@ fn structures() {
     let new = [0u64, 4096];
     call(libc::SYS_prlimit64, [0, libc::RLIMIT_CORE as usize, address(&new), 0, 0, 0]);
     expect("prlimit64(0, RLIMIT_CORE, {rlim_cur=0, rlim_max=4*1024}, NULL) = 0");
+}
+
+/// What the last argument is depends on a command before it.
+fn commands() {
+    let id = call(libc::SYS_shmget, [0, PAGE, 0o600, 0, 0, 0]);
+    assert!(id >= 0, "shmget: {}", std::io::Error::last_os_error());
+    // SAFETY: plain numbers.
+    let mut segment: libc::shmid_ds = unsafe { std::mem::zeroed() };
+    let place = ptr::from_mut(&mut segment);
+    let control = |command: libc::c_int, place: usize| {
+        let command = usize::try_from(command).expect("a command");
+        let id = usize::try_from(id).expect("an identifier");
+        call(libc::SYS_shmctl, [id, command, place, 0, 0, 0])
+    };
+    control(libc::IPC_STAT, place as usize);
+    // SAFETY: the kernel has written it.
+    let it = unsafe { ptr::read_volatile(place) };
+    let owner = &it.shm_perm;
+    let who = format!("uid={}, gid={}, mode=0600", owner.uid, owner.gid);
+    expect(&format!(
+        "shmctl({id}, IPC_STAT, {{shm_perm={{{who}, key=0, cuid={}, cgid={}}}, shm_segsz=4096, \
+         shm_cpid={}, shm_lpid=0, shm_nattch=0, shm_atime=0, shm_dtime=0, shm_ctime={}}}) = 0",
+        owner.cuid, owner.cgid, it.shm_cpid, it.shm_ctime
+    ));
+    control(libc::IPC_SET, place as usize);
+    expect(&format!("shmctl({id}, IPC_SET, {{shm_perm={{{who}}}}}) = 0"));
+    control(libc::IPC_RMID, 0);
+    expect(&format!("shmctl({id}, IPC_RMID, NULL) = 0"));
+    control(libc::IPC_STAT, place as usize);
+    let error = "-1 EINVAL (Invalid argument)";
+    expect(&format!("shmctl({id}, IPC_STAT, {:#x}) = {error}", place as usize));
+
+    let options = usize::try_from(libc::PTRACE_O_TRACESYSGOOD).expect("a bit") | 1 << 30;
+    let request = libc::PTRACE_SETOPTIONS as usize;
+    call(libc::SYS_ptrace, [request, 0, 0, options, 0, 0]);
+    let error = "-1 ESRCH (No such process)";
+    let flags = "PTRACE_O_TRACESYSGOOD|0x40000000";
+    expect(&format!("ptrace(PTRACE_SETOPTIONS, 0, NULL, {flags}) = {error}"));
 }
 
 fn page_ends() {

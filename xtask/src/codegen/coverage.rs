@@ -37,11 +37,13 @@ const ADDRESSES: [&str; 24] = [
 ];
 /// Structures of which the first fields are decoded, and arguments whose commands are so many that
 /// only the common ones are.
-const PARTIAL: [&str; 7] = [
+const PARTIAL: [&str; 9] = [
     "Struct::BpfAttr",
     "Struct::PerfEventAttr",
+    "Struct::SemidDs",
     "Struct::SockFprog",
     "Struct::Sockopt",
+    "Set::PtraceOptions",
     "ArgKind::IoctlArg",
     "ArgKind::PrctlArg",
     "Struct::SocketcallArgs",

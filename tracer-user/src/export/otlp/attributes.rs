@@ -158,7 +158,7 @@ fn push_names(out: &mut Vec<u8>, call: &SyscallSpan, context: &Context<'_>, text
     for (arg, raw) in arguments(call, context).iter().zip(call.args) {
         if matches!(arg.kind, ArgKind::Fd | ArgKind::DirFd) {
             text.clear();
-            argument::push_register(text, context, arg.kind, raw);
+            values::push_register(text, context, arg.kind, raw);
             push_text(
                 out,
                 OF_SPAN,
@@ -261,6 +261,7 @@ fn is_ambiguous(name: &str) -> bool {
             | "cmd"
             | "data"
             | "fildes"
+            | "flags"
             | "how"
             | "level"
             | "mode"

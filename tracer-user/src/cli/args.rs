@@ -88,7 +88,7 @@ cannot be run or is not found.";
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[command(after_help = EXAMPLES)]
 pub(super) struct TraceArgs {
-    /// Trace running processes, with their threads and descendants
+    /// Trace running processes with their threads and descendants: the tree of processes below each
     #[arg(short, long = "pid", value_name = "PID", value_delimiter = ',', help_heading = "Scope")]
     pub(super) pid: Vec<String>,
 
@@ -146,7 +146,8 @@ pub(super) struct TraceArgs {
     #[arg(long, help_heading = "Output")]
     pub(super) data: bool,
 
-    /// Indent text by the depth of the process in its tree
+    /// Indent text by the depth of the process in its tree (which processes are traced is said by
+    /// -p: all below PID)
     #[arg(long, help_heading = "Output")]
     pub(super) tree: bool,
 

@@ -122,16 +122,18 @@ impl Tree {
         // What a process has from its parent says nothing new.
         let is_new = named.is_some() && entry.told != named;
         entry.told = named.or(entry.told);
+        let state = variable(env, b"TRACESTATE").filter(|it| is_trace_state(it));
+        let state = state.and_then(|it| std::str::from_utf8(it).ok()).filter(|it| !it.is_empty());
         if let Some(launch) = launch {
-            return Some((launch, None));
+            // It goes with the trace that stands beside it.
+            let state = state.filter(|_| named.is_some_and(|it| it.trace_id == launch.trace_id));
+            return Some((launch, state.map(Into::into)));
         }
         let named = named.filter(|_| is_new)?;
         // Its own span, as somebody above has told it.
         if named.span_id == entry.process.span_id {
             return None;
         }
-        let state = variable(env, b"TRACESTATE").filter(|it| is_trace_state(it));
-        let state = state.and_then(|it| std::str::from_utf8(it).ok()).filter(|it| !it.is_empty());
         let place = LaunchPlace {
             trace_id: named.trace_id,
             span_id: if was_known { other } else { own },

@@ -73,6 +73,7 @@ fn spans_of_an_instrumented_program_and_ours_are_one_trace() {
     assert_eq!(calls.len(), 7);
     for span in calls.into_iter().chain([process]) {
         assert_eq!(span["trace_id"], client["trace_id"]);
+        assert_eq!(span["trace_state"], "client=1");
     }
 }
 

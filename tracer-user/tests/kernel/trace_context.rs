@@ -19,14 +19,16 @@ use crate::support::{
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
 const TOLD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const STATE: &str = "vendor=of-the-caller,other=1";
 const OTHER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
 
 /// A shell whose second child is told its place, and whose third is told nonsense.
 fn shell() -> Command {
-    let told = format!("TRACEPARENT={TOLD} sh -c");
+    let told = format!("TRACEPARENT={TOLD} TRACESTATE={STATE} sh -c");
     let family = "'$0 now leaf c 3; ($0 now leaf d 4; true); exec $0 now processes 2 5' $0";
     let script = format!(
-        "read line; $0 now leaf a 1; {told} {family}; TRACEPARENT=x{TOLD} $0 now leaf b 2; true"
+        "read line; $0 now leaf a 1; {told} {family}; \
+         TRACEPARENT=x{TOLD} TRACESTATE={STATE} $0 now leaf b 2; true"
     );
     let mut command = Command::new("sh");
     command.args(["-c", &script, &workload_path()]).env_remove("TRACEPARENT");
@@ -35,6 +37,10 @@ fn shell() -> Command {
 
 fn processes(spans: &[SpanRecord]) -> impl Iterator<Item = &SpanRecord> {
     spans.iter().filter(|span| span.process_span().is_some())
+}
+
+fn state(span: &SpanRecord) -> Option<String> {
+    span.process().unwrap().trace_state.as_deref().map(str::to_owned)
 }
 
 fn named<'a>(spans: &'a [SpanRecord], comm: &str) -> &'a SpanRecord {
@@ -60,6 +66,10 @@ fn who_executes_with_a_traceparent_joins_that_trace_with_all_descendants() {
         spans.iter().cloned().partition(|span| span.trace_id_hex() == TRACE);
     let traces: BTreeSet<_> = old.iter().map(SpanRecord::trace_id).collect();
     assert_eq!(traces.len(), 1);
+    // With the trace goes what vendors say of it, and never without.
+    let states = |spans: &[SpanRecord]| -> BTreeSet<_> { spans.iter().map(state).collect() };
+    assert_eq!(states(&joined), BTreeSet::from([Some(STATE.to_owned())]));
+    assert_eq!(states(&old), BTreeSet::from([None]));
     for (comm, calls) in [("a", 1), ("b", 2)] {
         check_leaf(&old, comm, calls);
     }
@@ -184,6 +194,30 @@ fn a_place_that_is_none_is_refused() {
         assert!(said.starts_with("tracer: --traceparent: "), "{said}");
         assert_eq!((said.lines().count(), said.contains(bad)), (1, true), "{said}");
     }
+}
+
+/// What would not stay within its line is not passed on, and costs nobody the trace.
+#[test]
+fn what_vendors_say_is_taken_as_the_standard_wants_it() {
+    let script = "read line; for it in good=1 \"$(printf 'bad\\033=1')\" ''; do \
+                  TRACESTATE=$it $0 now leaf l 1; done; true";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, &workload_path()]).env("TRACEPARENT", OTHER);
+    command.env_remove("TRACESTATE");
+    let workload = Workload::with(&mut command);
+    let options = TraceOptions { pids: vec![workload.pid()], ..TraceOptions::default() };
+    let mut session = Session::start(&options);
+    workload.run();
+    session.wait_for_end();
+    let (spans, _) = session.stop_with_processes();
+    let mut leaves: Vec<_> = processes(&spans)
+        .filter(|span| {
+            span.process_span().unwrap().comm() == b"l" && span.trace_id_hex() == OTHER[3..35]
+        })
+        .collect();
+    leaves.sort_by_key(|span| span.start_time_nanos());
+    let states: Vec<_> = leaves.into_iter().map(state).collect();
+    assert_eq!(states, [Some("good=1".to_owned()), None, None]);
 }
 
 /// Of the span of a process.

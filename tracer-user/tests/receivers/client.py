@@ -21,7 +21,8 @@ def main():
     with provider.get_tracer("client").start_as_current_span("client"):
         carrier = {}
         TraceContextTextMapPropagator().inject(carrier)
-        environment = os.environ | {"TRACEPARENT": carrier["traceparent"]}
+        told = {"TRACEPARENT": carrier["traceparent"], "TRACESTATE": "client=1"}
+        environment = os.environ | told
         subprocess.run(program, env=environment, check=True)
     provider.shutdown()
 

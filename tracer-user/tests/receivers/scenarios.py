@@ -103,6 +103,7 @@ def place(span):
         "name": span.name,
         "trace_id": span.trace_id.hex(),
         "span_id": span.span_id.hex(),
+        "trace_state": span.trace_state,
         "parent_span_id": span.parent_span_id.hex(),
     }
 

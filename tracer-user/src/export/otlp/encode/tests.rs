@@ -104,9 +104,11 @@ fn expected_span(span: &SpanRecord, error_status: ErrorStatus) -> Span {
         None => (span.status_code() as i32, span.status_message().into_owned()),
     };
     let status = Status { code, message };
+    let trace_state = span.process().and_then(|it| it.trace_state.as_deref());
     Span {
         trace_id: span.trace_id().to_vec(),
         span_id: span.span_id().to_vec(),
+        trace_state: trace_state.map(str::to_owned).unwrap_or_default(),
         parent_span_id: span.parent_span_id().map(Vec::from).unwrap_or_default(),
         name: span.span_name().into_owned(),
         kind: span.span_kind() as i32 + 1,
@@ -218,8 +220,10 @@ prop_compose! {
         trace_id: [u8; 16], span_id: [u8; 8], parent: [u8; 8],
         start_time_nanos in number(), duration_nanos in number(), logical_clock in number(),
         tgid in prop_oneof![1u32..4, any::<u32>()], thread_id: u32,
+        state in proptest::option::of("[a-z]{1,9}=[ -~]{1,80}"),
     ) -> SpanContext {
-        let process = Process { trace_id, span_id: parent, tgid, ..Process::default() };
+        let trace_state = state.map(Into::into);
+        let process = Process { trace_id, span_id: parent, tgid, trace_state, ..Process::default() };
         SpanContext {
             process: Arc::new(process),
             span_id, start_time_nanos, duration_nanos, logical_clock, thread_id,

@@ -142,6 +142,11 @@ impl Role {
         Ok(Self { process, answers: BufReader::new(stdout) })
     }
 
+    /// Its id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// The next line that it says.
     pub(crate) fn line(&mut self) -> Result<String> {
         let mut line = String::new();

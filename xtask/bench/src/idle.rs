@@ -46,8 +46,13 @@ fn say(line: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// So many processes that wait for the end of our input. Answers with their ids.
-pub(crate) fn processes(count: usize) -> Result<()> {
+/// So many processes that wait for the end of our input. Answers with their ids; with `wait` it says
+/// before that it is there, and starts them at the next line of input.
+pub(crate) fn processes(count: usize, wait: bool) -> Result<()> {
+    if wait {
+        say("there")?;
+        io::stdin().read_exact(&mut [0]).context("waiting to go on")?;
+    }
     let mut pids = Vec::with_capacity(count);
     for _ in 0..count {
         // SAFETY: this process has one thread, and the child only waits for a signal.

@@ -2,6 +2,7 @@
 
 use std::{fs, process::Command};
 
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
 /// One line: time, processor, kernel, memory.
@@ -30,6 +31,51 @@ fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         let (key, value) = line.split_once(':')?;
         (key.trim() == name).then(|| value.trim())
     })
+}
+
+/// How many threads the system may have.
+pub(crate) fn most_threads() -> Result<usize> {
+    let mut least = usize::MAX;
+    for path in ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"] {
+        let text = fs::read_to_string(path).context(path)?;
+        least = least.min(text.trim().parse().context(path)?);
+    }
+    Ok(least)
+}
+
+/// Bytes of all objects of the kernel's slabs that are in use: what frees leave behind in half-empty
+/// slabs does not show, as it does in [`unreclaimable_kib`].
+pub(crate) fn slab_bytes() -> Result<u64> {
+    let text = fs::read_to_string("/proc/slabinfo").context("/proc/slabinfo")?;
+    Ok(sum_of_slabs(&text))
+}
+
+/// The sum over lines of name, objects in use, objects, bytes of one; slabinfo(5).
+fn sum_of_slabs(text: &str) -> u64 {
+    let lines = text.lines().filter(|line| !line.starts_with('#') && line.contains(" : "));
+    let bytes = lines.filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let objects: u64 = fields.next()?.parse().ok()?;
+        Some(objects * fields.nth(1)?.parse::<u64>().ok()?)
+    });
+    bytes.sum()
+}
+
+/// Memory of the kernel that it cannot give back, in KiB.
+pub(crate) fn unreclaimable_kib() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+    sum_of(&text, &["SUnreclaim:", "Percpu:"]).context("/proc/meminfo lacks a line")
+}
+
+/// The sum of these lines.
+fn sum_of(text: &str, names: &[&str]) -> Option<u64> {
+    names
+        .iter()
+        .map(|name| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u64>().ok()
+        })
+        .sum()
 }
 
 /// The first line of what a program says of its version, and where it says nothing, why.
@@ -64,5 +110,23 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_says_so() {
         assert!(version("/no/such/program").contains("No such file"));
+    }
+
+    #[test]
+    fn slabs_are_counted_by_their_objects() {
+        let text = "slabinfo - version: 2.1\n# name <active_objs> <num_objs> : tunables\n\
+                    task_struct 10 15 4000 8 8 : tunables 0 0 0 : slabdata 2 2 0\n\
+                    kmalloc-8 3 512 8 512 1 : tunables 0 0 0 : slabdata 1 1 0\n";
+        assert_eq!(sum_of_slabs(text), 40_024);
+        assert!(slab_bytes().unwrap() > 0);
+    }
+
+    #[test]
+    fn lines_of_meminfo_are_added_up() {
+        let text = "SUnreclaim:       100 kB\nPercpu:            20 kB\n";
+        assert_eq!(sum_of(text, &["SUnreclaim:", "Percpu:"]), Some(120));
+        assert_eq!(sum_of(text, &["Slab:"]), None);
+        assert!(unreclaimable_kib().unwrap() > 0);
+        assert!(most_threads().unwrap() > 2000);
     }
 }

@@ -20,6 +20,7 @@ mod worker;
 
 mod calls;
 mod growth;
+mod lives;
 mod peers;
 mod workloads;
 
@@ -51,12 +52,13 @@ fn main() -> ExitCode {
 fn run(verb: Verb) -> Result<Option<Report>> {
     match verb {
         Verb::Calls(options) => return calls::run(&options).map(Some),
+        Verb::Lives(options) => return lives::run(&options).map(Some),
         Verb::Peers(options) => return peers::run(&options).map(Some),
         Verb::Workloads(options) => return Ok(Some(workloads::run(&options))),
         Verb::Growth { long, options } => return growth::run(&options, long).map(Some),
         Verb::Verifier => verifier::run()?,
         Verb::IdleThreads { count } => idle::threads(count)?,
-        Verb::IdleProcesses { count } => idle::processes(count)?,
+        Verb::IdleProcesses { count, wait } => idle::processes(count, wait)?,
         Verb::Worker { cpu } => work::run(cpu)?,
         Verb::Echo => work::echo()?,
         Verb::Receiver => receiver::run()?,

@@ -20,6 +20,8 @@ pub(crate) struct Cli {
 pub(crate) enum Verb {
     /// What tracer adds to a call
     Calls(Options),
+    /// What tracer adds to a process's life, and the memory of live ones
+    Lives(Options),
     /// Other tracers on the same calls
     Peers(Options),
     /// Servers and other programs, bare and traced
@@ -51,6 +53,9 @@ pub(crate) enum Verb {
     /// Processes that only are there
     #[command(hide = true)]
     IdleProcesses {
+        /// Start them when told
+        #[arg(long)]
+        wait: bool,
         /// How many
         count: usize,
     },

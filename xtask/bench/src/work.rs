@@ -67,7 +67,7 @@ impl Hands {
         let echo = (work == Work::PingPong).then(Echo::start).transpose()?;
         // It is there when it has answered.
         echo.as_ref().map_or(Ok(()), Echo::turn)?;
-        let (cpu, wall) = (process::read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)?, Instant::now());
+        let (cpu, wall) = (used()?, Instant::now());
         match work {
             Work::Getppid => repeat(turns, getppid),
             Work::OpenMissing => repeat(turns, open_missing),
@@ -76,13 +76,19 @@ impl Hands {
                 let echo = echo.as_ref().context("no process to play with")?;
                 (0..turns).try_for_each(|_| echo.turn())?;
             }
+            Work::Life => (0..turns).try_for_each(|_| live())?,
             Work::TwoThreads => threads(2, turns)?,
             Work::EightThreads => threads(8, turns)?,
         }
         let wall = wall.elapsed();
-        let cpu = process::read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)?.saturating_sub(cpu);
+        let cpu = used()?.saturating_sub(cpu);
         Ok(Took { cpu: nanos(cpu), wall: nanos(wall) })
     }
+}
+
+/// Processor time of this process, and of its children that have ended.
+fn used() -> Result<Duration> {
+    Ok(process::read_clock(libc::CLOCK_PROCESS_CPUTIME_ID)? + children()?)
 }
 
 fn nanos(time: Duration) -> u64 {
@@ -114,6 +120,28 @@ fn read_file(path: &CStr) {
     unsafe { libc::read(fd, data.as_mut_ptr().cast(), data.len()) };
     // SAFETY: nobody else has this descriptor.
     unsafe { libc::close(fd) };
+}
+
+/// A whole life: fork, exec, exit, wait.
+fn live() -> Result<()> {
+    let program = c"/bin/true".as_ptr();
+    let (args, environment) = ([program, std::ptr::null()], [std::ptr::null()]);
+    // SAFETY: the child calls nothing but `execve` and `_exit`.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: both arrays end with a null pointer, and what they point to is valid.
+        unsafe { libc::execve(program, args.as_ptr(), environment.as_ptr()) };
+        // SAFETY: has no preconditions.
+        unsafe { libc::_exit(127) }
+    }
+    let mut status = 0;
+    // SAFETY: `status` is valid.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    if pid < 0 || waited != pid {
+        return Err(io::Error::last_os_error()).context("a process that lives for a moment");
+    }
+    ensure!(status == 0, "/bin/true ended with status {status}");
+    Ok(())
 }
 
 /// `getppid` so often in all, by so many threads.

@@ -20,6 +20,8 @@ pub(crate) enum Work {
     File,
     /// A byte to another process and back, through two pipes.
     PingPong,
+    /// A process that is forked, runs /bin/true and is waited for.
+    Life,
     /// `getppid` by 2 threads at once.
     TwoThreads,
     /// `getppid` by 8 threads at once.
@@ -27,11 +29,12 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Getppid,
         Self::OpenMissing,
         Self::File,
         Self::PingPong,
+        Self::Life,
         Self::TwoThreads,
         Self::EightThreads,
     ];
@@ -43,16 +46,18 @@ impl Work {
             Self::OpenMissing => "openat",
             Self::File => "file",
             Self::PingPong => "ping-pong",
+            Self::Life => "life",
             Self::TwoThreads => "2-threads",
             Self::EightThreads => "8-threads",
         }
     }
 
-    /// System calls in one turn, those of other processes too.
+    /// System calls in one turn at the least, those of other processes too.
     pub(crate) const fn calls(self) -> u64 {
         match self {
             Self::File => 3,
-            Self::PingPong => 4,
+            // `fork`, `execve`, `exit_group`, `wait4`; the rest is the program's.
+            Self::PingPong | Self::Life => 4,
             _ => 1,
         }
     }
@@ -61,7 +66,7 @@ impl Work {
 /// What an order took.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Took {
-    /// Processor time of the worker, in nanoseconds.
+    /// Processor time of the worker and of its children that have ended, in nanoseconds.
     pub(crate) cpu: u64,
     /// Time, in nanoseconds.
     pub(crate) wall: u64,

@@ -39,6 +39,8 @@ enum Suite {
     Parts,
     /// What tracer adds to a call, and how fast its own side is
     Calls,
+    /// What tracer adds to a process's life, and the memory that a live process takes
+    Lives,
     /// strace, perf, bpftrace and others on the same calls
     Peers,
     /// Servers, git and gcc, files, pipes and threads: bare, traced, and under other tracers
@@ -59,6 +61,7 @@ impl Suite {
         match self {
             Self::Calls => "What tracing costs",
             Self::Parts => "Parts",
+            Self::Lives => "What processes cost",
             Self::Peers => "Beside other tracers",
             Self::Workloads => "Workloads",
             Self::Rates => "Rates held without loss",
@@ -74,7 +77,7 @@ impl Suite {
     fn run(self, long: bool) -> Result<String> {
         match self {
             Self::Parts => parts::run(),
-            Self::Calls => measure(self, &[], &[]),
+            Self::Calls | Self::Lives => measure(self, &[], &[]),
             Self::Peers => measure(self, &programs::PEERS, &[]),
             Self::Workloads => {
                 measure(self, &[&programs::PEERS[..], &programs::WORKLOADS].concat(), &[])

@@ -1,13 +1,13 @@
 //! Memory, by how many threads there are that have a call under way.
 #![expect(clippy::print_stderr, reason = "progress")]
 
-use std::{fs, time::Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
 use crate::{
     bench::{Bench, Role},
-    process,
+    machine, process,
     report::Report,
     statistics,
     tracers::Attached,
@@ -26,7 +26,7 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
          another, which is under way when tracing stops: its record is made then. `kernel` is by \
          how much the kernel's unreclaimable memory has grown meanwhile, of whatever origin.",
     );
-    let limit = limit()?;
+    let limit = machine::most_threads()?;
     let mut rows = Vec::new();
     for size in SIZES {
         if size + OTHERS > limit {
@@ -54,12 +54,12 @@ fn measure(bench: &Bench, size: usize) -> Result<Vec<String>> {
         left -= count;
     }
     let attached = Attached::tracer(bench, &[])?;
-    let before = unreclaimable_kib()?;
+    let before = machine::unreclaimable_kib()?;
     for crowd in &mut crowds {
         crowd.go()?;
         crowd.line()?;
     }
-    let kernel = unreclaimable_kib()?.saturating_sub(before);
+    let kernel = machine::unreclaimable_kib()?.saturating_sub(before);
     let resident = process::resident_kib(attached.pid()?)?;
     let started = Instant::now();
     let calls = u64::try_from(size).unwrap_or(u64::MAX);
@@ -71,44 +71,4 @@ fn measure(bench: &Bench, size: usize) -> Result<Vec<String>> {
         format!("{:.0}", 1e3 * started.elapsed().as_secs_f64()),
         outcome.lost.unwrap_or_default().to_string(),
     ])
-}
-
-/// How many threads the system may have.
-fn limit() -> Result<usize> {
-    let mut least = usize::MAX;
-    for path in ["/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"] {
-        let text = fs::read_to_string(path).context(path)?;
-        least = least.min(text.trim().parse().context(path)?);
-    }
-    Ok(least)
-}
-
-fn unreclaimable_kib() -> Result<u64> {
-    let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
-    sum_of(&text, &["SUnreclaim:", "Percpu:"]).context("/proc/meminfo lacks a line")
-}
-
-/// The sum of these lines.
-fn sum_of(text: &str, names: &[&str]) -> Option<u64> {
-    names
-        .iter()
-        .map(|name| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_whitespace().next()?.parse::<u64>().ok()
-        })
-        .sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_meminfo_are_added_up() {
-        let text = "SUnreclaim:       100 kB\nPercpu:            20 kB\n";
-        assert_eq!(sum_of(text, &["SUnreclaim:", "Percpu:"]), Some(120));
-        assert_eq!(sum_of(text, &["Slab:"]), None);
-        assert!(unreclaimable_kib().unwrap() > 0);
-        assert!(limit().unwrap() > OTHERS);
-    }
 }

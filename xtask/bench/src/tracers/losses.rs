@@ -17,7 +17,7 @@ use crate::process;
 /// Events lost, of at least `events` calls; `None` when nobody can tell.
 pub(super) fn lost(tool: Tool, folder: &Path, events: Option<u64>) -> Result<Option<u64>> {
     Ok(match tool {
-        Tool::Bystander => Some(ledger::read(&folder.join(LEDGER))?.0),
+        Tool::Bystander | Tool::Lives => Some(ledger::read(&folder.join(LEDGER))?.0),
         Tool::Null | Tool::Parquet | Tool::Otlp => {
             let (lost, matched) = ledger::read(&folder.join(LEDGER))?;
             let least = events.unwrap_or_default();

@@ -25,6 +25,8 @@ pub(crate) enum Tool {
     Floor,
     /// tracer, with another process in scope.
     Bystander,
+    /// tracer, of a call that the work does not make: what is left are records of processes.
+    Lives,
     /// tracer, to null.
     Null,
     /// tracer, to Parquet.
@@ -65,6 +67,7 @@ impl Tool {
             Self::Bare => "nothing attached",
             Self::Floor => "two empty raw tracepoints",
             Self::Bystander => "tracer, another process in scope",
+            Self::Lives => "tracer, births, programs and ends, to null",
             Self::Null => "tracer, every call, to null",
             Self::Parquet => "tracer, every call, to Parquet",
             Self::Otlp => "tracer, every call, to OTLP",
@@ -187,6 +190,14 @@ impl Attached {
         match &self.holds {
             Holds::Process(process, _) => Ok(process.pid()),
             _ => bail!("{} has no process", self.tool.name()),
+        }
+    }
+
+    /// Waits until it has worked off what it has.
+    pub(crate) fn until_idle(&self) -> Result<()> {
+        match &self.holds {
+            Holds::Process(process, _) => process.until_idle(),
+            _ => Ok(()),
         }
     }
 

@@ -75,6 +75,11 @@ fn command(tool: Tool, bench: &Bench, target: Target, folder: &Path) -> Result<C
             command.args(["--export", "null", "-p", &bench.other().to_string()]);
             command
         }
+        Tool::Lives => {
+            let mut command = tracer(bench, folder);
+            command.args(["--export", "null", "-e", "trace=swapoff", "-p", &pid]);
+            command
+        }
         Tool::Null => {
             let mut command = tracer(bench, folder);
             command.args(["--export", "null", "-p", &pid]);

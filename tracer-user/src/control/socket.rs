@@ -3,9 +3,12 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind},
-    os::unix::{
-        fs::{FileTypeExt, MetadataExt},
-        net::{UnixListener, UnixStream},
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     sync::{
@@ -17,9 +20,11 @@ use std::{
 
 use nix::{
     fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
-    sys::stat::{Mode, umask},
+    sys::stat::{Mode, fchmod},
     unistd::{Gid, Uid, fchownat},
 };
+
+use socket2::{Domain, SockAddr, Type};
 
 use super::{Call, server::Server};
 
@@ -69,20 +74,13 @@ impl Drop for Place {
 }
 
 impl Socket {
-    /// Makes a socket at `path` that only `owner`, user and group, can connect to; and root. To be
-    /// called before this process has other threads: it changes the mask of new files for a moment.
+    /// Makes a socket at `path` that only `owner`, user and group, can connect to; and root.
     pub fn bind(path: &Path, owner: Option<(u32, u32)>) -> Result<Self, ControlError> {
         let failed = |source| ControlError::System { path: path.to_owned(), source };
-        let bind = || {
-            let before = umask(Mode::from_bits_truncate(0o177));
-            let bound = UnixListener::bind(path);
-            umask(before);
-            bound
-        };
-        let listener = match bind() {
+        let listener = match listen(path) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 remove_left_behind(path)?;
-                bind().map_err(failed)?
+                listen(path).map_err(failed)?
             }
             other => other.map_err(failed)?,
         };
@@ -120,6 +118,20 @@ impl Socket {
             thread::Builder::new().name("tracer-control".into()).spawn(move || server.run())?;
         Ok(ControlThread { stop, thread: Some(thread), _place: place })
     }
+}
+
+/// Connections that wait to be taken, at most: what the standard library asks for.
+const BACKLOG: i32 = 128;
+
+/// A socket for its owner alone, from the first moment at which it can be seen. A socket's own mode
+/// becomes that of its path, less the mask of new files, which is the whole process's and stays:
+/// `unix_bind_bsd`, <https://github.com/torvalds/linux/blob/v6.12/net/unix/af_unix.c>.
+fn listen(path: &Path) -> io::Result<UnixListener> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(OwnedFd::from(socket).into())
 }
 
 /// A socket of a tracer that was killed goes; nothing else does.

@@ -15,7 +15,7 @@ use crate::{
     report::{Report, Wanted},
     rounds::{Plan, Rounds, cell, lost_cell, middle},
     statistics::{self, Summary},
-    tracers::{Attached, Tool},
+    tracers::{Attached, NO_CALL, Tool},
     worker::Work,
 };
 
@@ -59,7 +59,7 @@ fn lives(options: &Options, report: &mut Report, placement: Placement) -> Result
              `execve` of /bin/true, its exit, `wait4`. `CPU` is processor time of the parent and of \
              its children, `added` what is beyond the bare life of the same round. Medians of all \
              rounds, with the lowest and the highest in brackets. `births, programs and ends` are the \
-             records of processes alone: `-e trace=swapoff`, which nobody calls. `every call` adds \
+             records of processes alone: `-e {NO_CALL}`, which nobody calls. `every call` adds \
              the spans of all calls of parent and child, some 25 a life, each with its memory \
              captured.",
         ));
@@ -94,7 +94,7 @@ fn lives(options: &Options, report: &mut Report, placement: Placement) -> Result
 /// What is traced while processes are born.
 const SETTINGS: [(&str, Option<&[&str]>); 3] = [
     ("nothing attached", None),
-    ("births, programs and ends", Some(&["-e", "trace=swapoff"])),
+    ("births, programs and ends", Some(&["-e", NO_CALL])),
     ("every call", Some(&[])),
 ];
 

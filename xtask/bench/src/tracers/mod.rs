@@ -16,6 +16,9 @@ use crate::{
     process::{self, Background},
 };
 
+/// Traces a call that nobody makes, for tracer and strace alike.
+pub(crate) const NO_CALL: &str = "trace=swapoff";
+
 /// One thing to attach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tool {
@@ -96,9 +99,9 @@ impl Tool {
     pub(crate) fn launcher(self) -> Vec<String> {
         match self {
             Self::StraceBystander => {
-                // The call must be one that nobody makes.
-                let line = "strace -f --seccomp-bpf -qq -e trace=swapoff -o /dev/null --";
-                line.split(' ').map(str::to_owned).collect()
+                let line =
+                    ["strace", "-f", "--seccomp-bpf", "-qq", "-e", NO_CALL, "-o", "/dev/null"];
+                line.into_iter().chain(["--"]).map(str::to_owned).collect()
             }
             _ => Vec::new(),
         }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Target, Tool};
+use super::{NO_CALL, Target, Tool};
 use crate::{
     bench::Bench,
     process::{self, Background, descriptors, is_polling, ptraced_by},
@@ -77,7 +77,7 @@ fn command(tool: Tool, bench: &Bench, target: Target, folder: &Path) -> Result<C
         }
         Tool::Lives => {
             let mut command = tracer(bench, folder);
-            command.args(["--export", "null", "-e", "trace=swapoff", "-p", &pid]);
+            command.args(["--export", "null", "-e", NO_CALL, "-p", &pid]);
             command
         }
         Tool::Null => {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
@@ -10,6 +11,9 @@ use crate::command;
 
 /// Azurite, which speaks Azure's protocol for objects. Later ones need a newer node than Debian's.
 const AZURITE: &str = "azurite@3.33.0";
+
+/// It takes some ten seconds; where the registry does not answer, npm has been seen to wait for ever.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Names of kernel tests that need it contain this.
 pub(crate) const NEEDS_IT: &str = "azurite";
@@ -28,6 +32,10 @@ pub(crate) fn environment() -> Result<()> {
 
 fn install(folder: &Path) -> Result<()> {
     let mut npm = Command::new("npm");
-    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]);
-    command::run(npm.arg(folder).arg(AZURITE))
+    npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+    // Of the exact version that is asked for a copy is as good as what the registry has.
+    npm.args(["--prefer-offline", "--prefix"]).arg(folder).arg(AZURITE);
+    let shown = command::describe(&npm);
+    let (status, _) = command::tee(&mut npm, PATIENCE)?;
+    command::succeeded(&shown, status)
 }

@@ -135,19 +135,24 @@ fn memory(options: &Options, report: &mut Report) -> Result<()> {
             if scope.is_none() {
                 continue;
             }
-            let sum = Summary::of(found.sum);
+            let (kernel, sum) = (Summary::of(found.kernel), Summary::of(found.sum));
             rows.push(vec![
                 format!("{size} processes, {name}"),
-                cell(Summary::of(found.kernel), 0),
+                cell(kernel, 0),
                 cell(Summary::of(found.tracer), 0),
                 cell(sum, 0),
             ]);
+            // Nobody takes less than nothing: the rest of the system has moved more than this does.
+            let sum = sum.filter(|_| kernel.is_some_and(|kernel| kernel.median >= 0.0));
             targets.push((format!("bytes of a live process, {size}, {name}"), sum));
         }
     }
     report.table(&["", "kernel", "tracer", "together"], &rows);
     for (what, sum) in targets {
-        report.target(&what, sum.map_or(f64::NAN, |it| it.median), Wanted::AtMost(1024.0));
+        match sum {
+            Some(sum) => report.target(&what, sum.median, Wanted::AtMost(1024.0)),
+            None => report.no_target(&what, "the kernel's memory shrank otherwise meanwhile"),
+        }
     }
     report.end_list();
     Ok(())

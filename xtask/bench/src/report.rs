@@ -69,17 +69,17 @@ impl Report {
     /// A target of the project beside the figure that was measured.
     pub(crate) fn target(&mut self, what: &str, value: f64, wanted: Wanted) {
         let verdict = if wanted.is_met(value) { "met" } else { "**missed**" };
-        self.target_line(what, &format!("{value:.2}"), &wanted.show(), verdict);
+        self.line(&format!("- target: {what}: {value:.2}, wanted {}: {verdict}", wanted.show()));
     }
 
     /// A target that could not be measured, and why.
     pub(crate) fn no_target(&mut self, what: &str, why: &str) {
-        self.target_line(what, "not measured", why, "**open**");
+        self.line(&format!("- target: {what}: not measured, {why}: **open**"));
     }
 
-    fn target_line(&mut self, what: &str, value: &str, wanted: &str, verdict: &str) {
-        // Writing to a string cannot fail.
-        writeln!(self.text, "- target: {what}: {value}, wanted {wanted}: {verdict}").unwrap_or(());
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
     }
 
     /// Ends a list of targets.

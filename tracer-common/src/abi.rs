@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -132,6 +132,12 @@ pub mod global {
     pub const TASK_THREAD_PID: &str = "TASK_THREAD_PID";
     /// `u32`: offset of `task_struct.mm`.
     pub const TASK_MM: &str = "TASK_MM";
+    /// `u32`: offset of `task_struct.cred`.
+    pub const TASK_CRED: &str = "TASK_CRED";
+    /// `u32`: offset of `cred.euid`.
+    pub const CRED_EUID: &str = "CRED_EUID";
+    /// `u32`: offset of `cred.egid`.
+    pub const CRED_EGID: &str = "CRED_EGID";
     /// `u32`: offset of `pid.level`.
     pub const PID_LEVEL: &str = "PID_LEVEL";
     /// `u32`: offset of `pid.numbers`.
@@ -140,6 +146,8 @@ pub mod global {
     pub const MM_ARG_START: &str = "MM_ARG_START";
     /// `u32`: offset of `linux_binprm.filename`.
     pub const BPRM_FILENAME: &str = "BPRM_FILENAME";
+    /// `u32`: offset of `linux_binprm.interp`.
+    pub const BPRM_INTERP: &str = "BPRM_INTERP";
     /// `u8`: level of the kernel side's diagnostic log; 0 removes it.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }

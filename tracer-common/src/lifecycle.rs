@@ -51,8 +51,14 @@ pub struct LifecycleEvent {
     pub env_total: u32,
     /// Bytes that the arguments have.
     pub args_total: u32,
+    /// Effective user id of the task, in the initial user namespace; for a fork that of the child.
+    pub uid: u32,
+    /// Effective group id, likewise.
+    pub gid: u32,
+    /// For an exec 1 when what runs is not the file at the path but an interpreter that it names.
+    pub is_interpreted: u32,
     /// Zero.
-    pub pad: [u64; 3],
+    pub pad: [u32; 3],
     /// Name of the thread; for a fork that of the child, for an exec the new one.
     pub comm: [u8; COMM_LEN],
 }
@@ -86,6 +92,7 @@ const _: () = {
     assert!(offset_of!(LifecycleEvent, call_start_ns) == 48);
     assert!(offset_of!(LifecycleEvent, status) == 64);
     assert!(offset_of!(LifecycleEvent, args_total) == 84);
+    assert!(offset_of!(LifecycleEvent, is_interpreted) == 96);
     assert!(offset_of!(LifecycleEvent, comm) == 112);
 };
 

@@ -142,6 +142,9 @@ pub fn lifecycle_event(bytes: &[u8]) -> Result<(LifecycleEvent, LaunchParts<'_>)
         env_len: field!(fixed, u32, 76),
         env_total: field!(fixed, u32, 80),
         args_total: field!(fixed, u32, 84),
+        uid: field!(fixed, u32, 88),
+        gid: field!(fixed, u32, 92),
+        is_interpreted: field!(fixed, u32, 96),
         pad: [0; 3],
         comm: field!(fixed, u128, 112).to_ne_bytes(),
     };
@@ -194,6 +197,9 @@ pub fn lifecycle_bytes(event: &LifecycleEvent) -> [u8; size_of::<LifecycleEvent>
     put(76, &event.env_len.to_ne_bytes());
     put(80, &event.env_total.to_ne_bytes());
     put(84, &event.args_total.to_ne_bytes());
+    put(88, &event.uid.to_ne_bytes());
+    put(92, &event.gid.to_ne_bytes());
+    put(96, &event.is_interpreted.to_ne_bytes());
     put(112, &event.comm);
     out
 }
@@ -332,6 +338,9 @@ mod tests {
             env_len: 5,
             env_total: 6000,
             args_total: 4,
+            uid: 1000,
+            gid: 100,
+            is_interpreted: 1,
             pad: [0; 3],
             comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",
         };

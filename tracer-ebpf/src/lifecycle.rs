@@ -10,7 +10,7 @@ use tracer_common::{
 
 use crate::{
     emit,
-    maps::{BPRM_FILENAME, CONTROL, IN_FLIGHT, PROCESSES, SCOPE},
+    maps::{BPRM_FILENAME, BPRM_INTERP, CONTROL, IN_FLIGHT, PROCESSES, SCOPE},
     record, scope,
     stats::{Stats, atomic_add, clear_bits, set_bits},
     task::{Task, read_kernel},
@@ -110,8 +110,12 @@ fn executed(ctx: &BtfTracePointContext) -> Option<u32> {
         threads::begin(task);
     }
     if is_told_of(task) && scope::task(task) {
-        let path = ctx.arg::<*const u8>(2) as u64 + u64::from(BPRM_FILENAME.load());
-        record::program(Stats::get()?, task, read_kernel(path), launched);
+        let bprm = ctx.arg::<*const u8>(2) as u64;
+        let path: u64 = read_kernel(bprm + u64::from(BPRM_FILENAME.load()));
+        // The same string, unless the file has named another: a script, or by binfmt_misc,
+        // <https://github.com/torvalds/linux/blob/v6.12/fs/exec.c#L1491>.
+        let is_interpreted = read_kernel::<u64>(bprm + u64::from(BPRM_INTERP.load())) != path;
+        record::program(Stats::get()?, task, path, launched, is_interpreted);
     }
     launched.then(|| task.tgid())
 }

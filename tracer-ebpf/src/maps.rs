@@ -115,6 +115,15 @@ pub(crate) struct Launched {
     pub(crate) launch: [u8; LAUNCH_ROOM + LAUNCH_SLACK],
 }
 
+/// Memory for the record of an exec, a place for each processor.
+#[repr(C)]
+pub(crate) struct Desk {
+    /// 1 while a program writes there: it can be preempted, and then the next one must not.
+    pub(crate) is_taken: u32,
+    pub(crate) pad: u32,
+    pub(crate) record: Launched,
+}
+
 /// What has been told of a task, where programs run in two copies: each record is written once.
 #[repr(C)]
 pub(crate) struct Told {
@@ -152,6 +161,8 @@ pub(crate) static LARGE: TaskStorage<Long> = TaskStorage::new();
 pub(crate) static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static DESKS: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_WORDS, BPF_F_MMAPABLE);
 #[map]
@@ -220,8 +231,12 @@ globals! {
     TASK_EXEC_ID: u32 = 0;
     TASK_THREAD_PID: u32 = 0;
     TASK_MM: u32 = 0;
+    TASK_CRED: u32 = 0;
+    CRED_EUID: u32 = 0;
+    CRED_EGID: u32 = 0;
     PID_LEVEL: u32 = 0;
     PID_NUMBERS: u32 = 0;
     MM_ARG_START: u32 = 0;
     BPRM_FILENAME: u32 = 0;
+    BPRM_INTERP: u32 = 0;
 }

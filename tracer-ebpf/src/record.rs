@@ -17,7 +17,7 @@ use tracer_common::{
 use crate::{
     capture::bounded,
     emit,
-    maps::{ATOMIC_COUNTERS, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, TOLD, Told},
+    maps::{ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, TOLD, Told},
     stats::{Stats, swap},
     task::Task,
 };
@@ -45,14 +45,20 @@ pub(crate) fn birth(stats: Stats, parent: Task, child: Task) {
     write(stats, Counter::Forked, &event);
 }
 
-/// Tells that the process runs another program, whose path is at `path` in the kernel's memory.
+/// Tells that the process runs another program, whose path is at `path` in the kernel's memory, or
+/// the interpreter of that.
 #[inline(never)]
-pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool) {
+pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_interpreted: bool) {
     let exec = task.exec_id();
     if !is_first(task, |told| (&raw mut told.exec, exec)) {
         return;
     }
-    let record = LAUNCHED.get_or_create(task.0);
+    let desk = free_desk();
+    let record = match desk {
+        // SAFETY: in bounds.
+        Some(desk) => unsafe { &raw mut (*desk).record },
+        None => LAUNCHED.get_or_create(task.0),
+    };
     if record.is_null() {
         stats.bump(Counter::LaunchNotRead);
         let mut event = of(task, What::Exec, u8::from(launched));
@@ -61,17 +67,32 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool) {
         write(stats, Counter::Executed, &event);
         return;
     }
-    // SAFETY: a non-null storage value is valid while its task runs this program.
+    // SAFETY: a desk is this program's until it is given back, a non-null storage value is valid while
+    // its task runs this program.
     let record = unsafe { &mut *record };
     record.event = of(task, What::Exec, u8::from(launched));
     set_parent(&mut record.event, task.parent());
     record.event.call_start_ns = call_start(task);
+    record.event.is_interpreted = u32::from(is_interpreted);
     let path_len = read_path(record, path);
     let used = read_launch(record, task, path_len);
     let len = (EVENT + bounded_part(used, LAUNCH_ROOM)) as u64;
     emit::lifecycle(stats, Counter::Executed, core::ptr::from_ref(record).cast(), len);
-    // Programs are rare: a task does not keep these 7 KiB.
-    LAUNCHED.delete(task.0);
+    match desk {
+        // SAFETY: aligned and valid.
+        Some(desk) => unsafe { (&raw mut (*desk).is_taken).write_volatile(0) },
+        // Programs are rare: a task does not keep these 7 KiB.
+        None => LAUNCHED.delete(task.0),
+    }
+}
+
+/// The processor's memory for such a record, taken; `None` while a program that was preempted writes
+/// there. To make as much for a task, and to free it, takes longer than all else here together.
+#[inline(always)]
+fn free_desk() -> Option<*mut Desk> {
+    let desk = DESKS.get_ptr_mut(0)?;
+    // SAFETY: aligned and valid.
+    (unsafe { swap(&raw mut (*desk).is_taken, 1) } == 0).then_some(desk)
 }
 
 /// Tells that a thread has ended.
@@ -127,6 +148,7 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
     // SAFETY: has no preconditions.
     it.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     it.threads = task.live_threads();
+    (it.uid, it.gid) = task.effective_ids();
     it.inner_pid = task.inner_pid();
     it.comm = task.comm();
     *it

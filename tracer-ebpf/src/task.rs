@@ -10,11 +10,11 @@ use aya_ebpf::{
 use tracer_common::event::COMM_LEN;
 
 use crate::maps::{
-    CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CSS_SET_DFL_CGRP, KERNFS_NODE_ID, MM_ARG_START,
-    PID_LEVEL, PID_NUMBERS, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE, TASK_BPF_STORAGE,
-    TASK_CGROUPS, TASK_COMM, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS, TASK_GROUP_LEADER, TASK_MM,
-    TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_TGID, TASK_THREAD_PID,
-    UNPADDED_COMM,
+    CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CSS_SET_DFL_CGRP, KERNFS_NODE_ID,
+    MM_ARG_START, PID_LEVEL, PID_NUMBERS, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE,
+    TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS,
+    TASK_GROUP_LEADER, TASK_MM, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME,
+    TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
 };
 
 /// A task that the kernel handed to a program.
@@ -122,6 +122,14 @@ impl Task {
         let at = MM_ARG_START.load();
         // SAFETY: `mm` is an `mm_struct`, and four words follow each other there.
         Some(unsafe { [field(mm, at), field(mm, at + 8), field(mm, at + 16), field(mm, at + 24)] })
+    }
+
+    /// Effective user and group id, in the initial user namespace.
+    #[inline(always)]
+    pub(crate) fn effective_ids(self) -> (u32, u32) {
+        let cred: *mut u8 = self.read(TASK_CRED.load());
+        // SAFETY: a `cred`, checked by the verifier like a task.
+        unsafe { (field(cred, CRED_EUID.load()), field(cred, CRED_EGID.load())) }
     }
 
     /// Process id in the process's own pid namespace.

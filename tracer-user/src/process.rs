@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::identity::Identity;
+use crate::identity::{Identity, Told};
 
 /// A process, from its fork or from one `execve` to the next: a new program gets an object of its
 /// own, with the same ids. Does not change, but for the identity, which is found out on the side.
@@ -29,6 +29,8 @@ pub struct Process {
     pub program: Arc<[u8]>,
     /// What vendors have added to the trace's context, `tracestate`: printable ASCII.
     pub trace_state: Option<Arc<str>>,
+    /// What the kernel's records tell of its identity: what is left of it when `/proc` has it no more.
+    pub told: Told,
     /// What is known of it beyond the kernel's word, set once, never on the way of a span.
     pub identity: OnceLock<Identity>,
 }

@@ -65,8 +65,8 @@ impl<T> Who<T> {
             self.known.clear();
         }
         let entry = self.known.entry(key).or_insert_with(|| {
-            let identity =
-                process.identity.get_or_init(|| resolver.identify(process.tgid, process.start_ns));
+            let find = || resolver.identify(process.tgid, process.start_ns, &process.told);
+            let identity = process.identity.get_or_init(find);
             let cgroup = resolver.cgroups.get(key.1);
             self.made += 1;
             let value = (self.make)(&Description { identity, cgroup: &cgroup });

@@ -7,5 +7,5 @@ mod workload;
 
 pub use cgroups::{CgroupFacts, CgroupSource, Cgroups, OnCgroup};
 pub use name::ContainerName;
-pub use process::{Description, Executable, Identity, Namespaces, Owner, Resolver};
+pub use process::{Description, Executable, Identity, Namespaces, Owner, Resolver, Told};
 pub use workload::{Qos, Runtime, Workload};

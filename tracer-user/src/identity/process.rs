@@ -18,7 +18,7 @@ use super::{CgroupFacts, Cgroups, Workload};
 /// User names that are remembered.
 const MOST_USERS: usize = 4096;
 
-/// What `/proc` tells of a process. Empty where it had ended before somebody looked.
+/// What `/proc` tells of a process; where it had ended before somebody looked, what was told of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// Whose it is: effective user and group.
@@ -29,6 +29,16 @@ pub struct Identity {
     pub namespaces: Option<Namespaces>,
     /// What the paths of its cgroups tell, those of version 1 included.
     pub workload: Workload,
+}
+
+/// What is told of a process as it is born, and as it runs a program.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Effective user and group id.
+    pub owner: Option<(u32, u32)>,
+    /// The absolute path by which it was executed; any bytes. `None` where that is not the path of
+    /// what runs: of a relative one, of one that is too long, of a script.
+    pub executable: Option<Arc<[u8]>>,
 }
 
 /// A user.
@@ -45,9 +55,9 @@ pub struct Owner {
 /// A program's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Executable {
-    /// Its path, as the process sees it; any bytes.
+    /// Its path, as the process sees it; any bytes. Without links, unless it is by what was told.
     pub path: Box<[u8]>,
-    /// Device and inode number; `None` when it is gone.
+    /// Device and inode number; `None` when it is gone, or the path was told.
     pub file: Option<(u64, u64)>,
 }
 
@@ -77,12 +87,21 @@ pub struct Resolver {
 
 impl Resolver {
     /// What there is to know of the process with this id that started at this reading of the boot
-    /// clock. Counted as missed when it has ended.
-    pub fn identify(&self, tgid: u32, start_ns: u64) -> Identity {
+    /// clock. Counted as missed when it has ended: then it is what was told of it.
+    pub fn identify(&self, tgid: u32, start_ns: u64, told: &Told) -> Identity {
         let found = self.read(Path::new("/proc"), tgid, start_ns);
         let counter = if found.is_some() { &self.identified } else { &self.missed };
         counter.fetch_add(1, Ordering::Relaxed);
-        found.unwrap_or_default()
+        let mut identity = found.unwrap_or_default();
+        if identity.owner.is_none() {
+            let owner = |(uid, gid)| Owner { uid, gid, user: self.user(uid) };
+            identity.owner = told.owner.map(owner);
+        }
+        if identity.executable.is_none() {
+            let executable = |path: &Arc<[u8]>| Executable { path: (**path).into(), file: None };
+            identity.executable = told.executable.as_ref().map(executable);
+        }
+        identity
     }
 
     /// Processes that were identified.
@@ -203,7 +222,9 @@ mod tests {
     fn this_process_is_identified() {
         let resolver = Resolver::default();
         let own = std::process::id();
-        let found = resolver.identify(own, own_start() + 1);
+        let told = Told { owner: Some((1, 2)), executable: Some((*b"/no").into()) };
+        // What is there weighs more than what was told.
+        let found = resolver.identify(own, own_start() + 1, &told);
         let owner = found.owner.unwrap();
         assert_eq!(owner.uid, Uid::effective().as_raw());
         let user = User::from_uid(Uid::effective()).unwrap().map(|user| user.name);
@@ -222,8 +243,14 @@ mod tests {
     fn another_process_with_the_same_id_is_not() {
         let resolver = Resolver::default();
         let own = std::process::id();
-        assert_eq!(resolver.identify(own, own_start() + 1_000_000_000), Identity::default());
-        assert_eq!(resolver.identify(u32::MAX, 0), Identity::default());
+        let (start, none) = (own_start() + 1_000_000_000, Told::default());
+        assert_eq!(resolver.identify(own, start, &none), Identity::default());
+        let told = Told { owner: Some((u32::MAX, 2)), executable: Some((*b"/bin/\xff").into()) };
+        let found = resolver.identify(u32::MAX, 0, &told);
+        assert_eq!(found.owner, Some(Owner { uid: u32::MAX, gid: 2, user: None }));
+        let executable = Executable { path: (*b"/bin/\xff").into(), file: None };
+        assert_eq!(found.executable, Some(executable));
+        assert_eq!((found.namespaces, found.workload), (None, Workload::default()));
         assert_eq!((resolver.identified(), resolver.missed()), (0, 2));
     }
 

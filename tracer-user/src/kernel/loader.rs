@@ -418,10 +418,14 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::TASK_EXEC_ID, task("self_exec_id")?),
         (global::TASK_THREAD_PID, task("thread_pid")?),
         (global::TASK_MM, task("mm")?),
+        (global::TASK_CRED, task("cred")?),
+        (global::CRED_EUID, types.offset("cred", "euid")?),
+        (global::CRED_EGID, types.offset("cred", "egid")?),
         (global::PID_LEVEL, types.offset("pid", "level")?),
         (global::PID_NUMBERS, types.offset("pid", "numbers")?),
         (global::MM_ARG_START, types.offset("mm_struct", "arg_start")?),
         (global::BPRM_FILENAME, types.offset("linux_binprm", "filename")?),
+        (global::BPRM_INTERP, types.offset("linux_binprm", "interp")?),
     ];
     let log_level: u8 = if settings.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();

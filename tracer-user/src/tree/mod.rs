@@ -252,6 +252,7 @@ impl Tree {
             depth: of.depth.saturating_add(1),
             trace_state: of.trace_state.clone(),
             program: of.program.clone(),
+            told: of.told.clone(),
             ..Process::default()
         };
         let begin_wall = self.clock.wall(key.1);
@@ -270,10 +271,10 @@ impl Tree {
         entry.is_counted = true;
         entry.comm = event.comm;
         entry.cgroup_id = event.cgroup_id;
-        if event.inner_pid != event.tgid
-            && let Some(process) = Arc::get_mut(&mut entry.process)
-        {
-            process.inner_pid = Some(event.inner_pid);
+        // Nobody else has it yet.
+        if let Some(process) = Arc::get_mut(&mut entry.process) {
+            process.inner_pid = (event.inner_pid != event.tgid).then_some(event.inner_pid);
+            process.told.owner = Some((event.uid, event.gid));
         }
     }
 

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use tracer_common::{
-    lifecycle::{ARGS_ROOM, Birth, LifecycleEvent},
+    lifecycle::{ARGS_ROOM, Birth, LifecycleEvent, PATH_ROOM},
     parse::LaunchParts,
 };
 
 use super::{LaunchPlace, Tree};
 use crate::{
     escape,
+    identity::Told,
     process::Process,
     span_record::{ProcessEnd, ProgramStart},
     traceparent::{TraceParent, is_trace_state, variable},
@@ -37,6 +38,13 @@ fn program_name(path: &[u8], comm: &[u8; 16]) -> Arc<[u8]> {
         Some(name) if !name.is_empty() => name.into(),
         _ => of_comm(comm),
     }
+}
+
+/// The path, where it is that of what runs, whatever the process's folder is.
+fn own_path<'a>(event: &LifecycleEvent, path: &'a [u8]) -> Option<&'a [u8]> {
+    // The zero that ends it takes a byte.
+    let is_whole = path.len() < PATH_ROOM - 1;
+    (path.starts_with(b"/") && is_whole && event.is_interpreted == 0).then_some(path)
 }
 
 impl Tree {
@@ -85,6 +93,10 @@ impl Tree {
                 },
             ),
         };
+        let told = Told {
+            owner: Some((event.uid, event.gid)),
+            executable: own_path(event, launch.path).map(Into::into),
+        };
         let old = &entry.process;
         entry.process = Arc::new(Process {
             tgid: old.tgid,
@@ -97,6 +109,7 @@ impl Tree {
             depth: old.depth,
             trace_state,
             program,
+            told,
             ..Process::default()
         });
         // A parent that has lent its memory goes on from here.

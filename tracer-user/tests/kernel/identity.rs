@@ -7,6 +7,7 @@ use std::{
     process::Command,
 };
 
+use nix::unistd::{Gid, Uid, setgid, setuid};
 use serde_json::Value;
 use tracer_user::{kernel::cgroup, pipeline::TraceOptions};
 
@@ -61,6 +62,9 @@ fn cgroups_are_known_before_their_processes_and_after_their_end() {
     drop((top, before));
 }
 
+/// Users whose processes there are, by id and name; each is a group of that id too.
+const OWNERS: [(u32, &str); 2] = [(0, "root"), (65534, "nobody")];
+
 /// Programs of a millisecond in groups of their own, which are gone before their calls are written.
 #[test]
 fn a_thousand_short_lives_are_told_with_their_container() {
@@ -78,15 +82,26 @@ fn a_thousand_short_lives_are_told_with_their_container() {
         ledger.to_str().unwrap(),
     ]);
     let lives = rounds(1000, 100);
-    let mut ids = HashMap::new();
+    let (mut ids, mut owners) = (HashMap::new(), HashMap::new());
     for number in 0..lives {
         let id = container_id(u32::try_from(number).unwrap());
         let group = Group::new(pod.0.join(format!("cri-containerd-{id}.scope")));
         let procs = group.0.join("cgroup.procs");
-        let mut command = Command::new("true");
-        // SAFETY: opens and writes a file; this process has one thread that would allocate.
-        unsafe { command.pre_exec(move || std::fs::write(&procs, "0")) };
+        // Without what makes its loader look into many folders.
+        let mut command = Command::new("/bin/true");
+        command.env_clear();
+        let owner = OWNERS[number % OWNERS.len()].0;
+        let enter = move || {
+            std::fs::write(&procs, "0")?;
+            setgid(Gid::from_raw(owner))?;
+            setuid(Uid::from_raw(owner))?;
+            Ok(())
+        };
+        // SAFETY: makes calls, and opens and writes a file; this process has one thread that would
+        // allocate.
+        unsafe { command.pre_exec(enter) };
         let mut child = command.spawn().unwrap();
+        owners.insert(u64::from(child.id()), number % OWNERS.len());
         ids.insert(u64::from(child.id()), id);
         assert!(child.wait().unwrap().success());
         // Empty only when its last process is reaped.
@@ -114,6 +129,30 @@ fn a_thousand_short_lives_are_told_with_their_container() {
         processes.len(),
         books["identity"]
     );
+    // From the program on: before that it is somebody else's, of whom only `/proc` tells.
+    let mut whose: HashMap<u64, Vec<bool>> = HashMap::new();
+    for span in &spans {
+        let pid = span["pid"].as_u64().unwrap();
+        let of = whose.entry(pid).or_default();
+        let is_exec = span["name"] == "execve" && span["syscall"]["ret"] == 0;
+        if of.is_empty() && !is_exec {
+            continue;
+        }
+        let (id, name) = OWNERS[owners[&pid]];
+        let path = span["executable"].as_str().unwrap_or_default();
+        of.push(
+            span["uid"] == id
+                && span["gid"] == id
+                && span["user"] == name
+                && path.ends_with("/true"),
+        );
+    }
+    let known = |of: &&Vec<bool>| of.len() > 15 && of.iter().all(|is_right| *is_right);
+    let known = whose.values().filter(known).count();
+    println!("{known} of {lives} processes told with their user and program");
+    let wrong = whose.iter().find(|(_, of)| of.len() <= 15 || of.contains(&false));
+    let wrong = wrong.and_then(|(pid, _)| spans.iter().rfind(|span| span["pid"] == *pid));
+    assert!(known * 1000 >= lives * 999, "{known} of {lives}: {wrong:?}");
     // The smallest `true` there is makes 19.
     assert!(spans.len() > 15 * lives, "{}", spans.len());
     assert!(right * 1000 >= spans.len() * 999, "{right} of {}", spans.len());

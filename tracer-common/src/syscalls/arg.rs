@@ -137,6 +137,31 @@ pub enum ArgKind {
 }
 
 impl ArgKind {
+    /// Whether the argument is all in its register: no memory is captured for it.
+    pub const fn is_register(self) -> bool {
+        matches!(
+            self,
+            Self::Int
+                | Self::Uint
+                | Self::Long
+                | Self::Ulong
+                | Self::Size
+                | Self::Offset
+                | Self::Hex
+                | Self::Mode
+                | Self::FileMode
+                | Self::Fd
+                | Self::DirFd
+                | Self::Pid
+                | Self::Uid
+                | Self::Gid
+                | Self::Signal
+                | Self::Dev
+                | Self::Flags(_)
+                | Self::Enum(_)
+        )
+    }
+
     /// Whether the kernel side reads the string that the argument points to.
     pub const fn is_string(self) -> bool {
         matches!(self, Self::Path | Self::Str)

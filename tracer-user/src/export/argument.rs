@@ -87,6 +87,8 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: Captured<'_>) {
 pub(super) fn state(call: &SyscallSpan, index: usize, kind: ArgKind) -> Option<CaptureState> {
     let captured = if kind.is_string() {
         call.string(index)
+    } else if kind.is_register() || call.payload.as_slice().is_empty() {
+        None
     } else {
         call.returned(index, part::WHOLE).or_else(|| call.passed(index, part::WHOLE))
     };

@@ -75,13 +75,9 @@ fn narrowed(set: Set, value: u64) -> u64 {
     if wide { value } else { value & 0xffff_ffff }
 }
 
-/// A value and flags beside it: `SOCK_STREAM|SOCK_CLOEXEC`.
+/// A value of one set and flags of another.
 fn parts(abi: Abi, values: Set, value: u64, flags: Set, rest: u64) -> String {
-    let mut text = set::value_text(values, abi, value);
-    match set::push_names(&mut text, flags, abi, rest) {
-        0 => text,
-        rest => format!("{text}|{rest:#x}"),
-    }
+    set::joined(&set::value_text(values, abi, value), flags, abi, rest)
 }
 
 /// The last argument of `ptrace`: options, a signal, or an address, by the request.
@@ -188,11 +184,7 @@ fn statx_flags(abi: Abi, value: u64) -> String {
         0x4000 => "AT_STATX_DONT_SYNC",
         _ => "AT_STATX_FORCE_SYNC|AT_STATX_DONT_SYNC",
     };
-    let mut text = sync.to_owned();
-    match set::push_names(&mut text, Set::AtFlags, abi, value & !SYNC) {
-        0 => text,
-        rest => format!("{text}|{rest:#x}"),
-    }
+    set::joined(sync, Set::AtFlags, abi, value & !SYNC)
 }
 
 /// `IPC_CREAT|0600`

@@ -1,5 +1,7 @@
 //! What files and file systems are.
 
+use std::borrow::Cow;
+
 use tracer_common::{event::Abi, syscalls::Set};
 
 use super::{
@@ -318,11 +320,10 @@ pub(super) fn file_handle(reader: &mut Reader<'_>, context: &Context<'_>) -> Fie
 /// Flags of `open`: how the file is accessed is a number of two bits, the rest are bits.
 pub(super) fn open_flags(abi: Abi, flags: u64) -> String {
     // `O_ACCMODE`
-    let mut text = set::value_text(Set::OpenAccess, abi, flags & 3);
-    match set::push_names(&mut text, Set::OpenFlags, abi, flags & !3) {
-        0 => text,
-        rest => format!("{text}|{rest:#x}"),
-    }
+    let access = flags & 3;
+    let unnamed = || Cow::Owned(set::value_text(Set::OpenAccess, abi, access));
+    let access = set::name(Set::OpenAccess, abi, access).map_or_else(unnamed, Cow::Borrowed);
+    set::joined(&access, Set::OpenFlags, abi, flags & !3)
 }
 
 /// A mode with the file's type: `S_IFREG|0644`.

@@ -57,7 +57,7 @@ use tracer_common::{
 
 use self::node::Node;
 pub use self::register::push_register;
-use crate::span_record::{FdName, push_hex};
+use crate::span_record::FdName;
 
 /// The call that a value belongs to: what some values mean depends on other arguments.
 #[derive(Debug, Clone, Copy)]
@@ -78,12 +78,12 @@ pub struct Context<'a> {
 
 /// Appends named bits and the rest in hexadecimal: `O_RDONLY|O_CLOEXEC|0x800000`.
 pub fn push_flags(out: &mut Vec<u8>, set: Set, context: &Context<'_>, value: u64) {
-    out.extend(combined::flags(set, context, value).bytes());
+    out.extend_from_slice(combined::flags(set, context, value).as_bytes());
 }
 
 /// Appends one of a set of values, or the number in hexadecimal: `0x63 /* SEEK_??? */`.
 pub fn push_enum(out: &mut Vec<u8>, set: Set, context: &Context<'_>, value: u64) {
-    out.extend(combined::value(set, context, value).bytes());
+    out.extend_from_slice(combined::value(set, context, value).as_bytes());
 }
 
 /// Appends a structure: `{tv_sec=1, tv_nsec=0}`; plain numbers, such as `Struct::Int`, without
@@ -245,8 +245,16 @@ pub fn push_number(out: &mut Vec<u8>, raw: u64) {
     if raw == 0 {
         return out.push(b'0');
     }
-    let mut digits = Vec::with_capacity(16);
-    push_hex(&mut digits, &raw.to_be_bytes());
-    out.extend(b"0x");
-    out.extend(digits.into_iter().skip_while(|digit| *digit == b'0'));
+    out.extend_from_slice(b"0x");
+    out.extend(hex_digits(raw));
+}
+
+/// The digits of a number in hexadecimal, without zeros in front; none of 0.
+fn hex_digits(number: u64) -> impl Iterator<Item = u8> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let count = (u64::BITS - number.leading_zeros()).div_ceil(4);
+    (0..count).rev().map(move |place| {
+        let [low, ..] = (number >> (place * 4)).to_le_bytes();
+        DIGITS[usize::from(low & 0xf)]
+    })
 }

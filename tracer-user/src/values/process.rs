@@ -173,11 +173,8 @@ fn futex2_flags_text(reader: &Reader<'_>, flags: u32) -> String {
     const SIZES: [&str; 4] =
         ["FUTEX2_SIZE_U8", "FUTEX2_SIZE_U16", "FUTEX2_SIZE_U32", "FUTEX2_SIZE_U64"];
     let size = usize::try_from(flags & 3).unwrap_or_default();
-    let mut text = SIZES.get(size).copied().unwrap_or_default().to_owned();
-    match set::push_names(&mut text, Set::Futex2Flags, reader.abi(), (flags & !3).into()) {
-        0 => text,
-        rest => format!("{text}|{rest:#x}"),
-    }
+    let size = SIZES.get(size).copied().unwrap_or_default();
+    set::joined(size, Set::Futex2Flags, reader.abi(), (flags & !3).into())
 }
 
 /// Two `struct __user_cap_data_struct`: three sets, each in two halves.

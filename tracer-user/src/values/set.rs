@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use tracer_common::{event::Abi, syscalls::Set};
 
-use super::tables;
+use super::{hex_digits, tables};
+
+/// Bytes that most texts of flags fit in.
+const USUAL: usize = 96;
 
 /// The names of a set in one ABI.
 #[derive(Debug)]
@@ -41,16 +44,32 @@ pub(super) fn value_text(set: Set, abi: Abi, value: u64) -> String {
 /// Names joined by `|`, the unknown rest in hexadecimal: `O_CREAT|0x800000`. Without any name
 /// `0x800000 /* O_??? */`; no bits at all are `0`, or the name for it.
 pub(super) fn flags_text(set: Set, abi: Abi, value: u64) -> String {
-    let mut text = String::new();
-    let rest = push_names(&mut text, set, abi, value);
-    let table = table(set, abi);
     if value == 0 {
         return name(set, abi, 0).unwrap_or("0").to_owned();
     }
-    match (text.is_empty(), rest) {
-        (true, rest) => unknown_text(table.unknown, rest),
-        (false, 0) => text,
-        (false, rest) => format!("{text}|{rest:#x}"),
+    let mut text = String::with_capacity(USUAL);
+    let rest = push_names(&mut text, set, abi, value);
+    if text.is_empty() {
+        return unknown_text(table(set, abi).unknown, rest);
+    }
+    push_rest(&mut text, rest);
+    text
+}
+
+/// A value and flags beside it: `SOCK_STREAM|SOCK_CLOEXEC`; flags without a name in hexadecimal.
+pub(super) fn joined(value: &str, set: Set, abi: Abi, flags: u64) -> String {
+    let mut text = String::with_capacity(USUAL);
+    text.push_str(value);
+    let rest = push_names(&mut text, set, abi, flags);
+    push_rest(&mut text, rest);
+    text
+}
+
+/// Appends the bits without a name to those with one, if there are any.
+pub(super) fn push_rest(text: &mut String, rest: u64) {
+    if rest != 0 {
+        text.push_str("|0x");
+        text.extend(hex_digits(rest).map(char::from));
     }
 }
 
@@ -101,6 +120,14 @@ mod tests {
         assert_eq!(value_text(Set::SeekWhence, Abi::I386, 99), "0x63 /* SEEK_??? */");
         assert_eq!(value_text(Set::FcntlCommands, Abi::I386, 12), "F_GETLK64");
         assert_eq!(value_text(Set::FcntlCommands, Abi::X86_64, 12), "0xc /* F_??? */");
+    }
+
+    #[test]
+    fn bits_without_a_name_follow_those_with_one() {
+        let joined = |flags| joined("O_RDWR", Set::OpenFlags, Abi::X86_64, flags);
+        assert_eq!(joined(0), "O_RDWR");
+        assert_eq!(joined(0o2_000_100), "O_RDWR|O_CREAT|O_CLOEXEC");
+        assert_eq!(joined(0x8000_0000_0000_00b4), "O_RDWR|O_EXCL|0x8000000000000034");
     }
 
     #[test]

@@ -910,7 +910,7 @@ pub(super) static FSCONFIG: Syscall = Syscall {
         Arg::new("fd", ArgKind::Fd),
         Arg::new("cmd", ArgKind::Enum(Set::FsconfigCommands)),
         Arg::new("key", ArgKind::Str),
-        Arg::new("value", ArgKind::Ptr),
+        Arg::new("value", ArgKind::Str),
         Arg::new("aux", ArgKind::Int),
     ],
     ret: Ret::Int,
@@ -1148,7 +1148,7 @@ pub(super) static GET_MEMPOLICY: Syscall = Syscall {
     class: Class::MEMORY,
     args: &[
         Arg::new("policy", ArgKind::Struct(Struct::MempolicyMode, When::Exit, Extent::One)),
-        Arg::new("nmask", ArgKind::Ptr),
+        Arg::new("nmask", ArgKind::Struct(Struct::NodeMask, When::Exit, Extent::Bits(2))),
         Arg::new("maxnode", ArgKind::Ulong),
         Arg::new("addr", ArgKind::Ptr),
         Arg::new("flags", ArgKind::Flags(Set::GetMempolicyFlags)),
@@ -1504,7 +1504,7 @@ pub(super) static IO_CANCEL: Syscall = Syscall {
     args: &[
         Arg::new("ctx_id", ArgKind::Ptr),
         Arg::new("iocb", ArgKind::Struct(Struct::Iocb, When::Enter, Extent::One)),
-        Arg::new("result", ArgKind::Ptr),
+        Arg::new("result", ArgKind::Struct(Struct::IoEvent, When::Exit, Extent::One)),
     ],
     ret: Ret::Int,
 };
@@ -1586,7 +1586,7 @@ pub(super) static IO_URING_ENTER: Syscall = Syscall {
         Arg::new("to_submit", ArgKind::Uint),
         Arg::new("min_complete", ArgKind::Uint),
         Arg::new("flags", ArgKind::Flags(Set::IoUringEnterFlags)),
-        Arg::new("argp", ArgKind::Ptr),
+        Arg::new("argp", ArgKind::Struct(Struct::IoUringEnterArg, When::Enter, Extent::Bytes(5))),
         Arg::new("argsz", ArgKind::Size),
     ],
     ret: Ret::Int,
@@ -1707,7 +1707,7 @@ pub(super) static KEXEC_LOAD: Syscall = Syscall {
     args: &[
         Arg::new("entry", ArgKind::Ptr),
         Arg::new("nr_segments", ArgKind::Ulong),
-        Arg::new("segments", ArgKind::Ptr),
+        Arg::new("segments", ArgKind::Struct(Struct::KexecSegment, When::Enter, Extent::Count(1))),
         Arg::new("flags", ArgKind::Flags(Set::KexecLoadFlags)),
     ],
     ret: Ret::Int,
@@ -2041,7 +2041,7 @@ pub(super) static MBIND: Syscall = Syscall {
         Arg::new("start", ArgKind::Ptr),
         Arg::new("len", ArgKind::Size),
         Arg::new("mode", ArgKind::Enum(Set::MempolicyModes)),
-        Arg::new("nmask", ArgKind::Ptr),
+        Arg::new("nmask", ArgKind::Struct(Struct::NodeMask, When::Enter, Extent::Bits(4))),
         Arg::new("maxnode", ArgKind::Ulong),
         Arg::new("flags", ArgKind::Flags(Set::MbindFlags)),
     ],
@@ -2079,8 +2079,8 @@ pub(super) static MIGRATE_PAGES: Syscall = Syscall {
     args: &[
         Arg::new("pid", ArgKind::Pid),
         Arg::new("maxnode", ArgKind::Ulong),
-        Arg::new("old_nodes", ArgKind::Ptr),
-        Arg::new("new_nodes", ArgKind::Ptr),
+        Arg::new("old_nodes", ArgKind::Struct(Struct::NodeMask, When::Enter, Extent::Bits(1))),
+        Arg::new("new_nodes", ArgKind::Struct(Struct::NodeMask, When::Enter, Extent::Bits(1))),
     ],
     ret: Ret::Int,
 };
@@ -2202,7 +2202,7 @@ pub(super) static MODIFY_LDT: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("func", ArgKind::Int),
-        Arg::new("ptr", ArgKind::Ptr),
+        Arg::new("ptr", ArgKind::Struct(Struct::UserDesc, When::Enter, Extent::Bytes(2))),
         Arg::new("bytecount", ArgKind::Size),
     ],
     ret: Ret::Int,
@@ -2216,7 +2216,7 @@ pub(super) static MOUNT: Syscall = Syscall {
         Arg::new("dir_name", ArgKind::Path),
         Arg::new("type", ArgKind::Str),
         Arg::new("flags", ArgKind::Flags(Set::MountFlags)),
-        Arg::new("data", ArgKind::Ptr),
+        Arg::new("data", ArgKind::Struct(Struct::MountData, When::Enter, Extent::One)),
     ],
     ret: Ret::Int,
 };
@@ -2253,9 +2253,9 @@ pub(super) static MOVE_PAGES: Syscall = Syscall {
     args: &[
         Arg::new("pid", ArgKind::Pid),
         Arg::new("nr_pages", ArgKind::Ulong),
-        Arg::new("pages", ArgKind::Ptr),
-        Arg::new("nodes", ArgKind::Ptr),
-        Arg::new("status", ArgKind::Ptr),
+        Arg::new("pages", ArgKind::Struct(Struct::Pointer, When::Enter, Extent::Count(1))),
+        Arg::new("nodes", ArgKind::Struct(Struct::Int, When::Enter, Extent::Count(1))),
+        Arg::new("status", ArgKind::Struct(Struct::PageStatus, When::Exit, Extent::Count(1))),
         Arg::new("flags", ArgKind::Flags(Set::MovePagesFlags)),
     ],
     ret: Ret::Int,
@@ -2417,7 +2417,7 @@ pub(super) static MSGRCV: Syscall = Syscall {
     class: Class::IPC,
     args: &[
         Arg::new("msqid", ArgKind::Int),
-        Arg::new("msgp", ArgKind::Ptr),
+        Arg::new("msgp", ArgKind::Struct(Struct::Msgbuf, When::Exit, Extent::One)),
         Arg::new("msgsz", ArgKind::Size),
         Arg::new("msgtyp", ArgKind::Long),
         Arg::new("msgflg", ArgKind::Flags(Set::IpcMsgFlags)),
@@ -2430,7 +2430,7 @@ pub(super) static MSGSND: Syscall = Syscall {
     class: Class::IPC,
     args: &[
         Arg::new("msqid", ArgKind::Int),
-        Arg::new("msgp", ArgKind::Ptr),
+        Arg::new("msgp", ArgKind::Struct(Struct::Msgbuf, When::Enter, Extent::One)),
         Arg::new("msgsz", ArgKind::Size),
         Arg::new("msgflg", ArgKind::Flags(Set::IpcMsgFlags)),
     ],
@@ -3173,7 +3173,7 @@ pub(super) static REBOOT: Syscall = Syscall {
         Arg::new("magic1", ArgKind::Enum(Set::RebootMagics)),
         Arg::new("magic2", ArgKind::Enum(Set::RebootMagics)),
         Arg::new("cmd", ArgKind::Enum(Set::RebootCommands)),
-        Arg::new("arg", ArgKind::Ptr),
+        Arg::new("arg", ArgKind::Str),
     ],
     ret: Ret::Int,
 };
@@ -3550,7 +3550,7 @@ pub(super) static SECCOMP: Syscall = Syscall {
     args: &[
         Arg::new("op", ArgKind::Enum(Set::SeccompOperations)),
         Arg::new("flags", ArgKind::Flags(Set::SeccompFilterFlags)),
-        Arg::new("uargs", ArgKind::Struct(Struct::SockFprog, When::Enter, Extent::One)),
+        Arg::new("uargs", ArgKind::Struct(Struct::SockFprog, When::Both, Extent::One)),
     ],
     ret: Ret::Int,
 };
@@ -3702,7 +3702,7 @@ pub(super) static SET_MEMPOLICY: Syscall = Syscall {
     class: Class::MEMORY,
     args: &[
         Arg::new("mode", ArgKind::Enum(Set::MempolicyModes)),
-        Arg::new("nmask", ArgKind::Ptr),
+        Arg::new("nmask", ArgKind::Struct(Struct::NodeMask, When::Enter, Extent::Bits(2))),
         Arg::new("maxnode", ArgKind::Ulong),
     ],
     ret: Ret::Int,

@@ -910,6 +910,8 @@ pub enum Struct {
     Int,
     /// `io_event`.
     IoEvent,
+    /// `io_uring_enter_arg`.
+    IoUringEnterArg,
     /// `io_uring_params`.
     IoUringParams,
     /// `iocb`.
@@ -924,6 +926,8 @@ pub enum Struct {
     Itimerspec64,
     /// `itimerval`.
     Itimerval,
+    /// `kexec_segment`.
+    KexecSegment,
     /// `landlock_rule_attr`.
     LandlockRuleAttr,
     /// `landlock_ruleset_attr`.
@@ -940,12 +944,18 @@ pub enum Struct {
     MntIdReq,
     /// `mount_attr`.
     MountAttr,
+    /// `mount_data`.
+    MountData,
     /// `mq_attr`.
     MqAttr,
+    /// `msgbuf`.
+    Msgbuf,
     /// `msghdr`.
     Msghdr,
     /// `msqid_ds`.
     MsqidDs,
+    /// `node_mask`.
+    NodeMask,
     /// `ns_id_req`.
     NsIdReq,
     /// `off`.
@@ -962,6 +972,8 @@ pub enum Struct {
     Oldutsname,
     /// `open_how`.
     OpenHow,
+    /// `page_status`.
+    PageStatus,
     /// `perf_event_attr`.
     PerfEventAttr,
     /// `pointer`.
@@ -1092,6 +1104,7 @@ impl Struct {
         Self::Gid32,
         Self::Int,
         Self::IoEvent,
+        Self::IoUringEnterArg,
         Self::IoUringParams,
         Self::Iocb,
         Self::IoctlArg,
@@ -1099,6 +1112,7 @@ impl Struct {
         Self::Itimerspec,
         Self::Itimerspec64,
         Self::Itimerval,
+        Self::KexecSegment,
         Self::LandlockRuleAttr,
         Self::LandlockRulesetAttr,
         Self::Loff,
@@ -1107,9 +1121,12 @@ impl Struct {
         Self::Mmsghdr,
         Self::MntIdReq,
         Self::MountAttr,
+        Self::MountData,
         Self::MqAttr,
+        Self::Msgbuf,
         Self::Msghdr,
         Self::MsqidDs,
+        Self::NodeMask,
         Self::NsIdReq,
         Self::Off,
         Self::OldSigaction,
@@ -1118,6 +1135,7 @@ impl Struct {
         Self::Oldstat,
         Self::Oldutsname,
         Self::OpenHow,
+        Self::PageStatus,
         Self::PerfEventAttr,
         Self::Pointer,
         Self::Pollfd,
@@ -1171,7 +1189,7 @@ impl Struct {
         Self::XattrArgs,
     ];
 
-    const NAMES: [&'static str; 100] = [
+    const NAMES: [&'static str; 106] = [
         "aio_context",
         "aio_sigset",
         "bpf_attr",
@@ -1195,6 +1213,7 @@ impl Struct {
         "gid32",
         "int",
         "io_event",
+        "io_uring_enter_arg",
         "io_uring_params",
         "iocb",
         "ioctl_arg",
@@ -1202,6 +1221,7 @@ impl Struct {
         "itimerspec",
         "itimerspec64",
         "itimerval",
+        "kexec_segment",
         "landlock_rule_attr",
         "landlock_ruleset_attr",
         "loff",
@@ -1210,9 +1230,12 @@ impl Struct {
         "mmsghdr",
         "mnt_id_req",
         "mount_attr",
+        "mount_data",
         "mq_attr",
+        "msgbuf",
         "msghdr",
         "msqid_ds",
+        "node_mask",
         "ns_id_req",
         "off",
         "old_sigaction",
@@ -1221,6 +1244,7 @@ impl Struct {
         "oldstat",
         "oldutsname",
         "open_how",
+        "page_status",
         "perf_event_attr",
         "pointer",
         "pollfd",
@@ -1282,7 +1306,7 @@ impl Struct {
 
 impl Struct {
     /// Sizes on x86-64, for 32-bit calls, and on aarch64.
-    const SIZES: [[u16; 3]; 100] = [
+    const SIZES: [[u16; 3]; 106] = [
         [8, 4, 8],
         [16, 8, 16],
         [168, 168, 168],
@@ -1306,12 +1330,14 @@ impl Struct {
         [4, 4, 4],
         [4, 4, 4],
         [32, 32, 32],
+        [24, 24, 24],
         [120, 120, 120],
         [64, 64, 64],
         [256, 256, 256],
         [16, 8, 16],
         [32, 16, 32],
         [32, 32, 32],
+        [32, 16, 32],
         [32, 16, 32],
         [16, 16, 16],
         [64, 64, 64],
@@ -1321,9 +1347,12 @@ impl Struct {
         [64, 32, 64],
         [32, 32, 32],
         [64, 64, 64],
+        [256, 256, 256],
         [64, 32, 64],
+        [8, 4, 8],
         [56, 28, 56],
         [120, 88, 120],
+        [128, 128, 128],
         [32, 32, 32],
         [8, 4, 8],
         [32, 16, 32],
@@ -1332,6 +1361,7 @@ impl Struct {
         [32, 32, 32],
         [325, 325, 325],
         [64, 64, 64],
+        [4, 4, 4],
         [144, 144, 144],
         [8, 4, 8],
         [8, 8, 8],

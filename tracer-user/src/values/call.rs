@@ -17,6 +17,7 @@ pub(super) fn argument_count(context: &Context<'_>) -> Option<usize> {
         "keyctl" => return keyctl(context),
         "ptrace" => return ptrace(context),
         "mremap" if args[3] & 2 == 0 && args[3] & 4 == 0 => 4,
+        "reboot" if !restarts_with_text(context) => 3,
         "clone" => return clone::argument_count(context),
         _ => return None,
     })
@@ -25,6 +26,11 @@ pub(super) fn argument_count(context: &Context<'_>) -> Option<usize> {
 /// `O_CREAT`, and the own bit of `O_TMPFILE`: the same on every ABI here.
 fn creates(flags: u64) -> bool {
     flags & (0o100 | 0o20_000_000) != 0
+}
+
+/// Of the commands of `reboot` only one has something to say.
+fn restarts_with_text(context: &Context<'_>) -> bool {
+    commands::command(Set::RebootCommands, context, 2) == "LINUX_REBOOT_CMD_RESTART2"
 }
 
 fn fcntl(context: &Context<'_>) -> Option<usize> {

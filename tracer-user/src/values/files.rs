@@ -368,3 +368,16 @@ pub(super) fn device(device: u64) -> Node {
     let minor = (device & 0xff) | (device >> 12 & 0xffff_ff00);
     Node::Call("makedev", vec![Node::Hex(major), Node::Hex(minor)])
 }
+
+/// What a file system is told when it is mounted: text, where the call mounts one at all.
+pub(super) fn mount_data(bytes: &[u8], context: &Context<'_>) -> Option<Node> {
+    // do_mount of fs/namespace.c: these do something else with what is mounted.
+    const OTHERS: [&str; 6] =
+        ["MS_BIND", "MS_MOVE", "MS_UNBINDABLE", "MS_PRIVATE", "MS_SLAVE", "MS_SHARED"];
+    let is_set = |name: &&str| {
+        let bit = set::table(Set::MountFlags, context.abi).entries.iter().find(|it| it.0 == *name);
+        bit.is_some_and(|(_, bit)| context.args[3] & bit != 0)
+    };
+    let does_other = !is_set(&"MS_REMOUNT") && OTHERS.iter().any(is_set);
+    (!does_other).then(|| Node::text(bytes))
+}

@@ -38,6 +38,7 @@ mod interface;
 mod ipc;
 mod layout;
 mod node;
+mod pages;
 mod process;
 mod reader;
 mod register;

@@ -6,11 +6,14 @@ use tracer_common::{event::Abi, syscalls::Set};
 
 use super::{
     Context,
+    layout::{self, Entry, Kind, field},
     node::{Fields, Node, Shown, hex_text},
     reader::Reader,
     set, time,
 };
-use crate::values::layout;
+
+/// `struct sock_fprog`, `linux/filter.h`.
+pub(super) const PROGRAM: &[Entry] = &[field("len", Kind::U16), field("filter", Kind::Pointer)];
 
 /// Descriptors, messages or hexadecimal bytes that are shown, at most.
 const MAX_ITEMS: usize = 64;
@@ -189,8 +192,19 @@ pub(super) fn option(bytes: &[u8], context: &Context<'_>) -> Option<Node> {
                 fields.push("l_linger", Node::Signed(reader.i32()?.into()));
                 return Some(fields.into());
             }
+            (Some("SO_ATTACH_FILTER" | "SO_ATTACH_REUSEPORT_CBPF"), len)
+                if len >= reader.word() * 2 =>
+            {
+                return Some(layout::read(PROGRAM, &mut reader).into());
+            }
             (Some("SO_LINGER" | "SO_ATTACH_FILTER" | "SO_ATTACH_REUSEPORT_CBPF"), _) => {
                 return None;
+            }
+            (Some("SO_RCVTIMEO_OLD" | "SO_SNDTIMEO_OLD"), len) if len >= reader.word() * 2 => {
+                return Some(layout::read(time::TIMEVAL, &mut reader).into());
+            }
+            (Some("SO_RCVTIMEO_NEW" | "SO_SNDTIMEO_NEW"), 16..) => {
+                return Some(layout::read(time::TIMEVAL64, &mut reader).into());
             }
             (Some("SO_PEERCRED"), 12..) if context.at_exit => {
                 return credentials(&mut reader).map(Node::Fields);
@@ -293,4 +307,44 @@ fn socket_message(kind: i32, data: &[u8], abi: Abi) -> (Node, Option<Node>) {
     };
     let text = set::value_text(Set::ScmTypes, abi, kind.cast_unsigned().into());
     (Node::Symbol(text), value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(abi: Abi, name: u64, at_exit: bool, words: &[u64]) -> String {
+        let args = [3, 1, name, 0, 0, 0];
+        let context = Context { abi, name: "setsockopt", args, ret: 0, at_exit, fds: &[] };
+        let bytes: Vec<u8> = words
+            .iter()
+            .flat_map(|word| match abi {
+                Abi::I386 => word.to_le_bytes()[..4].to_vec(),
+                _ => word.to_le_bytes().to_vec(),
+            })
+            .collect();
+        let mut out = Vec::new();
+        option(&bytes, &context).unwrap().push_text(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn options_that_are_structures() {
+        let timeout = "{tv_sec=5, tv_usec=7}";
+        for abi in [Abi::X86_64, Abi::I386, Abi::Aarch64] {
+            // SO_RCVTIMEO_OLD, SO_SNDTIMEO_OLD, SO_ATTACH_FILTER
+            assert_eq!(text(abi, 20, false, &[5, 7]), timeout);
+            assert_eq!(text(abi, 21, true, &[5, 7]), timeout);
+            assert_eq!(text(abi, 26, false, &[3, 0x1000]), "{len=3, filter=0x1000}");
+        }
+        // SO_SNDTIMEO_NEW, of 64 bits everywhere; SO_PEERCRED; SO_LINGER.
+        assert_eq!(text(Abi::I386, 67, false, &[5, 0, 7, 0]), timeout);
+        assert_eq!(text(Abi::I386, 17, true, &[9, 0, 0xffff_ffff]), "{pid=9, uid=0, gid=-1}");
+        assert_eq!(text(Abi::I386, 13, false, &[1, 30]), "{l_onoff=1, l_linger=30}");
+        // Too short for a time.
+        assert_eq!(
+            text(Abi::X86_64, 20, false, &[0x41]),
+            "\"A\\x00\\x00\\x00\\x00\\x00\\x00\\x00\""
+        );
+    }
 }

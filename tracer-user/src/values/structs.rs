@@ -6,7 +6,7 @@ use super::{
     Context, clone, commands, dirents, files, ipc,
     layout::{self, Entry, Kind, field, silent},
     node::{Fields, Node},
-    process,
+    pages, process,
     reader::Reader,
     signal, socket, time,
 };
@@ -42,7 +42,6 @@ const CQ_OFFSETS: &[Entry] = &[
     silent("user_addr", Kind::Pointer64),
 ];
 const IOVEC: &[Entry] = &[field("iov_base", Kind::Pointer), field("iov_len", Kind::Ulong)];
-const SOCK_FPROG: &[Entry] = &[field("len", Kind::U16), field("filter", Kind::Pointer)];
 const LANDLOCK_RULESET: &[Entry] = &[
     field("handled_access_fs", Kind::Flags64(Set::LandlockAccessFs)),
     field("handled_access_net", Kind::Flags64(Set::LandlockAccessNet)),
@@ -132,6 +131,7 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
         Struct::FutexWaitv => process::FUTEX_WAITV,
         Struct::IoEvent => IO_EVENT,
         Struct::Iovec => IOVEC,
+        Struct::KexecSegment => pages::KEXEC_SEGMENT,
         Struct::Itimerspec => time::ITIMERSPEC,
         Struct::Itimerspec64 => time::ITIMERSPEC64,
         Struct::Itimerval => time::ITIMERVAL,
@@ -151,7 +151,6 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
         Struct::Rusage => time::RUSAGE,
         Struct::SelectArg => SELECT_ARG,
         Struct::Sembuf => process::SEMBUF,
-        Struct::SockFprog => SOCK_FPROG,
         Struct::Stack => signal::STACK,
         Struct::Sysinfo => process::SYSINFO,
         Struct::Timespec => time::TIMESPEC,
@@ -194,6 +193,7 @@ fn number(kind: Struct, context: &Context<'_>, reader: &mut Reader<'_>) -> Optio
         Struct::Time => reader.long().map(time::seconds),
         Struct::WaitStatus => process::wait_status(reader),
         Struct::FdPair => FD_PAIR.read(reader),
+        Struct::PageStatus => pages::page_status(reader),
         _ => None,
     }
 }
@@ -241,6 +241,7 @@ fn special(
             }
             fields
         }
+        Struct::Msgbuf => signal::or_cut(reader, pages::message),
         Struct::BpfAttr => commands::bpf(reader, context),
         Struct::MsqidDs | Struct::SemidDs | Struct::ShmidDs => ipc::control(reader, context)?,
         Struct::Pollfd => pollfd(reader),
@@ -250,6 +251,10 @@ fn special(
         Struct::Sigset | Struct::OldSigset => return Some(signal::set_node(bytes)),
         Struct::FdSet => return Some(process::descriptors(bytes)),
         Struct::CpuSet => return Some(process::bits(bytes)),
+        Struct::NodeMask => return Some(pages::nodes(reader, context)),
+        Struct::IoUringEnterArg => return pages::io_uring_wait(reader, context, bytes),
+        Struct::SockFprog => return pages::seccomp(reader, context),
+        Struct::MountData => return files::mount_data(bytes, context),
         Struct::Sockopt => return socket::option(bytes, context),
         Struct::Dirents | Struct::Dirents64 => {
             return Some(dirents::entries(bytes, context, kind == Struct::Dirents64));

@@ -4365,6 +4365,7 @@ static TERMIOS_SPEEDS: Table = Table {
         ("B3000000", 0x100d),
         ("B3500000", 0x100e),
         ("B4000000", 0x100f),
+        ("BOTHER", 0x1000),
     ],
 };
 

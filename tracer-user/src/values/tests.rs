@@ -33,6 +33,12 @@ fn context() -> impl Strategy<Value = Context<'static>> {
         "shmctl",
         "keyctl",
         "ptrace",
+        "mbind",
+        "migrate_pages",
+        "modify_ldt",
+        "mount",
+        "io_uring_enter",
+        "seccomp",
     ];
     let name = prop::sample::select(names);
     // Commands and levels are small; other arguments are anything.
@@ -128,7 +134,8 @@ proptest! {
 }
 
 /// Structures that are shown only for some commands, or by the exporters.
-const BY_COMMAND: [Struct; 6] = [
+const BY_COMMAND: [Struct; 7] = [
+    Struct::IoUringEnterArg,
     Struct::IoctlArg,
     Struct::FcntlArg,
     Struct::PrctlArg,

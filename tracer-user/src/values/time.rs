@@ -15,7 +15,8 @@ pub(super) const TIMESPEC: &[Entry] = &[field("tv_sec", Kind::Long), field("tv_n
 pub(super) const TIMESPEC64: &[Entry] = &[field("tv_sec", Kind::I64), field("tv_nsec", Kind::U64)];
 /// `struct timeval`
 pub(super) const TIMEVAL: &[Entry] = &[field("tv_sec", Kind::Long), field("tv_usec", Kind::Ulong)];
-const TIMEVAL64: &[Entry] = &[field("tv_sec", Kind::I64), field("tv_usec", Kind::U64)];
+/// `struct __kernel_sock_timeval`, and the like
+pub(super) const TIMEVAL64: &[Entry] = &[field("tv_sec", Kind::I64), field("tv_usec", Kind::U64)];
 pub(super) const ITIMERSPEC: &[Entry] =
     &[field("it_interval", Kind::Inner(TIMESPEC)), field("it_value", Kind::Inner(TIMESPEC))];
 pub(super) const ITIMERSPEC64: &[Entry] =

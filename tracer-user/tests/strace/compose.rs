@@ -1,6 +1,9 @@
 //! Our text of an argument, from the memory of a case.
 
-use tracer_common::syscalls::{Arg, ArgKind, Extent, Struct, Syscall, When};
+use tracer_common::{
+    event::Abi,
+    syscalls::{Arg, ArgKind, Extent, Struct, Syscall, When},
+};
 use tracer_user::values::{self, Context};
 
 use super::cases::{ARENA, Case, NOWHERE};
@@ -163,8 +166,13 @@ fn structure(
             Some(true)
         }
         // The result is 0, which is what there is.
-        Extent::CountReturned | Extent::BytesReturned | Extent::BytesAt(_) | Extent::Bits(_) => {
-            None
+        Extent::CountReturned | Extent::BytesReturned | Extent::BytesAt(_) => None,
+        // What strace shows of the others stands behind the result too.
+        Extent::Bits(_) if kind != Struct::NodeMask => None,
+        Extent::Bits(count) => {
+            let word = if case.abi == Abi::I386 { 4 } else { 8 };
+            let length = argument(count).div_ceil(word * 8) * word;
+            Some(values::push_struct(out, kind, context, case.at(at, length.min(size))))
         }
     }
 }

@@ -77,7 +77,7 @@ fn compare(abi: Abi) {
         otherwise.len()
     );
     let count = differences.len();
-    differences.truncate(200);
+    differences.truncate(600);
     assert!(count == 0, "{count} differences:\n{}", differences.join("\n"));
     assert!(compared > 10_000, "only {compared} arguments were compared");
     assert!(shown >= 250, "only {shown} calls have all their text as strace has it");

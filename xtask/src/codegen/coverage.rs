@@ -9,7 +9,7 @@ use super::source::Definition;
 pub(super) const FILE: &str = "docs/decoding.md";
 
 /// Names of arguments that are addresses and nothing else: what is there is not passed.
-const ADDRESSES: [&str; 24] = [
+const ADDRESSES: [&str; 26] = [
     "addr",
     "brk",
     "start",
@@ -34,11 +34,14 @@ const ADDRESSES: [&str; 24] = [
     "ctx_id",
     "ctx",
     "arg5",
+    "umod",
+    "unused",
 ];
 /// Structures of which the first fields are decoded, and arguments whose commands are so many that
 /// only the common ones are.
-const PARTIAL: [&str; 9] = [
+const PARTIAL: [&str; 10] = [
     "Struct::BpfAttr",
+    "Struct::Msgbuf",
     "Struct::PerfEventAttr",
     "Struct::SemidDs",
     "Struct::SockFprog",
@@ -107,7 +110,7 @@ pub(super) fn document(definitions: &[Definition]) -> String {
 /// How much is decoded, and which arguments are not.
 fn coverage(definition: &Definition) -> (Coverage, Vec<&str>) {
     // The kernel answers these with ENOSYS, or they are for other architectures.
-    if definition.args.is_empty() && UNUSED.contains(&definition.name.as_str()) {
+    if UNUSED.contains(&definition.name.as_str()) {
         return (Coverage::Raw, Vec::new());
     }
     let rest: Vec<&str> = definition
@@ -131,23 +134,29 @@ fn coverage(definition: &Definition) -> (Coverage, Vec<&str>) {
     }
 }
 
-/// Calls without arguments in the table that do nothing, syscalls(2).
-const UNUSED: [&str; 16] = [
+/// Calls that do nothing, or no longer, syscalls(2); `vm86` is for kernels of 32 bits.
+const UNUSED: [&str; 22] = [
     "afs_syscall",
     "break",
+    "epoll_ctl_old",
+    "epoll_wait_old",
     "ftime",
     "getpmsg",
     "gtty",
     "idle",
     "lock",
     "mpx",
+    "nfsservctl",
     "prof",
     "profil",
     "putpmsg",
+    "query_module",
     "security",
     "stty",
     "tuxcall",
     "ulimit",
+    "vm86",
+    "vm86old",
     "vserver",
 ];
 

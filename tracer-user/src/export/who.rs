@@ -45,10 +45,11 @@ impl<T> Who<T> {
     /// What is written of the span's process, and a number that no other process has; `None` for a
     /// span that a program made itself.
     pub(super) fn of(&mut self, span: &SpanRecord) -> Option<(&Arc<T>, u64)> {
-        let resolver = Arc::clone(self.resolver.as_ref()?);
+        let resolver = self.resolver.as_ref()?;
         let (process, cgroup_id) = (span.process()?, span.cgroup_id()?);
         let key = (Arc::as_ptr(process).addr(), cgroup_id);
         if self.last.as_ref().is_none_or(|(last, ..)| *last != key) {
+            let resolver = Arc::clone(resolver);
             self.last = Some(self.find(key, process, &resolver));
         }
         self.last.as_ref().map(|(_, value, number)| (value, *number))

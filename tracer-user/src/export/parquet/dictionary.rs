@@ -5,7 +5,7 @@
 //! theirs, and what a value is made of is mostly a number, so that comparing it with the one of the
 //! row before is nearly all that is done here.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::{hash::BuildHasher, ops::Range, sync::Arc};
 
 use arrow_array::{
     ArrayRef,
@@ -67,6 +67,8 @@ struct Plain {
     bytes: Vec<u8>,
     /// Where pages begin: runs, and bytes, before them.
     pages: Vec<(usize, usize)>,
+    /// Where the last value begins, with its length.
+    last: usize,
 }
 
 impl Default for Dictionary {
@@ -114,8 +116,12 @@ impl Dictionary {
     fn push_keyed(&mut self, key: u128, number: impl FnOnce(&mut Self) -> u32) {
         if self.key == Some(key) && self.number < PLAIN {
             self.run += 1;
-            return;
+        } else {
+            self.push_other(key, number);
         }
+    }
+
+    fn push_other(&mut self, key: u128, number: impl FnOnce(&mut Self) -> u32) {
         let known = self.recent.get(slot(key)).filter(|it| it.0 == key && it.1 < PLAIN);
         let number = if let Some((_, number)) = known {
             *number
@@ -136,6 +142,19 @@ impl Dictionary {
             self.run += 1;
         } else {
             self.push_number(NULL);
+        }
+    }
+
+    /// Appends rows with the value of the last row, of which there must be one.
+    pub(super) fn repeat(&mut self, rows: u32) {
+        if self.number != PLAIN {
+            self.run += rows;
+            return;
+        }
+        let value = self.plain.last().to_vec();
+        for _ in 0..rows {
+            self.push_plain(&value);
+            self.push_number(PLAIN);
         }
     }
 
@@ -185,6 +204,7 @@ impl Dictionary {
             self.recent.clear();
             self.plain.pages.push((self.runs.len(), self.plain.bytes.len()));
         }
+        self.plain.last = self.plain.bytes.len();
         self.plain.bytes.extend(small(value.len()).to_le_bytes());
         self.plain.bytes.extend_from_slice(value);
     }
@@ -196,7 +216,7 @@ impl Dictionary {
     }
 
     /// All runs, with the last.
-    fn runs(&self) -> impl Iterator<Item = (u32, u32)> + Clone {
+    fn runs(&self) -> impl Iterator<Item = (u32, u32)> {
         let last = (self.run > 0).then_some((self.number, self.run));
         self.runs.iter().copied().chain(last)
     }
@@ -226,48 +246,48 @@ impl Dictionary {
     }
 
     /// Runs whose values are in the dictionary.
-    fn numbers_page(&self, runs: impl Iterator<Item = (u32, u32)> + Clone, page: &mut Vec<u8>) {
+    fn numbers_page(&self, runs: &[(u32, u32)], page: &mut Vec<u8>) {
         if let Some(largest) = self.ends.len().checked_sub(1) {
             let width = usize::BITS - largest.leading_zeros();
             let mut numbers = Hybrid::new(width);
-            for (number, run) in runs.filter(|(number, _)| *number != NULL) {
-                numbers.push(number, run);
+            for (number, run) in runs.iter().filter(|(number, _)| *number != NULL) {
+                numbers.push(*number, *run);
             }
             page.push(u8::try_from(width).unwrap_or_default());
             page.extend(numbers.finish());
         }
     }
 
+    /// The pages of rows whose runs have ended.
     fn pages(&self, column: &ColumnDescPtr) -> Vec<DataPage> {
-        let begin = |bytes: usize, runs: &mut dyn Iterator<Item = (u32, u32)>| {
+        let begin = |bytes: usize, runs: &[(u32, u32)]| {
             let mut page = Vec::with_capacity(bytes);
             if column.max_def_level() > 0 {
-                push_levels(&mut page, runs.map(|(number, run)| (number != NULL, run)));
+                push_levels(&mut page, runs.iter().map(|(number, run)| (*number != NULL, *run)));
             }
             page
         };
-        let rows = |runs: &mut dyn Iterator<Item = (u32, u32)>| {
-            runs.map(|(_, run)| run as usize).sum::<usize>()
-        };
-        let all = self.runs().count();
+        let rows = |runs: &[(u32, u32)]| runs.iter().map(|(_, run)| *run as usize).sum();
+        let part = |range: Range<usize>| self.runs.get(range).unwrap_or_default();
+        let all = self.runs.len();
         let first = self.plain.pages.first().map_or(all, |(runs, _)| *runs);
         let mut pages = Vec::new();
-        let runs = self.runs().take(first);
         if first > 0 || self.plain.pages.is_empty() {
+            let runs = part(0..first);
             // A dictionary without values is more than some readers expect.
             let encoding =
                 if self.ends.is_empty() { Encoding::PLAIN } else { Encoding::RLE_DICTIONARY };
-            let mut page = begin(0, &mut runs.clone());
-            self.numbers_page(runs.clone(), &mut page);
-            pages.push(DataPage::new(page, encoding, rows(&mut runs.clone())));
+            let mut page = begin(0, runs);
+            self.numbers_page(runs, &mut page);
+            pages.push(DataPage::new(page, encoding, rows(runs)));
         }
         for (number, (from, at)) in self.plain.pages.iter().copied().enumerate() {
             let end = (all, self.plain.bytes.len());
             let (to, end) = self.plain.pages.get(number + 1).copied().unwrap_or(end);
-            let runs = self.runs().skip(from).take(to - from);
-            let mut page = begin(end - at, &mut runs.clone());
+            let runs = part(from..to);
+            let mut page = begin(end - at, runs);
             page.extend_from_slice(self.plain.bytes.get(at..end).unwrap_or_default());
-            pages.push(DataPage::new(page, Encoding::PLAIN, rows(&mut runs.clone())));
+            pages.push(DataPage::new(page, Encoding::PLAIN, rows(runs)));
         }
         pages
     }
@@ -307,7 +327,8 @@ impl Dictionary {
 }
 
 impl Column for Dictionary {
-    fn content(&self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
+    fn content(&mut self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
+        self.end_run();
         let count = small(self.ends.len());
         Content {
             dictionary: (count > 0).then(|| (self.dictionary_page(column), count)),
@@ -363,6 +384,11 @@ impl Column for Dictionary {
 }
 
 impl Plain {
+    fn last(&self) -> &[u8] {
+        let last = self.bytes.get(self.last..).and_then(<[u8]>::split_first_chunk::<4>);
+        last.map_or(&[], |(_, value)| value)
+    }
+
     fn values(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = self.bytes.as_slice();
         std::iter::from_fn(move || {

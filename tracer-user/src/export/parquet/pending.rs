@@ -36,7 +36,10 @@ impl Pending {
     /// the order of their ends, so that this is nearly sorted already.
     pub(super) fn sorted(&self) -> impl Iterator<Item = &SpanRecord> + use<'_> {
         let mut spans = Vec::with_capacity(self.len);
-        spans.extend(self.iter().map(|span| (span.start_time_nanos(), span)));
+        for (batch, part) in &self.batches {
+            let part = batch.get(part.clone()).unwrap_or_default();
+            spans.extend(part.iter().map(|span| (span.start_time_nanos(), span)));
+        }
         spans.sort_by_key(|(start, _)| *start);
         spans.into_iter().map(|(_, span)| span)
     }

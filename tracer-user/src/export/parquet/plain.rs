@@ -35,6 +35,11 @@ impl Presence {
         self.run += 1;
     }
 
+    /// Appends rows that are like the last, of which there must be one.
+    fn repeat(&mut self, rows: u32) {
+        self.run += rows;
+    }
+
     fn runs(&self) -> impl Iterator<Item = (bool, u32)> {
         let last = (self.run > 0).then_some((self.last, self.run));
         self.runs.iter().copied().chain(last)
@@ -91,7 +96,7 @@ impl Numbers {
 }
 
 impl Column for Numbers {
-    fn content(&self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
+    fn content(&mut self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
         let Self { presence, values } = self;
         let mut page = presence.page(column, values.len() * 4);
         let encoding = if values.is_empty() {
@@ -138,7 +143,7 @@ impl Ids {
 }
 
 impl Column for Ids {
-    fn content(&self, _: &ColumnDescPtr, _: bool) -> Content {
+    fn content(&mut self, _: &ColumnDescPtr, _: bool) -> Content {
         let page = self.bytes.as_flattened().to_vec();
         let pages = vec![DataPage::new(page, Encoding::PLAIN, self.bytes.len())];
         Content { pages, ..Content::default() }
@@ -175,8 +180,20 @@ impl Flags {
     }
 }
 
+impl Flags {
+    /// Appends rows with the value of the last row, of which there must be one.
+    pub(super) fn repeat(&mut self, rows: u32) {
+        self.presence.repeat(rows);
+        if self.presence.last
+            && let Some(last) = self.values.last().copied()
+        {
+            self.values.extend(std::iter::repeat_n(last, rows as usize));
+        }
+    }
+}
+
 impl Column for Flags {
-    fn content(&self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
+    fn content(&mut self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
         let Self { presence, values } = self;
         let mut page = presence.page(column, values.len() / 8);
         for eight in values.chunks(8) {

@@ -1,6 +1,7 @@
 //! The exporter and `recover` together, in folders of the test's own.
 
 mod recovery;
+mod rows;
 
 use std::{
     collections::HashMap,

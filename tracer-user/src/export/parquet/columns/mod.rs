@@ -1,21 +1,14 @@
 //! Spans to columns. What a row needs is kept from row group to row group; a row allocates nothing.
+//! Many columns have for a call what they had for the call before, by the same process or the same
+//! thread: such rows are counted, and entered together.
+
+mod arguments;
+mod same;
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{ArrowError, DataType};
-use parquet::schema::types::ColumnDescPtr;
-use tracer_common::{
-    event::{Abi, CaptureState},
-    syscalls::ArgKind,
-};
-
 use super::{
-    super::{
-        argument::{self, arguments},
-        json,
-        who::Who,
-    },
+    super::{argument, json, who::Who},
     chunk::Content,
     dictionary::Dictionary,
     plain::{Flags, Ids, Numbers},
@@ -24,10 +17,13 @@ use super::{
 use crate::{
     escape,
     identity::Description,
-    process::Process,
     span_record::{SpanRecord, SyscallSpan},
-    values::{self, Context},
+    values,
 };
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, DataType};
+use parquet::schema::types::ColumnDescPtr;
+use same::{Manner, OF_MANNER, OF_OWNER, Owner, Same};
 
 /// Rows of a batch of the journal.
 pub(super) const BATCH_ROWS: usize = 4096;
@@ -35,7 +31,7 @@ pub(super) const BATCH_ROWS: usize = 4096;
 /// A column of a row group in the making.
 pub(super) trait Column {
     /// What is in it, encoded.
-    fn content(&self, column: &ColumnDescPtr, with_bounds: bool) -> Content;
+    fn content(&mut self, column: &ColumnDescPtr, with_bounds: bool) -> Content;
     /// The same as an array of Arrow.
     fn to_array(&self, kind: &DataType) -> Result<ArrayRef, ArrowError>;
     /// Forgets its rows.
@@ -55,9 +51,10 @@ pub(super) struct Columns {
     texts: [Dictionary; ARGS],
     result: Numbers,
     comm_escaped: Flags,
-    /// A thread's name, and whether it has to be escaped.
-    last_comm: ([u8; 16], bool),
     scratch: Vec<u8>,
+    /// Rows to come of [`OF_OWNER`], and of [`OF_MANNER`] and `comm_escaped`.
+    owner: Same<Owner>,
+    manner: Same<Manner>,
 }
 
 /// What columns hold of a process.
@@ -89,15 +86,6 @@ impl Facts {
     }
 }
 
-/// A set of arguments, one bit each, as the column has it.
-#[derive(Default)]
-struct Marks {
-    escaped: i32,
-    truncated: i32,
-    fault: i32,
-    not_read: i32,
-}
-
 impl Columns {
     /// Makes a batch of these spans, [`BATCH_ROWS`] at best.
     pub(super) fn batch<'a>(
@@ -120,6 +108,8 @@ impl Columns {
         for span in spans {
             self.push_span(span, who.of(span).map(|(facts, number)| (&**facts, number)));
         }
+        self.begin_owner(None);
+        self.begin_manner(None);
     }
 
     /// All columns, in the order of the schema.
@@ -155,43 +145,58 @@ impl Columns {
     }
 
     fn push_span(&mut self, span: &SpanRecord, who: Option<(&Facts, u64)>) {
-        self.few(Few::TraceId).push_fixed(span.trace_id());
         self.span_id.push(span.span_id());
-        match span.parent_span_id() {
-            Some(parent) => self.few(Few::ParentSpanId).push_fixed(parent),
-            None => self.few(Few::ParentSpanId).push_null(),
-        }
-        self.few(Few::SpanKind).push_fixed(i32::from(span.span_kind() as u8).to_le_bytes());
         self.start_time.push(signed(span.start_time_nanos()));
         self.end_time.push(signed(span.end_time_nanos()));
         self.logical_clock.push(signed(span.logical_clock()));
         self.duration.push(signed(span.duration_nanos()));
         self.few(Few::StatusCode).push_fixed(i32::from(span.status_code() as u8).to_le_bytes());
-        self.push_entries(span, who.is_none());
-        self.few(Few::ProcessId).push_fixed(span.process_id().to_le_bytes());
         self.few(Few::ThreadId).push_fixed(span.thread_id().to_le_bytes());
+        self.push_attributes(span);
+        let process = span.syscall().and(span.process());
+        let number = who.map_or(0, |(_, number)| number);
+        let owner = process.map(|process| (Arc::as_ptr(process).addr(), number));
+        if !self.owner.counts(owner.as_ref()) {
+            self.begin_owner(owner);
+            self.push_owner(span, who);
+        }
         match span.syscall() {
             Some(call) => self.push_call(span, call),
             None => self.push_no_call(span),
         }
-        self.push_who(who);
-        self.push_process(span.process().map(Arc::as_ref));
     }
 
-    fn push_process(&mut self, process: Option<&Process>) {
-        match process.map(|it| it.parent_tgid).filter(|parent| *parent != 0) {
-            Some(parent) => self.few(Few::ParentProcessId).push_fixed(parent.to_le_bytes()),
-            None => self.few(Few::ParentProcessId).push_null(),
-        }
-        match process {
-            Some(it) => self.few(Few::ProcessStart).push_fixed(it.start_ns.to_le_bytes()),
-            None => self.few(Few::ProcessStart).push_null(),
+    /// Enters the rows of the owner before.
+    fn begin_owner(&mut self, owner: Option<Owner>) {
+        let rows = self.owner.begin(owner);
+        if rows > 0 {
+            for column in OF_OWNER {
+                self.few(column).repeat(rows);
+            }
         }
     }
 
-    /// The number stands for what is known, and 0 for nothing.
-    fn push_who(&mut self, who: Option<(&Facts, u64)>) {
+    /// Enters the rows of the manner before.
+    fn begin_manner(&mut self, manner: Option<Manner>) {
+        let rows = self.manner.begin(manner);
+        if rows > 0 {
+            for column in OF_MANNER {
+                self.few(column).repeat(rows);
+            }
+            self.comm_escaped.repeat(rows);
+        }
+    }
+
+    fn push_owner(&mut self, span: &SpanRecord, who: Option<(&Facts, u64)>) {
+        self.few(Few::TraceId).push_fixed(span.trace_id());
+        self.push_number(Few::ParentSpanId, span.parent_span_id());
+        self.few(Few::ProcessId).push_fixed(span.process_id().to_le_bytes());
+        let process = span.process();
+        let parent = process.map(|it| it.parent_tgid).filter(|parent| *parent != 0);
+        self.push_number(Few::ParentProcessId, parent.map(u32::to_le_bytes));
+        self.push_number(Few::ProcessStart, process.map(|it| it.start_ns.to_le_bytes()));
         let Some((facts, number)) = who else {
+            self.push_entries(Few::Resource, span.resource());
             self.few(Few::ContainerId).push_null();
             self.few(Few::CgroupPath).push_null();
             return;
@@ -208,41 +213,65 @@ impl Columns {
         }
     }
 
-    fn push_entries(&mut self, span: &SpanRecord, is_own_resource: bool) {
-        let life = span.process().zip(span.process_span());
-        let resource = is_own_resource.then(|| (Few::Resource, span.resource()));
-        let named = result_name(span);
-        let attributes = named.as_ref().unwrap_or_else(|| span.attributes());
-        let all = std::iter::once((Few::Attributes, attributes)).chain(resource);
-        for (column, entries) in all {
-            if let Some((process, life)) = life
-                && column == Few::Attributes
-            {
-                self.scratch.clear();
-                json::push_life_entries(&mut self.scratch, process, life);
-                self.few[column as usize].push(&self.scratch);
-            } else if entries.is_empty() {
-                self.few(column).push_as(0, || "{}");
-            } else {
-                self.scratch.clear();
-                json::push_entries(&mut self.scratch, entries);
-                self.few[column as usize].push(&self.scratch);
-            }
+    #[inline]
+    fn push_number<const N: usize>(&mut self, column: Few, value: Option<[u8; N]>) {
+        match value {
+            Some(value) => self.few(column).push_fixed(value),
+            None => self.few(column).push_null(),
         }
     }
 
+    fn push_attributes(&mut self, span: &SpanRecord) {
+        if let Some((process, life)) = span.process().zip(span.process_span()) {
+            self.scratch.clear();
+            json::push_life_entries(&mut self.scratch, process, life);
+            return self.few[Few::Attributes as usize].push(&self.scratch);
+        }
+        match result_name(span) {
+            Some(named) => self.push_entries(Few::Attributes, &named),
+            None => self.push_entries(Few::Attributes, span.attributes()),
+        }
+    }
+
+    fn push_entries(&mut self, column: Few, entries: &HashMap<String, String>) {
+        if entries.is_empty() {
+            return self.few(column).push_as(0, || "{}");
+        }
+        self.scratch.clear();
+        json::push_entries(&mut self.scratch, entries);
+        self.few[column as usize].push(&self.scratch);
+    }
+
     fn push_call(&mut self, span: &SpanRecord, call: &SyscallSpan) {
-        let abi = call.abi as u8;
-        let kind = u128::from(abi) << 32 | u128::from(call.nr);
+        let kind = u128::from(call.abi as u8) << 32 | u128::from(call.nr);
         self.few(Few::SpanName).push_as(kind, || call.name().into_owned());
-        self.few(Few::Abi).push_as(abi.into(), || call.abi.name());
         self.few(Few::SyscallNr).push_fixed(call.nr.to_le_bytes());
-        self.push_arguments(span, call);
         self.push_result(call);
-        self.push_comm(call.comm, call.comm());
-        self.few(Few::CgroupId).push_fixed(call.cgroup_id.to_le_bytes());
-        self.few(Few::Record).push_as(call.record as u128, || call.record.name());
-        self.few(Few::Reason).push_as(call.reason as u128, || call.reason.name());
+        let manner = Manner {
+            marks: self.push_arguments(span, call),
+            comm: call.comm,
+            cgroup_id: call.cgroup_id,
+            kind: span.span_kind(),
+            abi: call.abi,
+            record: call.record,
+            reason: call.reason,
+        };
+        if !self.manner.counts(Some(&manner)) {
+            self.begin_manner(Some(manner));
+            self.push_manner(call.comm(), &manner);
+        }
+    }
+
+    fn push_manner(&mut self, comm: &[u8], manner: &Manner) {
+        self.few(Few::SpanKind).push_fixed(i32::from(manner.kind as u8).to_le_bytes());
+        self.few(Few::Abi).push_as(manner.abi as u128, || manner.abi.name());
+        for (column, marks) in manner.marks.columns() {
+            self.push_number(column, (marks != 0).then(|| i32::from(marks).to_le_bytes()));
+        }
+        self.push_comm(manner.comm, comm);
+        self.few(Few::CgroupId).push_fixed(manner.cgroup_id.to_le_bytes());
+        self.few(Few::Record).push_as(manner.record as u128, || manner.record.name());
+        self.few(Few::Reason).push_as(manner.reason as u128, || manner.reason.name());
     }
 
     fn push_result(&mut self, call: &SyscallSpan) {
@@ -254,17 +283,11 @@ impl Columns {
         let errno = call.errno();
         let message = || call.error().unwrap_or_default().into_owned();
         self.few(Few::StatusMessage).push_as(errno.unwrap_or_default().into(), message);
-        match errno {
-            Some(errno) => self.few(Few::Errno).push_fixed(errno.to_le_bytes()),
-            None => self.few(Few::Errno).push_null(),
-        }
+        self.push_number(Few::Errno, errno.map(u32::to_le_bytes));
     }
 
     fn push_comm(&mut self, array: [u8; 16], comm: &[u8]) {
-        if self.last_comm.0 != array {
-            self.last_comm = (array, std::str::from_utf8(comm).is_err());
-        }
-        let escaped = self.last_comm.1;
+        let escaped = std::str::from_utf8(comm).is_err();
         self.comm_escaped.push(escaped);
         self.few(Few::Comm).push_as(u128::from_le_bytes(array), || {
             let mut text = Vec::new();
@@ -277,75 +300,9 @@ impl Columns {
         });
     }
 
-    fn push_arguments(&mut self, span: &SpanRecord, call: &SyscallSpan) {
-        let context = argument::context(span, call);
-        let described = arguments(call, &context);
-        let mut marks = Marks::default();
-        for index in 0..ARGS {
-            let Some(arg) = described.get(index) else {
-                self.args[index].push_null();
-                self.texts[index].push_null();
-                continue;
-            };
-            let raw = call.args[index];
-            self.args[index].push(raw.cast_signed());
-            self.push_text(call, &context, (index, arg.kind), &mut marks);
-        }
-        let Marks { escaped, truncated, fault, not_read } = marks;
-        for (column, mark) in [
-            (Few::Escaped, escaped),
-            (Few::Truncated, truncated),
-            (Few::Fault, fault),
-            (Few::NotRead, not_read),
-        ] {
-            match mark {
-                0 => self.few(column).push_null(),
-                mark => self.few(column).push_fixed(mark.to_le_bytes()),
-            }
-        }
-    }
-
-    fn push_text(
-        &mut self,
-        call: &SyscallSpan,
-        context: &Context<'_>,
-        (index, kind): (usize, ArgKind),
-        marks: &mut Marks,
-    ) {
-        let bit = 1 << index;
-        let column = &mut self.texts[index];
-        if let Some(text) = argument::text(call, index, kind) {
-            if std::str::from_utf8(text.bytes).is_ok() {
-                column.push(text.bytes);
-            } else {
-                self.scratch.clear();
-                escape::push_utf8(&mut self.scratch, text.bytes);
-                column.push(&self.scratch);
-                marks.escaped |= bit;
-            }
-        } else if let Some(key) = register_key(call, kind, call.args[index]) {
-            let scratch = &mut self.scratch;
-            column.push_as(key, || {
-                scratch.clear();
-                argument::push_value(scratch, call, context, kind, index);
-                scratch
-            });
-        } else if says_more(call, context, kind, call.args[index]) {
-            self.scratch.clear();
-            argument::push_value(&mut self.scratch, call, context, kind, index);
-            column.push(&self.scratch);
-        } else {
-            column.push_null();
-        }
-        match argument::state(call, index, kind) {
-            Some(CaptureState::Truncated) => marks.truncated |= bit,
-            Some(CaptureState::Fault) => marks.fault |= bit,
-            Some(CaptureState::NotRead) => marks.not_read |= bit,
-            Some(CaptureState::Whole) | None => {}
-        }
-    }
-
     fn push_no_call(&mut self, span: &SpanRecord) {
+        self.begin_manner(None);
+        self.few(Few::SpanKind).push_fixed(i32::from(span.span_kind() as u8).to_le_bytes());
         self.few(Few::SpanName).push(span.span_name().as_bytes());
         self.few(Few::StatusMessage).push(span.status_message().as_bytes());
         for column in [
@@ -387,48 +344,4 @@ fn result_name(span: &SpanRecord) -> Option<HashMap<String, String>> {
 /// Times and clocks of this century fit; a value beyond is the largest there is.
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// What the decoded form follows from, where that is the register alone.
-fn register_key(call: &SyscallSpan, kind: ArgKind, raw: u64) -> Option<u128> {
-    let kind = match kind {
-        ArgKind::Flags(set) => set as u128 + 2,
-        ArgKind::Mode => 1,
-        ArgKind::FileMode => 0,
-        _ => return None,
-    };
-    Some(kind << 72 | (call.abi as u128) << 64 | u128::from(raw))
-}
-
-/// Whether the decoded form is something else than an address, or the number in decimal.
-fn says_more(call: &SyscallSpan, context: &Context<'_>, kind: ArgKind, raw: u64) -> bool {
-    let is_small = i32::try_from(raw).is_ok();
-    match kind {
-        ArgKind::Path | ArgKind::Str | ArgKind::Ptr | ArgKind::Offset => false,
-        ArgKind::Fd | ArgKind::DirFd if !context.fds.is_empty() => true,
-        ArgKind::Int | ArgKind::Fd | ArgKind::DirFd | ArgKind::Pid => !is_small,
-        ArgKind::Uid | ArgKind::Gid => raw >= u64::from(u32::MAX),
-        ArgKind::Uint => raw > u64::from(u32::MAX),
-        ArgKind::Long => matches!(call.abi, Abi::I386 | Abi::Arm) && !is_small,
-        ArgKind::Ulong | ArgKind::Size => i64::try_from(raw).is_err(),
-        ArgKind::Mode
-        | ArgKind::FileMode
-        | ArgKind::Hex
-        | ArgKind::Dev
-        | ArgKind::Signal
-        | ArgKind::Flags(_)
-        | ArgKind::Enum(_)
-        | ArgKind::IoctlArg
-        | ArgKind::FcntlArg
-        | ArgKind::PrctlArg => true,
-        ArgKind::Data(..)
-        | ArgKind::PathOut(_)
-        | ArgKind::Struct(..)
-        | ArgKind::Sockaddr(..)
-        | ArgKind::Iovec(..)
-        | ArgKind::Msghdr(_)
-        | ArgKind::Mmsghdr(..)
-        | ArgKind::Argv
-        | ArgKind::Envp => !call.payload.as_slice().is_empty(),
-    }
 }

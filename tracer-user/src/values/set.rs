@@ -1,7 +1,5 @@
 //! Names of flags and values.
 
-use std::fmt::Write as _;
-
 use tracer_common::{event::Abi, syscalls::Set};
 
 use super::{hex_digits, tables};
@@ -92,9 +90,9 @@ pub(super) fn push_names(text: &mut String, set: Set, abi: Abi, value: u64) -> u
 pub(super) fn unknown_text(unknown: &str, value: u64) -> String {
     let mut text = if value == 0 { "0".to_owned() } else { format!("{value:#x}") };
     if !unknown.is_empty() {
-        // Writing to a `String` does not fail.
-        let written = write!(text, " /* {unknown} */");
-        debug_assert!(written.is_ok(), "writing to a String");
+        for part in [" /* ", unknown, " */"] {
+            text.push_str(part);
+        }
     }
     text
 }

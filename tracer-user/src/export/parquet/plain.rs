@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef,
-    builder::{BooleanBuilder, FixedSizeBinaryBuilder, Int64Builder},
-};
+use arrow_array::{ArrayRef, BooleanArray, Int64Array, builder::FixedSizeBinaryBuilder};
 use arrow_schema::{ArrowError, DataType};
 use parquet::{basic::Encoding, file::statistics::Statistics, schema::types::ColumnDescPtr};
 
@@ -76,15 +73,33 @@ impl Presence {
 }
 
 /// Numbers, as differences: quicker to find than numbers in a dictionary, and as short.
+pub(super) type Numbers = Values<i64>;
+
+/// Yes or no, a bit each.
+pub(super) type Flags = Values<bool>;
+
+/// Values, and which rows have one.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
+pub(super) struct Values<T> {
     presence: Presence,
-    values: Vec<i64>,
+    values: Vec<T>,
 }
 
-impl Numbers {
+/// A value of such a column.
+pub(super) trait Value: Copy + Ord {
+    /// Bytes that most values take.
+    fn room(count: usize) -> usize;
+    /// Appends values to a page; their encoding.
+    fn encode(page: &mut Vec<u8>, values: &[Self]) -> Encoding;
+    /// What a footer says of a column: its least and greatest value, and how many are missing.
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics;
+    /// The same rows as an array of Arrow.
+    fn array(rows: impl Iterator<Item = Option<Self>>) -> ArrayRef;
+}
+
+impl<T: Value> Values<T> {
     #[inline]
-    pub(super) fn push(&mut self, value: i64) {
+    pub(super) fn push(&mut self, value: T) {
         self.presence.push(true);
         self.values.push(value);
     }
@@ -93,39 +108,87 @@ impl Numbers {
     pub(super) fn push_null(&mut self) {
         self.presence.push(false);
     }
+
+    /// Appends rows with the value of the last row, of which there must be one.
+    pub(super) fn repeat(&mut self, rows: u32) {
+        self.presence.repeat(rows);
+        if self.presence.last
+            && let Some(last) = self.values.last().copied()
+        {
+            self.values.extend(std::iter::repeat_n(last, rows as usize));
+        }
+    }
 }
 
-impl Column for Numbers {
+impl<T: Value> Column for Values<T> {
     fn content(&mut self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
         let Self { presence, values } = self;
-        let mut page = presence.page(column, values.len() * 4);
-        let encoding = if values.is_empty() {
-            Encoding::PLAIN
-        } else {
-            push_differences(&mut page, values);
-            Encoding::DELTA_BINARY_PACKED
-        };
+        let mut page = presence.page(column, T::room(values.len()));
+        let encoding = T::encode(&mut page, values);
         let mut content = presence.content(page, encoding);
         if with_bounds {
-            let (least, greatest) = (values.iter().min().copied(), values.iter().max().copied());
-            let nulls = Some(presence.count(false) as u64);
-            content.statistics = Some(Statistics::int64(least, greatest, None, nulls, false));
+            let bounds = values.iter().min().copied().zip(values.iter().max().copied());
+            let nulls = presence.count(false) as u64;
+            content.statistics = Some(T::statistics(bounds, nulls));
         }
         content
     }
 
     fn to_array(&self, _: &DataType) -> Result<ArrayRef, ArrowError> {
-        let mut builder = Int64Builder::new();
         let mut values = self.values.iter().copied();
-        for is_there in self.presence.rows() {
-            builder.append_option(if is_there { values.next() } else { None });
-        }
-        Ok(Arc::new(builder.finish()))
+        let rows = self.presence.rows();
+        Ok(T::array(rows.map(|is_there| if is_there { values.next() } else { None })))
     }
 
     fn clear(&mut self) {
         self.presence.clear();
         self.values.clear();
+    }
+}
+
+impl Value for i64 {
+    fn room(count: usize) -> usize {
+        count * 4
+    }
+
+    fn encode(page: &mut Vec<u8>, values: &[Self]) -> Encoding {
+        if values.is_empty() {
+            return Encoding::PLAIN;
+        }
+        push_differences(page, values);
+        Encoding::DELTA_BINARY_PACKED
+    }
+
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+        let (least, greatest) = bounds.unzip();
+        Statistics::int64(least, greatest, None, Some(nulls), false)
+    }
+
+    fn array(rows: impl Iterator<Item = Option<Self>>) -> ArrayRef {
+        Arc::new(rows.collect::<Int64Array>())
+    }
+}
+
+impl Value for bool {
+    fn room(count: usize) -> usize {
+        count.div_ceil(8)
+    }
+
+    fn encode(page: &mut Vec<u8>, values: &[Self]) -> Encoding {
+        page.extend(values.chunks(8).map(|eight| {
+            let bits = eight.iter().enumerate();
+            bits.fold(0, |all, (bit, value)| all | u8::from(*value) << bit)
+        }));
+        Encoding::PLAIN
+    }
+
+    fn statistics(bounds: Option<(Self, Self)>, nulls: u64) -> Statistics {
+        let (least, greatest) = bounds.unzip();
+        Statistics::boolean(least, greatest, None, Some(nulls), false)
+    }
+
+    fn array(rows: impl Iterator<Item = Option<Self>>) -> ArrayRef {
+        Arc::new(rows.collect::<BooleanArray>())
     }
 }
 
@@ -157,69 +220,5 @@ impl Column for Ids {
 
     fn clear(&mut self) {
         self.bytes.clear();
-    }
-}
-
-/// Yes or no.
-#[derive(Debug, Default)]
-pub(super) struct Flags {
-    presence: Presence,
-    values: Vec<bool>,
-}
-
-impl Flags {
-    #[inline]
-    pub(super) fn push(&mut self, value: bool) {
-        self.presence.push(true);
-        self.values.push(value);
-    }
-
-    #[inline]
-    pub(super) fn push_null(&mut self) {
-        self.presence.push(false);
-    }
-}
-
-impl Flags {
-    /// Appends rows with the value of the last row, of which there must be one.
-    pub(super) fn repeat(&mut self, rows: u32) {
-        self.presence.repeat(rows);
-        if self.presence.last
-            && let Some(last) = self.values.last().copied()
-        {
-            self.values.extend(std::iter::repeat_n(last, rows as usize));
-        }
-    }
-}
-
-impl Column for Flags {
-    fn content(&mut self, column: &ColumnDescPtr, with_bounds: bool) -> Content {
-        let Self { presence, values } = self;
-        let mut page = presence.page(column, values.len() / 8);
-        for eight in values.chunks(8) {
-            let bits = eight.iter().enumerate();
-            page.push(bits.fold(0, |all, (bit, value)| all | u8::from(*value) << bit));
-        }
-        let mut content = presence.content(page, Encoding::PLAIN);
-        if with_bounds {
-            let (least, greatest) = (values.iter().min().copied(), values.iter().max().copied());
-            let nulls = Some(presence.count(false) as u64);
-            content.statistics = Some(Statistics::boolean(least, greatest, None, nulls, false));
-        }
-        content
-    }
-
-    fn to_array(&self, _: &DataType) -> Result<ArrayRef, ArrowError> {
-        let mut builder = BooleanBuilder::new();
-        let mut values = self.values.iter().copied();
-        for is_there in self.presence.rows() {
-            builder.append_option(if is_there { values.next() } else { None });
-        }
-        Ok(Arc::new(builder.finish()))
-    }
-
-    fn clear(&mut self) {
-        self.presence.clear();
-        self.values.clear();
     }
 }

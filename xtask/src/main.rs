@@ -5,6 +5,7 @@ mod command;
 mod node;
 mod privilege;
 mod python;
+mod text;
 
 mod bench;
 mod codegen;

@@ -1,9 +1,9 @@
 //! `docs/decoding.md`: which calls are decoded fully, partly or not.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use super::source::Definition;
+use crate::text::push;
 
 /// Where it is, below the root of the workspace.
 pub(super) const FILE: &str = "docs/decoding.md";
@@ -159,12 +159,6 @@ const UNUSED: [&str; 22] = [
     "vm86old",
     "vserver",
 ];
-
-/// Writing to a `String` does not fail.
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let written = out.write_fmt(text);
-    debug_assert!(written.is_ok(), "writing to a String");
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,8 @@
 //! Names of sets of constants and of structures: `sets.txt` and `structs.txt`.
 
-use std::fmt::Write as _;
-
 use anyhow::{Context as _, Result, ensure};
+
+use crate::text::push;
 
 /// All names, each list sorted.
 #[derive(Debug)]
@@ -133,12 +133,6 @@ impl {title} {{
             names.count()
         ),
     );
-}
-
-/// Writing to a `String` does not fail.
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let written = out.write_fmt(text);
-    debug_assert!(written.is_ok(), "writing to a String");
 }
 
 #[cfg(test)]

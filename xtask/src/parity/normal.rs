@@ -12,12 +12,12 @@
 //! 8. numbers of inodes of pipes and sockets: `INODE`.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
 use super::lines::{Call, Thread};
+use crate::text::push;
 
 /// A pattern that is known to be one.
 fn pattern(text: &str) -> Regex {
@@ -107,8 +107,7 @@ fn ascii(text: &str) -> String {
         } else {
             let mut bytes = [0; 4];
             for byte in c.encode_utf8(&mut bytes).bytes() {
-                let written = write!(out, "\\x{byte:02x}");
-                debug_assert!(written.is_ok(), "writing to a String");
+                push(&mut out, format_args!("\\x{byte:02x}"));
             }
         }
     }

@@ -1,11 +1,11 @@
 //! The table of what is equal.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use anyhow::{Result, ensure};
 
 use super::compare::Comparison;
+use crate::text::push;
 
 /// What is wanted, in per cent.
 const SAME: f64 = 99.0;
@@ -121,10 +121,4 @@ pub(super) fn check(comparisons: &[(&str, Comparison)]) -> Result<()> {
 #[expect(clippy::cast_precision_loss, reason = "counts of calls are far below 2^52")]
 fn share(part: usize, all: usize) -> f64 {
     if all == 0 { 0.0 } else { part as f64 * 100.0 / all as f64 }
-}
-
-/// Writing to a `String` does not fail.
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let written = out.write_fmt(text);
-    debug_assert!(written.is_ok(), "writing to a String");
 }

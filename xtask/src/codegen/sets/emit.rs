@@ -1,9 +1,7 @@
 //! Writes the generated Rust, before formatting.
 
-use std::fmt::Write as _;
-
 use super::Set;
-use crate::codegen::emit::HEADER;
+use crate::{codegen::emit::HEADER, text::push};
 
 /// The tables of values.
 pub(super) fn tables(sets: &[Set]) -> String {
@@ -71,10 +69,4 @@ fn hexadecimal(value: u64) -> String {
         out.push(digit);
     }
     out
-}
-
-/// Writing to a `String` does not fail.
-fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
-    let written = out.write_fmt(text);
-    debug_assert!(written.is_ok(), "writing to a String");
 }

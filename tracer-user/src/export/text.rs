@@ -4,10 +4,12 @@
 //! 13:05:21.480101 cat[8431] openat(AT_FDCWD, "/etc/hostname", 0, 0) = 3 <0.000009412>
 //! ```
 
+use std::{io, sync::LazyLock};
+
 use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
-use nix::errno::Errno;
 use tracer_common::{
+    errno,
     event::{Reason, Record},
     memory::part,
     syscalls::{ArgKind, Ret},
@@ -294,13 +296,27 @@ fn push_ids(out: &mut Vec<u8>, span: &SpanRecord) {
 }
 
 fn push_description(out: &mut Vec<u8>, call: &SyscallSpan) {
-    let errno = call.errno().and_then(|errno| i32::try_from(errno).ok());
-    let known = errno.map(Errno::from_raw).filter(|errno| *errno != Errno::UnknownErrno);
-    if let Some(errno) = known {
+    let text = call.errno().and_then(description);
+    if let Some(text) = text {
         out.extend(b" (");
-        out.extend(errno.desc().bytes());
+        out.extend(text.bytes());
         out.push(b')');
     }
+}
+
+/// What the C library says of an error that has a name: strace says the same.
+fn description(errno: u32) -> Option<&'static str> {
+    /// From here on numbers are the kernel's own.
+    const INTERNAL: u32 = 512;
+    static ALL: LazyLock<Vec<Option<String>>> = LazyLock::new(|| {
+        let text = |number: u32| {
+            errno::name(number)?;
+            let text = io::Error::from_raw_os_error(i32::try_from(number).ok()?).to_string();
+            text.rsplit_once(" (os error").map(|(text, _)| text.to_owned())
+        };
+        (0..INTERNAL).map(text).collect()
+    });
+    ALL.get(usize::try_from(errno).ok()?)?.as_deref()
 }
 
 fn push_duration(out: &mut Vec<u8>, nanos: u64) {

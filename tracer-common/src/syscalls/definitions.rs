@@ -1055,7 +1055,7 @@ pub(super) static FUTEX: Syscall = Syscall {
         Arg::new("val", ArgKind::Uint),
         Arg::new("utime", ArgKind::Struct(Struct::Timespec, When::FutexTimeout, Extent::One)),
         Arg::new("uaddr2", ArgKind::Ptr),
-        Arg::new("val3", ArgKind::Uint),
+        Arg::new("val3", ArgKind::Enum(Set::FutexBitsets)),
     ],
     ret: Ret::Int,
 };
@@ -1081,7 +1081,7 @@ pub(super) static FUTEX_TIME64: Syscall = Syscall {
         Arg::new("val", ArgKind::Uint),
         Arg::new("utime", ArgKind::Struct(Struct::Timespec64, When::FutexTimeout, Extent::One)),
         Arg::new("uaddr2", ArgKind::Ptr),
-        Arg::new("val3", ArgKind::Uint),
+        Arg::new("val3", ArgKind::Enum(Set::FutexBitsets)),
     ],
     ret: Ret::Int,
 };
@@ -2964,7 +2964,7 @@ pub(super) static PTRACE: Syscall = Syscall {
         Arg::new("request", ArgKind::Enum(Set::PtraceRequests)),
         Arg::new("pid", ArgKind::Pid),
         Arg::new("addr", ArgKind::Ptr),
-        Arg::new("data", ArgKind::Flags(Set::PtraceOptions)),
+        Arg::new("data", ArgKind::Enum(Set::PtraceOptions)),
     ],
     ret: Ret::Int,
 };

@@ -23,6 +23,10 @@ pub enum Set {
     AtFlags,
     /// `bpf_commands`.
     BpfCommands,
+    /// `bpf_element_flags`.
+    BpfElementFlags,
+    /// `bpf_map_flags`.
+    BpfMapFlags,
     /// `bpf_map_types`.
     BpfMapTypes,
     /// `bpf_prog_types`.
@@ -93,6 +97,8 @@ pub enum Set {
     FspickFlags,
     /// `futex2_flags`.
     Futex2Flags,
+    /// `futex_bitsets`.
+    FutexBitsets,
     /// `futex_operations`.
     FutexOperations,
     /// `get_mempolicy_flags`.
@@ -145,6 +151,10 @@ pub enum Set {
     KexecFileLoadFlags,
     /// `kexec_load_flags`.
     KexecLoadFlags,
+    /// `key_permissions`.
+    KeyPermissions,
+    /// `key_request_defaults`.
+    KeyRequestDefaults,
     /// `key_specs`.
     KeySpecs,
     /// `keyctl_operations`.
@@ -245,6 +255,8 @@ pub enum Set {
     PersonalityFlags,
     /// `personality_types`.
     PersonalityTypes,
+    /// `pid_types`.
+    PidTypes,
     /// `pidfd_flags`.
     PidfdFlags,
     /// `pidfd_send_signal_flags`.
@@ -257,10 +269,32 @@ pub enum Set {
     PollEvents,
     /// `prctl_cap_ambient`.
     PrctlCapAmbient,
+    /// `prctl_dispatch`.
+    PrctlDispatch,
+    /// `prctl_fp_mode`.
+    PrctlFpMode,
+    /// `prctl_mce_kill`.
+    PrctlMceKill,
+    /// `prctl_mce_kill_policy`.
+    PrctlMceKillPolicy,
     /// `prctl_options`.
     PrctlOptions,
+    /// `prctl_pac_keys`.
+    PrctlPacKeys,
+    /// `prctl_sched_core`.
+    PrctlSchedCore,
     /// `prctl_set_mm`.
     PrctlSetMm,
+    /// `prctl_speculation`.
+    PrctlSpeculation,
+    /// `prctl_speculation_modes`.
+    PrctlSpeculationModes,
+    /// `prctl_tsc`.
+    PrctlTsc,
+    /// `prctl_unalign`.
+    PrctlUnalign,
+    /// `prctl_vma`.
+    PrctlVma,
     /// `priority_which`.
     PriorityWhich,
     /// `ptrace_events`.
@@ -439,6 +473,8 @@ impl Set {
         Self::ArpHardware,
         Self::AtFlags,
         Self::BpfCommands,
+        Self::BpfElementFlags,
+        Self::BpfMapFlags,
         Self::BpfMapTypes,
         Self::BpfProgTypes,
         Self::Capabilities,
@@ -474,6 +510,7 @@ impl Set {
         Self::FsopenFlags,
         Self::FspickFlags,
         Self::Futex2Flags,
+        Self::FutexBitsets,
         Self::FutexOperations,
         Self::GetMempolicyFlags,
         Self::GetrandomFlags,
@@ -500,6 +537,8 @@ impl Set {
         Self::KexecArchitectures,
         Self::KexecFileLoadFlags,
         Self::KexecLoadFlags,
+        Self::KeyPermissions,
+        Self::KeyRequestDefaults,
         Self::KeySpecs,
         Self::KeyctlOperations,
         Self::LandlockAccessFs,
@@ -550,14 +589,26 @@ impl Set {
         Self::PerfTypes,
         Self::PersonalityFlags,
         Self::PersonalityTypes,
+        Self::PidTypes,
         Self::PidfdFlags,
         Self::PidfdSendSignalFlags,
         Self::PipeFlags,
         Self::PkeyRights,
         Self::PollEvents,
         Self::PrctlCapAmbient,
+        Self::PrctlDispatch,
+        Self::PrctlFpMode,
+        Self::PrctlMceKill,
+        Self::PrctlMceKillPolicy,
         Self::PrctlOptions,
+        Self::PrctlPacKeys,
+        Self::PrctlSchedCore,
         Self::PrctlSetMm,
+        Self::PrctlSpeculation,
+        Self::PrctlSpeculationModes,
+        Self::PrctlTsc,
+        Self::PrctlUnalign,
+        Self::PrctlVma,
         Self::PriorityWhich,
         Self::PtraceEvents,
         Self::PtraceOptions,
@@ -642,7 +693,7 @@ impl Set {
         Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 210] = [
+    const NAMES: [&'static str; 227] = [
         "access_modes",
         "address_families",
         "adjtimex_modes",
@@ -652,6 +703,8 @@ impl Set {
         "arp_hardware",
         "at_flags",
         "bpf_commands",
+        "bpf_element_flags",
+        "bpf_map_flags",
         "bpf_map_types",
         "bpf_prog_types",
         "capabilities",
@@ -687,6 +740,7 @@ impl Set {
         "fsopen_flags",
         "fspick_flags",
         "futex2_flags",
+        "futex_bitsets",
         "futex_operations",
         "get_mempolicy_flags",
         "getrandom_flags",
@@ -713,6 +767,8 @@ impl Set {
         "kexec_architectures",
         "kexec_file_load_flags",
         "kexec_load_flags",
+        "key_permissions",
+        "key_request_defaults",
         "key_specs",
         "keyctl_operations",
         "landlock_access_fs",
@@ -763,14 +819,26 @@ impl Set {
         "perf_types",
         "personality_flags",
         "personality_types",
+        "pid_types",
         "pidfd_flags",
         "pidfd_send_signal_flags",
         "pipe_flags",
         "pkey_rights",
         "poll_events",
         "prctl_cap_ambient",
+        "prctl_dispatch",
+        "prctl_fp_mode",
+        "prctl_mce_kill",
+        "prctl_mce_kill_policy",
         "prctl_options",
+        "prctl_pac_keys",
+        "prctl_sched_core",
         "prctl_set_mm",
+        "prctl_speculation",
+        "prctl_speculation_modes",
+        "prctl_tsc",
+        "prctl_unalign",
+        "prctl_vma",
         "priority_which",
         "ptrace_events",
         "ptrace_options",

@@ -67,11 +67,10 @@ pub(super) fn push_value(
     kind: ArgKind,
     index: usize,
 ) {
-    if !pointee::push(out, call, context, kind, index) {
-        let raw = call.args[index];
-        if !values::push_command_number(out, kind, context, raw) {
-            values::push_register(out, context, kind, raw);
-        }
+    let is_pushed = pointee::push(out, call, context, kind, index)
+        || values::push_command_number(out, kind, context, index);
+    if !is_pushed {
+        values::push_register(out, context, kind, call.args[index]);
     }
 }
 

@@ -17,7 +17,6 @@ pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
         Set::FanotifyInitFlags => parts(abi, Set::FanotifyClasses, value & 0xc, set, value & !0xc),
         Set::MountFlags => mount_flags(abi, value),
         Set::MempolicyModes => mempolicy(abi, value),
-        Set::PtraceOptions => ptrace_data(context, value),
         Set::SwapFlags => {
             format!("{}|{}", set::flags_text(set, abi, value & !0x7fff), value & 0x7fff)
                 .trim_start_matches("0|")
@@ -54,6 +53,8 @@ pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
             format!("{value} /* {} */", set::name(set, abi, value).unwrap_or("SYSLOG_ACTION_???"))
         }
         Set::KeySpecs => key(context, value),
+        Set::PtraceOptions => ptrace_data(context, value),
+        Set::FutexBitsets => futex_last(context, value),
         Set::Clocks => clock(abi, value),
         Set::IoctlCommands => ioctl_command(abi, value),
         _ => set::value_text(set, abi, value),
@@ -126,8 +127,12 @@ fn key(context: &Context<'_>, value: u64) -> String {
         return if value == 0 { "0".to_owned() } else { format!("{value:#x}") };
     }
     let low = u32::try_from(value & 0xffff_ffff).unwrap_or_default();
-    let id = low.cast_signed();
-    match set::name(Set::KeySpecs, context.abi, i64::from(id).cast_unsigned()) {
+    key_text(context.abi, low.cast_signed())
+}
+
+/// A key's number, or the keyring that it stands for.
+pub(super) fn key_text(abi: Abi, id: i32) -> String {
+    match set::name(Set::KeySpecs, abi, i64::from(id).cast_unsigned()) {
         Some(name) => name.to_owned(),
         None => id.to_string(),
     }
@@ -275,6 +280,50 @@ fn futex_operation(abi: Abi, value: u64) -> String {
         (Some(name), _) => format!("{name}|FUTEX_CLOCK_REALTIME"),
         (None, _) => set::value_text(Set::FutexOperations, abi, value),
     }
+}
+
+/// The operation of `futex` without its flags.
+fn futex_name(context: &Context<'_>) -> String {
+    let operation = futex_operation(context.abi, narrowed(Set::FutexOperations, context.args[1]));
+    let name = operation.split('|').next().unwrap_or_default();
+    name.strip_suffix("_PRIVATE").unwrap_or(name).to_owned()
+}
+
+/// Whether `futex` has a second number in place of a time: how many are moved, or woken elsewhere.
+pub(super) fn futex_counts_twice(context: &Context<'_>) -> bool {
+    const OPERATIONS: [&str; 4] =
+        ["FUTEX_REQUEUE", "FUTEX_CMP_REQUEUE", "FUTEX_CMP_REQUEUE_PI", "FUTEX_WAKE_OP"];
+    OPERATIONS.contains(&futex_name(context).as_str())
+}
+
+/// The last argument of `futex`: bits, an operation packed into a word, or a number.
+fn futex_last(context: &Context<'_>, value: u64) -> String {
+    match futex_name(context).as_str() {
+        "FUTEX_WAIT_BITSET" | "FUTEX_WAKE_BITSET" => {
+            set::value_text(Set::FutexBitsets, context.abi, value)
+        }
+        "FUTEX_WAKE_OP" => futex_wake_operation(value),
+        "FUTEX_CMP_REQUEUE" | "FUTEX_CMP_REQUEUE_PI" => value.to_string(),
+        _ => set::unknown_text("", value),
+    }
+}
+
+/// `FUTEX_OP_ADD<<28|1<<12|FUTEX_OP_CMP_GT<<24|0`, as `FUTEX_OP` of linux/futex.h makes it.
+fn futex_wake_operation(value: u64) -> String {
+    const OPERATIONS: [&str; 5] = ["SET", "ADD", "OR", "ANDN", "XOR"];
+    const COMPARISONS: [&str; 6] = ["EQ", "NE", "LT", "LE", "GT", "GE"];
+    let (code, comparison) = (value >> 28 & 0xf, value >> 24 & 0xf);
+    // The operand is the number of a bit.
+    let shift = if code & 8 == 0 { "" } else { "FUTEX_OP_OPARG_SHIFT<<28|" };
+    let name = |names: &[&str], prefix, value: u64| {
+        let known = usize::try_from(value).ok().and_then(|at| names.get(at));
+        known.map_or_else(|| format!("{value:#x} /* {prefix}??? */"), |it| format!("{prefix}{it}"))
+    };
+    let operation = name(&OPERATIONS, "FUTEX_OP_", code & 7);
+    let compared = name(&COMPARISONS, "FUTEX_OP_CMP_", comparison);
+    let hex = |value| set::unknown_text("", value);
+    let (operand, against) = (hex(value >> 12 & 0xfff), hex(value & 0xfff));
+    format!("{shift}{operation}<<28|{operand}<<12|{compared}<<24|{against}")
 }
 
 fn personality(abi: Abi, value: u64) -> String {

@@ -258,6 +258,14 @@ pub(super) fn prctl(reader: &mut Reader<'_>, context: &Context<'_>) -> Option<No
         "PR_GET_CHILD_SUBREAPER" | "PR_GET_ENDIAN" | "PR_GET_FPEMU" | "PR_GET_FPEXC" => {
             Some(Node::List(vec![Node::Unsigned(reader.u32()?.into())]))
         }
+        "PR_GET_UNALIGN" => {
+            let text = set::flags_text(Set::PrctlUnalign, context.abi, reader.u32()?.into());
+            Some(Node::List(vec![Node::Symbol(text)]))
+        }
+        "PR_GET_TSC" => {
+            let text = set::value_text(Set::PrctlTsc, context.abi, reader.u32()?.into());
+            Some(Node::List(vec![Node::Symbol(text)]))
+        }
         "PR_GET_TID_ADDRESS" => Some(Node::List(vec![Node::Pointer(reader.ulong()?)])),
         _ => None,
     }
@@ -303,7 +311,14 @@ pub(super) fn bpf(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
         ) => BPF_ELEM,
         _ => BPF_OTHER,
     };
-    layout::read(layout, reader)
+    let mut fields = layout::read(layout, reader);
+    // It has grown: what a program leaves out at the end is zero.
+    if u64::try_from(reader.len()).is_ok_and(|len| len == context.args[2]) {
+        for entry in layout {
+            fields.ends_after(entry.name());
+        }
+    }
+    fields
 }
 
 const BPF_MAP_CREATE: &[Entry] = &[
@@ -311,7 +326,7 @@ const BPF_MAP_CREATE: &[Entry] = &[
     field("key_size", Kind::U32),
     field("value_size", Kind::U32),
     field("max_entries", Kind::U32),
-    field("map_flags", Kind::X32),
+    field("map_flags", Kind::Flags32(Set::BpfMapFlags)),
     field("inner_map_fd", Kind::I32),
     abridged("numa_node", Kind::U32),
     abridged("map_name", Kind::Text(16)),
@@ -333,6 +348,10 @@ const BPF_OBJ: &[Entry] = &[
     field("bpf_fd", Kind::Fd),
     field("file_flags", Kind::X32),
 ];
-const BPF_ELEM: &[Entry] =
-    &[field("map_fd", Kind::Fd), field("key", Kind::Pointer64), field("value", Kind::Pointer64)];
+const BPF_ELEM: &[Entry] = &[
+    field("map_fd", Kind::Fd),
+    field("key", Kind::Pointer64),
+    field("value", Kind::Pointer64),
+    field("flags", Kind::Flags64(Set::BpfElementFlags)),
+];
 const BPF_OTHER: &[Entry] = &[abridged("word", Kind::X32)];

@@ -38,6 +38,7 @@ mod interface;
 mod ipc;
 mod layout;
 mod node;
+mod operands;
 mod pages;
 mod process;
 mod reader;
@@ -119,18 +120,22 @@ pub fn push_control_detail(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8
     push_json(out, Some(socket::control(bytes, context.abi)))
 }
 
-/// Appends an argument of `ioctl`, `fcntl` or `prctl` that is a number itself for this command:
-/// `FD_CLOEXEC`. `false` where it is a pointer, or the command is not known.
+/// Appends argument `index` of `ioctl`, `fcntl`, `prctl` or `keyctl` where the command says what is in
+/// its register: `FD_CLOEXEC`. `false` where it leads to memory, or the command is not known.
 pub fn push_command_number(
     out: &mut Vec<u8>,
     kind: ArgKind,
     context: &Context<'_>,
-    value: u64,
+    index: usize,
 ) -> bool {
+    let value = context.args.get(index).copied().unwrap_or_default();
     let text = match kind {
         ArgKind::IoctlArg => commands::ioctl_number(context, value),
         ArgKind::FcntlArg => commands::fcntl_number(context, value),
-        ArgKind::PrctlArg => commands::prctl_number(context, value),
+        ArgKind::PrctlArg => {
+            commands::prctl_number(context, value).or_else(|| operands::text(context, index))
+        }
+        ArgKind::Hex | ArgKind::Enum(Set::KeySpecs) => operands::text(context, index),
         _ => None,
     };
     text.map(|text| out.extend(text.bytes())).is_some()

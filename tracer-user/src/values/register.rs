@@ -1,8 +1,11 @@
 //! Arguments that are no more than what is in a register.
 
-use tracer_common::{event::Abi, syscalls::ArgKind};
+use tracer_common::{
+    event::Abi,
+    syscalls::{ArgKind, When},
+};
 
-use super::Context;
+use super::{Context, combined};
 use crate::span_record::FdName;
 
 /// Appends what is in a register. Those of a 32-bit call have 32 bits.
@@ -33,6 +36,9 @@ pub fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, ra
         ArgKind::Dev => super::push_device(out, raw),
         ArgKind::Flags(set) => super::push_flags(out, set, context, raw),
         ArgKind::Enum(set) => super::push_enum(out, set, context, raw),
+        ArgKind::Struct(_, When::FutexTimeout, _) if combined::futex_counts_twice(context) => {
+            out.extend(number.format(low).bytes());
+        }
         ArgKind::Hex | ArgKind::IoctlArg | ArgKind::FcntlArg | ArgKind::PrctlArg => {
             super::push_number(out, raw);
         }

@@ -9,7 +9,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
     TABLES[set as usize]
 }
 
-static TABLES: [[&Table; 3]; 210] = [
+static TABLES: [[&Table; 3]; 227] = [
     [&ACCESS_MODES, &ACCESS_MODES, &ACCESS_MODES],
     [&ADDRESS_FAMILIES, &ADDRESS_FAMILIES, &ADDRESS_FAMILIES],
     [&ADJTIMEX_MODES, &ADJTIMEX_MODES, &ADJTIMEX_MODES],
@@ -19,6 +19,8 @@ static TABLES: [[&Table; 3]; 210] = [
     [&ARP_HARDWARE, &ARP_HARDWARE, &ARP_HARDWARE],
     [&AT_FLAGS, &AT_FLAGS, &AT_FLAGS],
     [&BPF_COMMANDS, &BPF_COMMANDS, &BPF_COMMANDS],
+    [&BPF_ELEMENT_FLAGS, &BPF_ELEMENT_FLAGS, &BPF_ELEMENT_FLAGS],
+    [&BPF_MAP_FLAGS, &BPF_MAP_FLAGS, &BPF_MAP_FLAGS],
     [&BPF_MAP_TYPES, &BPF_MAP_TYPES, &BPF_MAP_TYPES],
     [&BPF_PROG_TYPES, &BPF_PROG_TYPES, &BPF_PROG_TYPES],
     [&CAPABILITIES, &CAPABILITIES, &CAPABILITIES],
@@ -54,6 +56,7 @@ static TABLES: [[&Table; 3]; 210] = [
     [&FSOPEN_FLAGS, &FSOPEN_FLAGS, &FSOPEN_FLAGS],
     [&FSPICK_FLAGS, &FSPICK_FLAGS, &FSPICK_FLAGS],
     [&FUTEX2_FLAGS, &FUTEX2_FLAGS, &FUTEX2_FLAGS],
+    [&FUTEX_BITSETS, &FUTEX_BITSETS, &FUTEX_BITSETS],
     [&FUTEX_OPERATIONS, &FUTEX_OPERATIONS, &FUTEX_OPERATIONS],
     [&GET_MEMPOLICY_FLAGS, &GET_MEMPOLICY_FLAGS, &GET_MEMPOLICY_FLAGS],
     [&GETRANDOM_FLAGS, &GETRANDOM_FLAGS, &GETRANDOM_FLAGS],
@@ -80,6 +83,8 @@ static TABLES: [[&Table; 3]; 210] = [
     [&KEXEC_ARCHITECTURES, &KEXEC_ARCHITECTURES, &KEXEC_ARCHITECTURES],
     [&KEXEC_FILE_LOAD_FLAGS, &KEXEC_FILE_LOAD_FLAGS, &KEXEC_FILE_LOAD_FLAGS],
     [&KEXEC_LOAD_FLAGS, &KEXEC_LOAD_FLAGS, &KEXEC_LOAD_FLAGS],
+    [&KEY_PERMISSIONS, &KEY_PERMISSIONS, &KEY_PERMISSIONS],
+    [&KEY_REQUEST_DEFAULTS, &KEY_REQUEST_DEFAULTS, &KEY_REQUEST_DEFAULTS],
     [&KEY_SPECS, &KEY_SPECS, &KEY_SPECS],
     [&KEYCTL_OPERATIONS, &KEYCTL_OPERATIONS, &KEYCTL_OPERATIONS],
     [&LANDLOCK_ACCESS_FS, &LANDLOCK_ACCESS_FS, &LANDLOCK_ACCESS_FS],
@@ -130,14 +135,26 @@ static TABLES: [[&Table; 3]; 210] = [
     [&PERF_TYPES, &PERF_TYPES, &PERF_TYPES],
     [&PERSONALITY_FLAGS, &PERSONALITY_FLAGS, &PERSONALITY_FLAGS],
     [&PERSONALITY_TYPES, &PERSONALITY_TYPES, &PERSONALITY_TYPES],
+    [&PID_TYPES, &PID_TYPES, &PID_TYPES],
     [&PIDFD_FLAGS, &PIDFD_FLAGS, &PIDFD_FLAGS],
     [&PIDFD_SEND_SIGNAL_FLAGS, &PIDFD_SEND_SIGNAL_FLAGS, &PIDFD_SEND_SIGNAL_FLAGS],
     [&PIPE_FLAGS, &PIPE_FLAGS, &PIPE_FLAGS_AARCH64],
     [&PKEY_RIGHTS, &PKEY_RIGHTS, &PKEY_RIGHTS],
     [&POLL_EVENTS, &POLL_EVENTS, &POLL_EVENTS],
     [&PRCTL_CAP_AMBIENT, &PRCTL_CAP_AMBIENT, &PRCTL_CAP_AMBIENT],
+    [&PRCTL_DISPATCH, &PRCTL_DISPATCH, &PRCTL_DISPATCH],
+    [&PRCTL_FP_MODE, &PRCTL_FP_MODE, &PRCTL_FP_MODE],
+    [&PRCTL_MCE_KILL, &PRCTL_MCE_KILL, &PRCTL_MCE_KILL],
+    [&PRCTL_MCE_KILL_POLICY, &PRCTL_MCE_KILL_POLICY, &PRCTL_MCE_KILL_POLICY],
     [&PRCTL_OPTIONS, &PRCTL_OPTIONS, &PRCTL_OPTIONS],
+    [&PRCTL_PAC_KEYS, &PRCTL_PAC_KEYS, &PRCTL_PAC_KEYS],
+    [&PRCTL_SCHED_CORE, &PRCTL_SCHED_CORE, &PRCTL_SCHED_CORE],
     [&PRCTL_SET_MM, &PRCTL_SET_MM, &PRCTL_SET_MM],
+    [&PRCTL_SPECULATION, &PRCTL_SPECULATION, &PRCTL_SPECULATION],
+    [&PRCTL_SPECULATION_MODES, &PRCTL_SPECULATION_MODES, &PRCTL_SPECULATION_MODES],
+    [&PRCTL_TSC, &PRCTL_TSC, &PRCTL_TSC],
+    [&PRCTL_UNALIGN, &PRCTL_UNALIGN, &PRCTL_UNALIGN],
+    [&PRCTL_VMA, &PRCTL_VMA, &PRCTL_VMA],
     [&PRIORITY_WHICH, &PRIORITY_WHICH, &PRIORITY_WHICH],
     [&PTRACE_EVENTS, &PTRACE_EVENTS, &PTRACE_EVENTS],
     [&PTRACE_OPTIONS, &PTRACE_OPTIONS, &PTRACE_OPTIONS],
@@ -492,6 +509,30 @@ static BPF_COMMANDS: Table = Table {
         ("BPF_ITER_CREATE", 0x21),
         ("BPF_LINK_DETACH", 0x22),
         ("BPF_PROG_BIND_MAP", 0x23),
+    ],
+};
+
+static BPF_ELEMENT_FLAGS: Table = Table {
+    unknown: "BPF_???",
+    entries: &[("BPF_NOEXIST", 0x1), ("BPF_EXIST", 0x2), ("BPF_F_LOCK", 0x4)],
+};
+
+static BPF_MAP_FLAGS: Table = Table {
+    unknown: "BPF_F_???",
+    entries: &[
+        ("BPF_F_NO_PREALLOC", 0x1),
+        ("BPF_F_NO_COMMON_LRU", 0x2),
+        ("BPF_F_NUMA_NODE", 0x4),
+        ("BPF_F_RDONLY", 0x8),
+        ("BPF_F_WRONLY", 0x10),
+        ("BPF_F_STACK_BUILD_ID", 0x20),
+        ("BPF_F_ZERO_SEED", 0x40),
+        ("BPF_F_RDONLY_PROG", 0x80),
+        ("BPF_F_WRONLY_PROG", 0x100),
+        ("BPF_F_CLONE", 0x200),
+        ("BPF_F_MMAPABLE", 0x400),
+        ("BPF_F_PRESERVE_ELEMS", 0x800),
+        ("BPF_F_INNER_MAP", 0x1000),
     ],
 };
 
@@ -1187,6 +1228,9 @@ static FSPICK_FLAGS: Table = Table {
 
 static FUTEX2_FLAGS: Table =
     Table { unknown: "FUTEX2_???", entries: &[("FUTEX2_PRIVATE", 0x80), ("FUTEX2_NUMA", 0x4)] };
+
+static FUTEX_BITSETS: Table =
+    Table { unknown: "", entries: &[("FUTEX_BITSET_MATCH_ANY", 0xffff_ffff)] };
 
 static FUTEX_OPERATIONS: Table = Table {
     unknown: "FUTEX_???",
@@ -2342,6 +2386,51 @@ static KEXEC_LOAD_FLAGS: Table = Table {
     entries: &[("KEXEC_ON_CRASH", 0x1), ("KEXEC_PRESERVE_CONTEXT", 0x2)],
 };
 
+static KEY_PERMISSIONS: Table = Table {
+    unknown: "KEY_???",
+    entries: &[
+        ("KEY_POS_VIEW", 0x100_0000),
+        ("KEY_POS_READ", 0x200_0000),
+        ("KEY_POS_WRITE", 0x400_0000),
+        ("KEY_POS_SEARCH", 0x800_0000),
+        ("KEY_POS_LINK", 0x1000_0000),
+        ("KEY_POS_SETATTR", 0x2000_0000),
+        ("KEY_USR_VIEW", 0x1_0000),
+        ("KEY_USR_READ", 0x2_0000),
+        ("KEY_USR_WRITE", 0x4_0000),
+        ("KEY_USR_SEARCH", 0x8_0000),
+        ("KEY_USR_LINK", 0x10_0000),
+        ("KEY_USR_SETATTR", 0x20_0000),
+        ("KEY_GRP_VIEW", 0x100),
+        ("KEY_GRP_READ", 0x200),
+        ("KEY_GRP_WRITE", 0x400),
+        ("KEY_GRP_SEARCH", 0x800),
+        ("KEY_GRP_LINK", 0x1000),
+        ("KEY_GRP_SETATTR", 0x2000),
+        ("KEY_OTH_VIEW", 0x1),
+        ("KEY_OTH_READ", 0x2),
+        ("KEY_OTH_WRITE", 0x4),
+        ("KEY_OTH_SEARCH", 0x8),
+        ("KEY_OTH_LINK", 0x10),
+        ("KEY_OTH_SETATTR", 0x20),
+    ],
+};
+
+static KEY_REQUEST_DEFAULTS: Table = Table {
+    unknown: "KEY_REQKEY_DEFL_???",
+    entries: &[
+        ("KEY_REQKEY_DEFL_NO_CHANGE", 0xffff_ffff),
+        ("KEY_REQKEY_DEFL_DEFAULT", 0x0),
+        ("KEY_REQKEY_DEFL_THREAD_KEYRING", 0x1),
+        ("KEY_REQKEY_DEFL_PROCESS_KEYRING", 0x2),
+        ("KEY_REQKEY_DEFL_SESSION_KEYRING", 0x3),
+        ("KEY_REQKEY_DEFL_USER_KEYRING", 0x4),
+        ("KEY_REQKEY_DEFL_USER_SESSION_KEYRING", 0x5),
+        ("KEY_REQKEY_DEFL_GROUP_KEYRING", 0x6),
+        ("KEY_REQKEY_DEFL_REQUESTOR_KEYRING", 0x7),
+    ],
+};
+
 static KEY_SPECS: Table = Table {
     unknown: "KEY_SPEC_???",
     entries: &[
@@ -3034,6 +3123,11 @@ static PERSONALITY_TYPES: Table = Table {
     ],
 };
 
+static PID_TYPES: Table = Table {
+    unknown: "PIDTYPE_???",
+    entries: &[("PIDTYPE_PID", 0x0), ("PIDTYPE_TGID", 0x1), ("PIDTYPE_PGID", 0x2)],
+};
+
 static PIDFD_FLAGS: Table = Table { unknown: "PIDFD_???", entries: &[("PIDFD_NONBLOCK", 0x800)] };
 
 static PIDFD_SEND_SIGNAL_FLAGS: Table = Table {
@@ -3126,6 +3220,26 @@ static PRCTL_CAP_AMBIENT: Table = Table {
     ],
 };
 
+static PRCTL_DISPATCH: Table = Table {
+    unknown: "PR_SYS_DISPATCH_???",
+    entries: &[("PR_SYS_DISPATCH_OFF", 0x0), ("PR_SYS_DISPATCH_ON", 0x1)],
+};
+
+static PRCTL_FP_MODE: Table = Table {
+    unknown: "PR_FP_MODE_???",
+    entries: &[("PR_FP_MODE_FR", 0x1), ("PR_FP_MODE_FRE", 0x2)],
+};
+
+static PRCTL_MCE_KILL: Table = Table {
+    unknown: "PR_MCE_KILL_???",
+    entries: &[("PR_MCE_KILL_CLEAR", 0x0), ("PR_MCE_KILL_SET", 0x1)],
+};
+
+static PRCTL_MCE_KILL_POLICY: Table = Table {
+    unknown: "PR_MCE_KILL_???",
+    entries: &[("PR_MCE_KILL_LATE", 0x0), ("PR_MCE_KILL_EARLY", 0x1), ("PR_MCE_KILL_DEFAULT", 0x2)],
+};
+
 static PRCTL_OPTIONS: Table = Table {
     unknown: "PR_???",
     entries: &[
@@ -3199,6 +3313,27 @@ static PRCTL_OPTIONS: Table = Table {
     ],
 };
 
+static PRCTL_PAC_KEYS: Table = Table {
+    unknown: "PR_PAC_???",
+    entries: &[
+        ("PR_PAC_APIAKEY", 0x1),
+        ("PR_PAC_APIBKEY", 0x2),
+        ("PR_PAC_APDAKEY", 0x4),
+        ("PR_PAC_APDBKEY", 0x8),
+        ("PR_PAC_APGAKEY", 0x10),
+    ],
+};
+
+static PRCTL_SCHED_CORE: Table = Table {
+    unknown: "PR_SCHED_CORE_???",
+    entries: &[
+        ("PR_SCHED_CORE_GET", 0x0),
+        ("PR_SCHED_CORE_CREATE", 0x1),
+        ("PR_SCHED_CORE_SHARE_TO", 0x2),
+        ("PR_SCHED_CORE_SHARE_FROM", 0x3),
+    ],
+};
+
 static PRCTL_SET_MM: Table = Table {
     unknown: "PR_SET_MM_???",
     entries: &[
@@ -3219,6 +3354,37 @@ static PRCTL_SET_MM: Table = Table {
         ("PR_SET_MM_MAP_SIZE", 0xf),
     ],
 };
+
+static PRCTL_SPECULATION: Table = Table {
+    unknown: "PR_SPEC_???",
+    entries: &[
+        ("PR_SPEC_STORE_BYPASS", 0x0),
+        ("PR_SPEC_INDIRECT_BRANCH", 0x1),
+        ("PR_SPEC_L1D_FLUSH", 0x2),
+    ],
+};
+
+static PRCTL_SPECULATION_MODES: Table = Table {
+    unknown: "PR_SPEC_???",
+    entries: &[
+        ("PR_SPEC_PRCTL", 0x1),
+        ("PR_SPEC_ENABLE", 0x2),
+        ("PR_SPEC_DISABLE", 0x4),
+        ("PR_SPEC_FORCE_DISABLE", 0x8),
+        ("PR_SPEC_DISABLE_NOEXEC", 0x10),
+    ],
+};
+
+static PRCTL_TSC: Table =
+    Table { unknown: "PR_TSC_???", entries: &[("PR_TSC_ENABLE", 0x1), ("PR_TSC_SIGSEGV", 0x2)] };
+
+static PRCTL_UNALIGN: Table = Table {
+    unknown: "PR_UNALIGN_???",
+    entries: &[("PR_UNALIGN_NOPRINT", 0x1), ("PR_UNALIGN_SIGBUS", 0x2)],
+};
+
+static PRCTL_VMA: Table =
+    Table { unknown: "PR_SET_VMA_???", entries: &[("PR_SET_VMA_ANON_NAME", 0x0)] };
 
 static PRIORITY_WHICH: Table = Table {
     unknown: "PRIO_???",

@@ -117,8 +117,18 @@ proptest! {
             check_text(&out)?;
             out.clear();
         }
-        for kind in [ArgKind::IoctlArg, ArgKind::FcntlArg, ArgKind::PrctlArg] {
-            push_command_number(&mut out, kind, &context, value);
+        // Flags follow from the register and the ABI alone: exporters keep their text.
+        let other = Context { name: "", args: [0; MAX_ARGS], ..context };
+        for set in Set::ALL {
+            let mut texts = [Vec::new(), Vec::new()];
+            push_flags(&mut texts[0], *set, &context, value);
+            push_flags(&mut texts[1], *set, &other, value);
+            prop_assert_eq!(&texts[0], &texts[1], "{}", set.name());
+        }
+        for kind in [ArgKind::IoctlArg, ArgKind::FcntlArg, ArgKind::PrctlArg, ArgKind::Hex] {
+            (0..6).for_each(|index| {
+                push_command_number(&mut out, kind, &context, index);
+            });
         }
         let low = u32::try_from(value & 0xffff_ffff).unwrap();
         push_signal(&mut out, low.cast_signed());

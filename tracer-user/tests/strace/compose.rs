@@ -34,6 +34,11 @@ pub(crate) fn argument(
             values::push_flags(&mut out, set, &context, raw);
             true
         }
+        ArgKind::Enum(_) | ArgKind::Hex
+            if values::push_command_number(&mut out, kind, &context, index) =>
+        {
+            true
+        }
         ArgKind::Enum(set) => {
             values::push_enum(&mut out, set, &context, raw);
             true
@@ -73,7 +78,7 @@ pub(crate) fn argument(
             };
             context.at_exit = exit;
             (raw >= ARENA && structure(&mut out, case, &context, kind, Extent::One, raw)?)
-                || values::push_command_number(&mut out, argument_kind(kind), &context, raw)
+                || values::push_command_number(&mut out, argument_kind(kind), &context, index)
         }
         _ if is_register(call, index, kind, raw) => {
             values::push_register(&mut out, &context, kind, raw);

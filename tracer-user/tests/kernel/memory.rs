@@ -39,7 +39,7 @@ fn run(case: &str, names: &str, data: DataLimit) -> (Vec<SpanRecord>, String, Le
 }
 
 /// The calls as text, without time, thread and duration.
-fn text(spans: &[SpanRecord]) -> Vec<String> {
+pub(crate) fn text(spans: &[SpanRecord]) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
     let output = Output::from(file.reopen().unwrap());
     TextExporter::new(output, TextStyle::default()).export(spans).unwrap();

@@ -15,6 +15,7 @@ mod descriptors;
 #[cfg(target_arch = "x86_64")]
 mod edge;
 mod elf;
+mod families;
 mod lives;
 mod memory;
 mod more;
@@ -55,6 +56,7 @@ fn main() {
         #[cfg(target_arch = "x86_64")]
         [_, "edge", case] => edge::run(case),
         [_, "memory", case] => memory::run(case),
+        [_, "describe", name] => families::run(name),
         #[cfg(target_arch = "x86_64")]
         [_, "raw"] => raw::run(),
         [_, "uring", rounds] => uring::do_nothing(number(rounds)),

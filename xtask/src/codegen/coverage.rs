@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use super::source::Definition;
 use crate::text::push;
 
+/// The tests of the families, from which the last table is made.
+const FAMILIES: &str = include_str!("../../../tracer-user/tests/kernel/families.rs");
+
 /// Where it is, below the root of the workspace.
 pub(super) const FILE: &str = "docs/decoding.md";
 
@@ -104,7 +107,24 @@ pub(super) fn document(definitions: &[Definition]) -> String {
         let text = names.collect::<Vec<_>>().join(", ");
         push(&mut out, format_args!("{text}.\n"));
     }
+    out.push_str(
+        "\n## Families\n\nOf each a program makes calls with odd values, at ends of pages, with bad pointers and \
+         every bit of\nits flags, and says itself how they read (`tracer-user/tests/workload/families`); the test, \
+         in\n`tracer-user/tests/kernel/families.rs`, compares.\n\n| family | test |\n|---|---|\n",
+    );
+    for (test, what) in families(FAMILIES) {
+        push(&mut out, format_args!("| {what} | `families::{test}` |\n"));
+    }
     out
+}
+
+/// Names of tests and what they are about, from the lines `name: "family", "what"`.
+fn families(source: &str) -> impl Iterator<Item = (&str, &str)> {
+    source.lines().filter_map(|line| {
+        let (name, rest) = line.strip_prefix("    ")?.split_once(": \"")?;
+        let (_, what) = rest.strip_suffix('"')?.split_once("\", \"")?;
+        Some((name, what))
+    })
 }
 
 /// How much is decoded, and which arguments are not.
@@ -174,5 +194,8 @@ mod tests {
         let text = document(&definitions);
         assert!(text.contains("| fully | 1 |\n| partly | 1 |\n| raw | 2 |"), "{text}");
         assert!(text.contains("`b` (x)."), "{text}");
+        let listed = families("    stat: \"stat\", \"`stat`\"\n    use: other;\n");
+        assert_eq!(listed.collect::<Vec<_>>(), [("stat", "`stat`")]);
+        assert!(text.contains("`families::wait`"), "{text}");
     }
 }

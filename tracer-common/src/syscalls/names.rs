@@ -81,12 +81,16 @@ pub enum Set {
     FcntlCommands,
     /// `fd_flags`.
     FdFlags,
+    /// `file_flags`.
+    FileFlags,
     /// `file_types`.
     FileTypes,
     /// `flock_flags`.
     FlockFlags,
     /// `fs_magic`.
     FsMagic,
+    /// `fs_xflags`.
+    FsXflags,
     /// `fsconfig_commands`.
     FsconfigCommands,
     /// `fsmount_flags`.
@@ -502,9 +506,11 @@ impl Set {
         Self::FanotifyMarkFlags,
         Self::FcntlCommands,
         Self::FdFlags,
+        Self::FileFlags,
         Self::FileTypes,
         Self::FlockFlags,
         Self::FsMagic,
+        Self::FsXflags,
         Self::FsconfigCommands,
         Self::FsmountFlags,
         Self::FsopenFlags,
@@ -693,7 +699,7 @@ impl Set {
         Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 227] = [
+    const NAMES: [&'static str; 229] = [
         "access_modes",
         "address_families",
         "adjtimex_modes",
@@ -732,9 +738,11 @@ impl Set {
         "fanotify_mark_flags",
         "fcntl_commands",
         "fd_flags",
+        "file_flags",
         "file_types",
         "flock_flags",
         "fs_magic",
+        "fs_xflags",
         "fsconfig_commands",
         "fsmount_flags",
         "fsopen_flags",

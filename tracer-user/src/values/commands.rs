@@ -68,7 +68,7 @@ const RETURNED: [&str; 20] = [
     "BLKIOOPT",
     "BLKGETSIZE",
     "BLKGETSIZE64",
-    "FS_IOC_GETFLAGS",
+    "TIOCGLCKTRMIOS",
 ];
 
 /// Whether a command of `ioctl` returns all that it was passed, and more.
@@ -93,7 +93,9 @@ pub(super) fn ioctl(reader: &mut Reader<'_>, context: &Context<'_>) -> Option<No
         | "TCGETS2"
         | "TCSETS2"
         | "TCSETSW2"
-        | "TCSETSF2" => Some(layout::read(TERMIOS, reader).into()),
+        | "TCSETSF2"
+        | "TIOCGLCKTRMIOS"
+        | "TIOCSLCKTRMIOS" => Some(layout::read(TERMIOS, reader).into()),
         "TIOCGWINSZ" | "TIOCSWINSZ" => Some(layout::read(WINSIZE, reader).into()),
         "TIOCMGET" | "TIOCMBIS" | "TIOCMBIC" | "TIOCMSET" => {
             let lines = set::flags_text(Set::ModemLines, context.abi, reader.u32()?.into());
@@ -109,10 +111,8 @@ pub(super) fn ioctl(reader: &mut Reader<'_>, context: &Context<'_>) -> Option<No
             Some(Node::List(vec![Node::Unsigned(reader.ulong()?)]))
         }
         "BLKGETSIZE64" => Some(Node::List(vec![Node::Unsigned(reader.u64()?)])),
-        "FS_IOC_GETFLAGS" | "FS_IOC_SETFLAGS" => {
-            Some(Node::List(vec![Node::Hex(reader.u32()?.into())]))
-        }
-        command => interface::request(reader, command, context.at_exit),
+        command => interface::request(reader, command, context.at_exit)
+            .or_else(|| super::requests::argument(reader, command, context.at_exit)),
     }
 }
 
@@ -124,9 +124,17 @@ pub(super) fn ioctl_number(context: &Context<'_>, value: u64) -> Option<String> 
         "TCSBRK" | "TCSBRKP" | "TIOCSCTTY" | "BTRFS_IOC_CLONE or FICLONE" => {
             return Some(int(value).to_string());
         }
+        _ if value == 0 && leads_to_memory(context) => return Some("NULL".to_owned()),
         _ => return None,
     };
     Some(set::value_text(set, context.abi, value))
+}
+
+/// Whether the command is one whose argument is an address: then zeroes there can be decoded.
+fn leads_to_memory(context: &Context<'_>) -> bool {
+    const ROOM: usize = 64;
+    let returned = Context { at_exit: true, ..*context };
+    ioctl(&mut Reader::new(&[0; ROOM], context.abi), &returned).is_some()
 }
 
 fn int(value: u64) -> i32 {

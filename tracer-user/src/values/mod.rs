@@ -43,6 +43,7 @@ mod pages;
 mod process;
 mod reader;
 mod register;
+mod requests;
 mod set;
 mod signal;
 mod socket;

@@ -9,7 +9,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
     TABLES[set as usize]
 }
 
-static TABLES: [[&Table; 3]; 227] = [
+static TABLES: [[&Table; 3]; 229] = [
     [&ACCESS_MODES, &ACCESS_MODES, &ACCESS_MODES],
     [&ADDRESS_FAMILIES, &ADDRESS_FAMILIES, &ADDRESS_FAMILIES],
     [&ADJTIMEX_MODES, &ADJTIMEX_MODES, &ADJTIMEX_MODES],
@@ -48,9 +48,11 @@ static TABLES: [[&Table; 3]; 227] = [
     [&FANOTIFY_MARK_FLAGS, &FANOTIFY_MARK_FLAGS, &FANOTIFY_MARK_FLAGS],
     [&FCNTL_COMMANDS, &FCNTL_COMMANDS_I386, &FCNTL_COMMANDS],
     [&FD_FLAGS, &FD_FLAGS, &FD_FLAGS],
+    [&FILE_FLAGS, &FILE_FLAGS, &FILE_FLAGS],
     [&FILE_TYPES, &FILE_TYPES, &FILE_TYPES],
     [&FLOCK_FLAGS, &FLOCK_FLAGS, &FLOCK_FLAGS],
     [&FS_MAGIC, &FS_MAGIC, &FS_MAGIC],
+    [&FS_XFLAGS, &FS_XFLAGS, &FS_XFLAGS],
     [&FSCONFIG_COMMANDS, &FSCONFIG_COMMANDS, &FSCONFIG_COMMANDS],
     [&FSMOUNT_FLAGS, &FSMOUNT_FLAGS, &FSMOUNT_FLAGS],
     [&FSOPEN_FLAGS, &FSOPEN_FLAGS, &FSOPEN_FLAGS],
@@ -1086,6 +1088,41 @@ static FCNTL_COMMANDS_I386: Table = Table {
 
 static FD_FLAGS: Table = Table { unknown: "FD_???", entries: &[("FD_CLOEXEC", 0x1)] };
 
+static FILE_FLAGS: Table = Table {
+    unknown: "FS_???",
+    entries: &[
+        ("FS_SECRM_FL", 0x1),
+        ("FS_UNRM_FL", 0x2),
+        ("FS_COMPR_FL", 0x4),
+        ("FS_SYNC_FL", 0x8),
+        ("FS_IMMUTABLE_FL", 0x10),
+        ("FS_APPEND_FL", 0x20),
+        ("FS_NODUMP_FL", 0x40),
+        ("FS_NOATIME_FL", 0x80),
+        ("FS_DIRTY_FL", 0x100),
+        ("FS_COMPRBLK_FL", 0x200),
+        ("FS_NOCOMP_FL", 0x400),
+        ("FS_ENCRYPT_FL", 0x800),
+        ("FS_INDEX_FL", 0x1000),
+        ("FS_IMAGIC_FL", 0x2000),
+        ("FS_JOURNAL_DATA_FL", 0x4000),
+        ("FS_NOTAIL_FL", 0x8000),
+        ("FS_DIRSYNC_FL", 0x1_0000),
+        ("FS_TOPDIR_FL", 0x2_0000),
+        ("FS_HUGE_FILE_FL", 0x4_0000),
+        ("FS_EXTENT_FL", 0x8_0000),
+        ("FS_VERITY_FL", 0x10_0000),
+        ("FS_EA_INODE_FL", 0x20_0000),
+        ("FS_EOFBLOCKS_FL", 0x40_0000),
+        ("FS_NOCOW_FL", 0x80_0000),
+        ("FS_DAX_FL", 0x200_0000),
+        ("FS_INLINE_DATA_FL", 0x1000_0000),
+        ("FS_PROJINHERIT_FL", 0x2000_0000),
+        ("FS_CASEFOLD_FL", 0x4000_0000),
+        ("FS_RESERVED_FL", 0x8000_0000),
+    ],
+};
+
 static FILE_TYPES: Table = Table {
     unknown: "S_IF_???",
     entries: &[
@@ -1193,6 +1230,29 @@ static FS_MAGIC: Table = Table {
         ("HPFS_SUPER_MAGIC", 0xf995_e849),
         ("SMB2_SUPER_MAGIC", 0xfe53_4d42),
         ("CIFS_SUPER_MAGIC", 0xff53_4d42),
+    ],
+};
+
+static FS_XFLAGS: Table = Table {
+    unknown: "FS_XFLAG_???",
+    entries: &[
+        ("FS_XFLAG_REALTIME", 0x1),
+        ("FS_XFLAG_PREALLOC", 0x2),
+        ("FS_XFLAG_IMMUTABLE", 0x8),
+        ("FS_XFLAG_APPEND", 0x10),
+        ("FS_XFLAG_SYNC", 0x20),
+        ("FS_XFLAG_NOATIME", 0x40),
+        ("FS_XFLAG_NODUMP", 0x80),
+        ("FS_XFLAG_RTINHERIT", 0x100),
+        ("FS_XFLAG_PROJINHERIT", 0x200),
+        ("FS_XFLAG_NOSYMLINKS", 0x400),
+        ("FS_XFLAG_EXTSIZE", 0x800),
+        ("FS_XFLAG_EXTSZINHERIT", 0x1000),
+        ("FS_XFLAG_NODEFRAG", 0x2000),
+        ("FS_XFLAG_FILESTREAM", 0x4000),
+        ("FS_XFLAG_DAX", 0x8000),
+        ("FS_XFLAG_COWEXTSIZE", 0x1_0000),
+        ("FS_XFLAG_HASATTR", 0x8000_0000),
     ],
 };
 

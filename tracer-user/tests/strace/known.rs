@@ -191,9 +191,6 @@ pub(crate) fn reason(call: &str, argument: &str, ours: &str, theirs: &str) -> Op
         return Some("a policy that the kernel does not have");
     }
     // Where there is a decoder, it must agree.
-    if call == "ioctl" && theirs.contains("FS_") && ours.starts_with("[0x") {
-        return Some("attributes of files are shown as a number");
-    }
     let is_number = ours.starts_with("0x") || ["0", "NULL"].contains(&ours);
     if (call, argument) == ("ioctl", "arg") && !is_number {
         return None;

@@ -187,6 +187,27 @@ pub(super) fn ioctl() {
     request[..2].copy_from_slice(b"lo");
     let text = r#"{ifr_name="lo", ifr_ifindex=1}"#;
     ioctl(socket, 0x8933, "SIOCGIFINDEX", memory(&request, text));
+    // linux/fs.h, of 64 bits: `long`, `struct file_clone_range`, `struct fsxattr`.
+    for (command, name, content, text) in [
+        (0x4008_6602, "FS_IOC_SETFLAGS", words(&[0x30]), "[FS_IMMUTABLE_FL|FS_APPEND_FL]"),
+        (
+            0x4020_940d,
+            "BTRFS_IOC_CLONE_RANGE or FICLONERANGE",
+            wide(&[7, 4096, u64::MAX, 0]),
+            "{src_fd=7, src_offset=4096, src_length=18446744073709551615, dest_offset=0}",
+        ),
+        (
+            0x401c_5820,
+            "FS_IOC_FSSETXATTR",
+            words(&[8 | 1 << 31, 4096, 9, 16, 0, 0, 0]),
+            "{fsx_xflags=FS_XFLAG_IMMUTABLE|FS_XFLAG_HASATTR, fsx_extsize=4096, fsx_projid=0x10, \
+             fsx_cowextsize=0}",
+        ),
+        (0x8901, "FIOSETOWN", words(&[u32::MAX]), "[-1]"),
+    ] {
+        let args = [num(-1), Arg(command, name.to_owned()), num(0)];
+        everywhere("ioctl", libc::SYS_ioctl, &args, 2, &content, text);
+    }
     let [from, to] = pipe();
     // SAFETY: a buffer of ours.
     assert_eq!(unsafe { libc::write(to, b"12345".as_ptr().cast(), 5) }, 5);

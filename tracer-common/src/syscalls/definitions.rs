@@ -3170,7 +3170,7 @@ pub(super) static REBOOT: Syscall = Syscall {
     name: "reboot",
     class: Class::NONE,
     args: &[
-        Arg::new("magic1", ArgKind::Enum(Set::RebootMagics)),
+        Arg::new("magic1", ArgKind::Enum(Set::RebootMagic1)),
         Arg::new("magic2", ArgKind::Enum(Set::RebootMagics)),
         Arg::new("cmd", ArgKind::Enum(Set::RebootCommands)),
         Arg::new("arg", ArgKind::Str),

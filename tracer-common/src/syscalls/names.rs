@@ -313,6 +313,8 @@ pub enum Set {
     QuotaTypes,
     /// `reboot_commands`.
     RebootCommands,
+    /// `reboot_magic1`.
+    RebootMagic1,
     /// `reboot_magics`.
     RebootMagics,
     /// `rename_flags`.
@@ -622,6 +624,7 @@ impl Set {
         Self::QuotaCommands,
         Self::QuotaTypes,
         Self::RebootCommands,
+        Self::RebootMagic1,
         Self::RebootMagics,
         Self::RenameFlags,
         Self::ResolveFlags,
@@ -699,7 +702,7 @@ impl Set {
         Self::XattrFlags,
     ];
 
-    const NAMES: [&'static str; 229] = [
+    const NAMES: [&'static str; 230] = [
         "access_modes",
         "address_families",
         "adjtimex_modes",
@@ -854,6 +857,7 @@ impl Set {
         "quota_commands",
         "quota_types",
         "reboot_commands",
+        "reboot_magic1",
         "reboot_magics",
         "rename_flags",
         "resolve_flags",

@@ -16,6 +16,7 @@ pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
         Set::IpcFlags | Set::ShmgetFlags => with_mode(set, abi, value),
         Set::FanotifyInitFlags => parts(abi, Set::FanotifyClasses, value & 0xc, set, value & !0xc),
         Set::MountFlags => mount_flags(abi, value),
+        Set::MemfdFlags => memfd_flags(abi, value),
         Set::MempolicyModes => mempolicy(abi, value),
         Set::SwapFlags => {
             format!("{}|{}", set::flags_text(set, abi, value & !0x7fff), value & 0x7fff)
@@ -161,6 +162,18 @@ fn mmap_flags(abi: Abi, value: u64) -> String {
     match value & HUGE {
         0 => text,
         huge => format!("{text}|{}<<MAP_HUGE_SHIFT", huge >> 26),
+    }
+}
+
+/// Flags, then the size of huge pages.
+fn memfd_flags(abi: Abi, value: u64) -> String {
+    // `MFD_HUGE_MASK` at `MFD_HUGE_SHIFT`.
+    const HUGE: u64 = 0x3f << 26;
+    let flags = set::flags_text(Set::MemfdFlags, abi, value & !HUGE);
+    match (value & HUGE, value & !HUGE) {
+        (0, _) => flags,
+        (huge, 0) => format!("{}<<MFD_HUGE_SHIFT", huge >> 26),
+        (huge, _) => format!("{flags}|{}<<MFD_HUGE_SHIFT", huge >> 26),
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) fn tables(set: Set) -> [&'static Table; 3] {
     TABLES[set as usize]
 }
 
-static TABLES: [[&Table; 3]; 229] = [
+static TABLES: [[&Table; 3]; 230] = [
     [&ACCESS_MODES, &ACCESS_MODES, &ACCESS_MODES],
     [&ADDRESS_FAMILIES, &ADDRESS_FAMILIES, &ADDRESS_FAMILIES],
     [&ADJTIMEX_MODES, &ADJTIMEX_MODES, &ADJTIMEX_MODES],
@@ -164,6 +164,7 @@ static TABLES: [[&Table; 3]; 229] = [
     [&QUOTA_COMMANDS, &QUOTA_COMMANDS, &QUOTA_COMMANDS],
     [&QUOTA_TYPES, &QUOTA_TYPES, &QUOTA_TYPES],
     [&REBOOT_COMMANDS, &REBOOT_COMMANDS, &REBOOT_COMMANDS],
+    [&REBOOT_MAGIC1, &REBOOT_MAGIC1, &REBOOT_MAGIC1],
     [&REBOOT_MAGICS, &REBOOT_MAGICS, &REBOOT_MAGICS],
     [&RENAME_FLAGS, &RENAME_FLAGS, &RENAME_FLAGS],
     [&RESOLVE_FLAGS, &RESOLVE_FLAGS, &RESOLVE_FLAGS],
@@ -3667,10 +3668,12 @@ static REBOOT_COMMANDS: Table = Table {
     ],
 };
 
+static REBOOT_MAGIC1: Table =
+    Table { unknown: "LINUX_REBOOT_MAGIC_???", entries: &[("LINUX_REBOOT_MAGIC1", 0xfee1_dead)] };
+
 static REBOOT_MAGICS: Table = Table {
     unknown: "LINUX_REBOOT_MAGIC_???",
     entries: &[
-        ("LINUX_REBOOT_MAGIC1", 0xfee1_dead),
         ("LINUX_REBOOT_MAGIC2", 0x2812_1969),
         ("LINUX_REBOOT_MAGIC2A", 0x512_1996),
         ("LINUX_REBOOT_MAGIC2B", 0x1604_1998),

@@ -45,7 +45,7 @@ const NEWER: [&str; 40] = [
 ];
 
 /// Arguments that strace shows otherwise, and why ours is meant.
-const ARGUMENTS: [(&str, &str, &str); 75] = [
+const ARGUMENTS: [(&str, &str, &str); 72] = [
     ("syslog", "len", "a level for one of the actions"),
     ("arch_prctl", "arg2", "what it is depends on the option"),
     ("futex", "val", "what it is depends on the operation"),
@@ -93,8 +93,6 @@ const ARGUMENTS: [(&str, &str, &str); 75] = [
     ("setsockopt", "optname", "options of rare levels are shown as numbers"),
     ("getsockopt", "optname", "options of rare levels are shown as numbers"),
     ("ioctl", "cmd", "several drivers share the number"),
-    ("reboot", "magic1", "one set for both numbers"),
-    ("reboot", "magic2", "one set for both numbers"),
     ("io_cancel", "iocb", "fields that are mostly zero are left out"),
     ("get_thread_area", "u_info", "the number is -1 where it is none"),
     ("set_thread_area", "u_info", "the number is -1 where it is none"),
@@ -102,7 +100,6 @@ const ARGUMENTS: [(&str, &str, &str); 75] = [
     ("kexec_load", "flags", "bits without meaning"),
     ("get_mempolicy", "policy", "flags of the mode have names"),
     ("move_pages", "flags", "strace has no name for a flag that the call refuses"),
-    ("memfd_create", "flags", "bits for the size of huge pages"),
     ("open_tree", "flags", "flags that the call refuses"),
     ("memfd_secret", "flags", "strace has no names for them"),
     ("landlock_create_ruleset", "attr", "fields that strace does not know"),

@@ -31,6 +31,7 @@ pub struct Process {
     pub trace_state: Option<Arc<str>>,
     /// What the kernel's records tell of its identity: what is left of it when `/proc` has it no more.
     pub told: Told,
-    /// What is known of it beyond the kernel's word, set once, never on the way of a span.
-    pub identity: OnceLock<Identity>,
+    /// What is known of it beyond the kernel's word, set once, never on the way of a span. Elsewhere,
+    /// for it is large, and most processes of a large host are never asked for it.
+    pub identity: OnceLock<Box<Identity>>,
 }

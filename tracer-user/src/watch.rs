@@ -68,7 +68,7 @@ impl Watch {
                 resolver.cgroups.refresh();
                 while let Some(process) = asked.as_ref().and_then(|asked| asked.pop()) {
                     let Process { tgid, start_ns, told, identity, .. } = &*process;
-                    identity.get_or_init(|| resolver.identify(*tgid, *start_ns, told));
+                    identity.get_or_init(|| Box::new(resolver.identify(*tgid, *start_ns, told)));
                 }
             }
         };

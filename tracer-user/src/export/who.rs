@@ -66,7 +66,8 @@ impl<T> Who<T> {
             self.known.clear();
         }
         let entry = self.known.entry(key).or_insert_with(|| {
-            let find = || resolver.identify(process.tgid, process.start_ns, &process.told);
+            let find =
+                || Box::new(resolver.identify(process.tgid, process.start_ns, &process.told));
             let identity = process.identity.get_or_init(find);
             let cgroup = resolver.cgroups.get(key.1);
             self.made += 1;
@@ -158,7 +159,7 @@ pub(super) mod tests {
             ..Identity::default()
         };
         let process = Process { tgid: 5, trace_id: [1; 16], span_id: [3; 8], ..Process::default() };
-        process.identity.set(identity).unwrap();
+        process.identity.set(Box::new(identity)).unwrap();
         let context = SpanContext {
             process: Arc::new(process),
             span_id: [2; 8],

@@ -95,7 +95,8 @@ fn rows_past_a_full_dictionary_do_not_depend_on_others() {
         let process = process(n % 1400);
         let path = format!("/{n}/").repeat(200).into_bytes().into();
         let executable = Some(Executable { path, file: None });
-        process.identity.set(Identity { executable, ..Identity::default() }).unwrap();
+        let identity = Identity { executable, ..Identity::default() };
+        process.identity.set(Box::new(identity)).unwrap();
         vec![of(&process, &call); 1 + n as usize % 3]
     });
     let resolver = Arc::new(Resolver::default());

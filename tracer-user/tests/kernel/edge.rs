@@ -2,7 +2,7 @@
 //! cases are in `tests/workload/edge.rs`, the verdicts in `docs/edge-cases.md`.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::Read,
     process::{Command, Stdio},
 };
@@ -10,53 +10,10 @@ use std::{
 use tracer_common::counter::Counter;
 use tracer_user::{ledger::Ledger, pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{
-    Session, Workload, amount, count, rounds, syscalls, trace_workload, workload_path,
+use crate::{
+    expected::compare,
+    support::{Session, Workload, amount, count, rounds, syscalls, trace_workload, workload_path},
 };
-
-/// What a program has said of itself: the kinds of calls it is about, and each thread's calls.
-pub(crate) struct Expected {
-    pub(crate) kinds: Vec<String>,
-    pub(crate) threads: BTreeMap<u64, Vec<String>>,
-}
-
-impl Expected {
-    pub(crate) fn parse(text: &str) -> Self {
-        let mut expected = Self { kinds: Vec::new(), threads: BTreeMap::new() };
-        for line in text.lines() {
-            let mut words = line.split_whitespace().map(str::to_owned);
-            match words.next().as_deref() {
-                Some("kinds") => expected.kinds.extend(words),
-                Some("thread") => {
-                    let tid = words.next().unwrap().parse().unwrap();
-                    expected.threads.entry(tid).or_default().extend(words);
-                }
-                other => panic!("unexpected {other:?} in {text}"),
-            }
-        }
-        assert!(!expected.threads.is_empty(), "the program said nothing");
-        expected
-    }
-}
-
-/// A span in the words of the programs.
-pub(crate) fn describe(span: &SpanRecord) -> String {
-    let call = span.syscall().unwrap();
-    let code = call.restart().map(Into::into).or_else(|| call.error());
-    let result = match code {
-        Some(code) => code.into_owned(),
-        None if call.has_result() => call.ret.to_string(),
-        None => "?".to_owned(),
-    };
-    format!("{}={result}/{}", span.span_name(), call.record.name())
-}
-
-fn matches(expected: &str, seen: &str) -> bool {
-    match expected.split_once("=*") {
-        Some((name, record)) => seen.starts_with(&format!("{name}=")) && seen.ends_with(record),
-        None => expected == seen,
-    }
-}
 
 /// Runs a case and compares, thread by thread, in order.
 #[track_caller]
@@ -75,25 +32,6 @@ pub(crate) fn edge(case: &str) -> Ledger {
     compare(case, &text, &spans);
     workload.wait();
     ledger
-}
-
-/// Compares what a program has said with what was seen: thread by thread, in order.
-#[track_caller]
-pub(crate) fn compare(case: &str, text: &str, spans: &[SpanRecord]) {
-    let expected = Expected::parse(text);
-    let mut seen: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-    let kinds: BTreeSet<&str> = expected.kinds.iter().map(String::as_str).collect();
-    for span in spans.iter().filter(|span| kinds.contains(span.span_name().as_ref())) {
-        seen.entry(span.thread_id()).or_default().push(describe(span));
-    }
-    let tids: Vec<_> = seen.keys().collect();
-    assert_eq!(tids, expected.threads.keys().collect::<Vec<_>>(), "{case}: {seen:?}\n{text}");
-    for (tid, calls) in &seen {
-        let wanted = &expected.threads[tid];
-        let agree = wanted.len() == calls.len()
-            && wanted.iter().zip(calls).all(|(wanted, seen)| matches(wanted, seen));
-        assert!(agree, "{case}, thread {tid}:\n expected {wanted:?}\n     seen {calls:?}");
-    }
 }
 
 macro_rules! cases {

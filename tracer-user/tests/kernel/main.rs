@@ -16,6 +16,7 @@ mod command;
 #[cfg(target_arch = "x86_64")]
 mod edge;
 mod errors;
+mod expected;
 mod families;
 mod faults;
 mod filter;

@@ -6,7 +6,7 @@ use tracer_common::counter::Counter;
 use tracer_user::{kernel::cgroup, pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::{
-    edge::describe,
+    expected::describe,
     support::{Group, Session, Workload, cgroup_mount, syscalls, workload_path},
 };
 

@@ -14,7 +14,7 @@ use tracer_common::counter::Counter;
 use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::{
-    edge::{compare, describe},
+    expected::{compare, describe},
     recording::{Recording, record_workload, ring_for},
     support::{Workload, amount, count, fewer_in_guests, skipped, syscalls, workload_path},
 };
@@ -38,7 +38,7 @@ fn a_thousand_processes_taken_over_by_a_thread() {
     let mut output = workload.stdout();
     let options = TraceOptions {
         pids: vec![workload.pid()],
-        syscalls: syscalls("execve,pause,getgid"),
+        syscalls: syscalls("execve,ppoll,getgid"),
         ..TraceOptions::default()
     };
     let recording = Recording::start(&options);
@@ -49,7 +49,7 @@ fn a_thousand_processes_taken_over_by_a_thread() {
     let (spans, ledger) = recording.stop();
     compare("taken-over", &text, &spans);
     nothing_odd(&ledger);
-    // In each round two calls of `pause` and one of `execve`; in the end one of `getgid`.
+    // In each round two calls of `ppoll` and one of `execve`; in the end one of `getgid`.
     let calls = 3 * rounds + 1;
     assert_eq!(spans.len() as u64, calls);
     assert_eq!(ledger.kernel.get(Counter::Stored), calls);

@@ -153,7 +153,7 @@ impl Machine {
             }
             Op::Deny(actor) => self.exit(actor, "getuid", "EPERM"),
             Op::Block(actor) => {
-                self.enter(actor, "pause");
+                self.enter(actor, "ppoll");
                 self.actors[actor].is_blocked = true;
             }
             Op::Wake(actor) => self.unblock(actor),
@@ -253,7 +253,7 @@ impl Machine {
     fn unblock(&mut self, actor: usize) {
         if self.actors[actor].is_blocked {
             self.actors[actor].is_blocked = false;
-            self.exit(actor, "pause", "ERESTARTNOHAND");
+            self.exit(actor, "ppoll", "ERESTARTNOHAND");
         }
     }
 

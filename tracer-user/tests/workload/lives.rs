@@ -4,8 +4,8 @@
 use std::{ptr, thread};
 
 use crate::{
-    edge::{blocked_thread, call, expect, kinds, own_tid, wait_until_in},
     elf::{self, Width},
+    primitives::{blocked_thread, call, expect, kinds, own_tid, wait_until_in},
 };
 
 /// One after the other, `count` children that execute a program of two calls. Nothing but these
@@ -37,12 +37,12 @@ pub(crate) fn taken_over(rounds: u64) {
         call(libc::SYS_getgid, [0; 3]);
         return;
     }
-    kinds("execve pause getgid");
+    kinds("execve ppoll getgid");
     let leader = own_tid();
-    expect(leader, "pause=ERESTARTNOHAND/complete");
-    expect(blocked_thread(libc::SYS_pause, [0; 3]), "pause=ERESTARTNOHAND/complete");
+    expect(leader, "ppoll=ERESTARTNOHAND/complete");
+    expect(blocked_thread(libc::SYS_ppoll, [0; 3]), "ppoll=ERESTARTNOHAND/complete");
     let work = move || {
-        wait_until_in(leader, libc::SYS_pause);
+        wait_until_in(leader, libc::SYS_ppoll);
         expect(own_tid(), "execve=0/complete");
         let next = std::ffi::CString::new((rounds - 1).to_string()).expect("digits");
         let words = [c"lives", c"now", c"taken-over", next.as_c_str()].map(std::ffi::CStr::as_ptr);
@@ -53,5 +53,5 @@ pub(crate) fn taken_over(rounds: u64) {
         call(libc::SYS_execve, [path as usize, words, nothing]);
     };
     thread::Builder::new().spawn(work).expect("a thread");
-    call(libc::SYS_pause, [0; 3]);
+    call(libc::SYS_ppoll, [0; 3]);
 }

@@ -18,10 +18,12 @@ mod elf;
 mod families;
 mod lives;
 mod memory;
+#[cfg(target_arch = "x86_64")]
 mod more;
 #[cfg(target_arch = "x86_64")]
 mod observer;
 mod predictable;
+mod primitives;
 mod puppet;
 #[cfg(target_arch = "x86_64")]
 mod raw;
@@ -68,9 +70,13 @@ fn main() {
         [_, "observe"] => observer::observe(),
         [_, "puppet", folder, "0"] => puppet::Puppet::new(folder, 0).first(),
         [_, "puppet-again", folder, id] => puppet::Puppet::new(folder, number(id)).again(),
+        #[cfg(target_arch = "x86_64")]
         [_, "same-id", rounds] => more::same_id(number(rounds)),
+        #[cfg(target_arch = "x86_64")]
         [_, "into-cgroup", folder, count] => more::into_cgroup(folder, number(count)),
+        #[cfg(target_arch = "x86_64")]
         [_, "turns", count] => more::turns(number(count)),
+        #[cfg(target_arch = "x86_64")]
         [_, "open-on-demand"] => more::open_on_demand(),
         [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "tree"] => tree::tree(),

@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use crate::edge::{call, expect, kinds, own_tid};
+use crate::primitives::{call, expect, kinds, own_tid};
 
 fn pid32(pid: i64) -> i32 {
     i32::try_from(pid).expect("a pid")
@@ -14,7 +14,6 @@ fn pid32(pid: i64) -> i32 {
 
 /// A 64-bit program executes a 32-bit one, and that a 64-bit one. Each call is named in its own
 /// numbering: 200 is `getgid32` in the one and `tkill` in the other.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn exec_between_widths() {
     use crate::elf::{self, Width};
     kinds("execve execv getgid32 tkill getppid exit_group");
@@ -46,7 +45,6 @@ pub(crate) fn exec_between_widths() {
 }
 
 /// What another changes by ptrace: numbers before the entry is seen, results after the exit was.
-#[cfg(target_arch = "x86_64")]
 pub(crate) fn changed_by_ptrace() {
     const PTRACE_SYSEMU: u32 = 31;
     kinds("getuid getgid syscall_0xffffffff getpgrp");

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use crate::edge::{call, handle, own_tid, wait_until_in};
+use crate::primitives::{call, handle, own_tid, wait_until_in};
 
 static CAUGHT: AtomicU32 = AtomicU32::new(0);
 

@@ -7,7 +7,6 @@
 )]
 
 mod arch;
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "for `edge`"))]
 mod support;
 
 mod books;

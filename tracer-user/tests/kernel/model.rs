@@ -39,7 +39,7 @@ const COUNTERS: [Counter; 11] = [
     Counter::ReserveFailed,
 ];
 
-const TRACED: &str = "getpgid,getuid,getgid,ppoll,clone,clone3,execve,exit,exit_group";
+const TRACED: &str = "getpgid,getuid,getgid,pselect6,clone,clone3,execve,exit,exit_group";
 
 /// The threads that do what the model does.
 struct Theatre {
@@ -123,7 +123,7 @@ impl Theatre {
             Op::Block(actor) => {
                 self.tell(id(actor), 'b', 0);
                 let tid = self.tids[&id(actor)];
-                let start = format!("{} ", libc::SYS_ppoll);
+                let start = format!("{} ", libc::SYS_pselect6);
                 let path = format!("/proc/{tid}/syscall");
                 while !fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&start)) {
                     std::thread::yield_now();

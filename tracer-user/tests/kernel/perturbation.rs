@@ -5,7 +5,9 @@ use std::process::{Command, Stdio};
 
 use tracer_user::pipeline::TraceOptions;
 
-use crate::support::{Session, skipped, workload_path};
+#[cfg(target_arch = "x86_64")]
+use crate::support::workload_path;
+use crate::support::{Session, skipped};
 
 /// Runs something twice, without and with a tracer of the whole system.
 fn with_and_without<T>(mut run: impl FnMut() -> T) -> [T; 2] {

@@ -18,8 +18,7 @@ use std::{
 };
 
 use crate::primitives::{
-    HANDLED, blocked_thread, call, expect, filter, handle, ignore, interrupt, kinds, own_tid, pipe,
-    wait_until_in,
+    HANDLED, blocked_thread, call, expect, filter, handle, ignore, kinds, own_tid, wait_until_in,
 };
 
 pub(crate) fn run(case: &str) {
@@ -128,6 +127,13 @@ fn vfork() -> i64 {
     pid
 }
 
+fn pipe() -> [i32; 2] {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    ends
+}
+
 /// Threads that are blocked when the process ends return from their calls all the same.
 fn blocked_siblings() {
     kinds("pause poll exit_group");
@@ -157,6 +163,16 @@ fn odd_numbers() {
              getpid=ENOSYS/complete getpid={pid}/complete"
         ),
     );
+}
+
+/// Sends a signal to a thread once it is blocked in this call.
+fn interrupt(tid: i64, number: i64) {
+    let work = move || {
+        wait_until_in(tid, number);
+        let pid = std::process::id() as usize;
+        call(libc::SYS_tgkill, [pid, usize::try_from(tid).expect("a tid"), libc::SIGUSR1 as usize]);
+    };
+    thread::Builder::new().spawn(work).expect("a thread");
 }
 
 /// What a signal does to a blocked call: the kernel's own codes, which no program ever sees.

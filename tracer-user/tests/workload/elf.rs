@@ -13,6 +13,7 @@ pub(crate) enum Width {
 }
 
 const MACHINE: u16 = if cfg!(target_arch = "aarch64") { 183 } else { 62 };
+#[cfg(target_arch = "x86_64")]
 const EM_386: u16 = 3;
 
 /// A static program: one segment that holds the headers, the code and `data` behind it. Layout:

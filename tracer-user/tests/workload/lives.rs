@@ -37,12 +37,12 @@ pub(crate) fn taken_over(rounds: u64) {
         call(libc::SYS_getgid, [0; 3]);
         return;
     }
-    kinds("execve ppoll getgid");
+    kinds("execve pselect6 getgid");
     let leader = own_tid();
-    expect(leader, "ppoll=ERESTARTNOHAND/complete");
-    expect(blocked_thread(libc::SYS_ppoll, [0; 3]), "ppoll=ERESTARTNOHAND/complete");
+    expect(leader, "pselect6=ERESTARTNOHAND/complete");
+    expect(blocked_thread(libc::SYS_pselect6, [0; 3]), "pselect6=ERESTARTNOHAND/complete");
     let work = move || {
-        wait_until_in(leader, libc::SYS_ppoll);
+        wait_until_in(leader, libc::SYS_pselect6);
         expect(own_tid(), "execve=0/complete");
         let next = std::ffi::CString::new((rounds - 1).to_string()).expect("digits");
         let words = [c"lives", c"now", c"taken-over", next.as_c_str()].map(std::ffi::CStr::as_ptr);
@@ -53,5 +53,5 @@ pub(crate) fn taken_over(rounds: u64) {
         call(libc::SYS_execve, [path as usize, words, nothing]);
     };
     thread::Builder::new().spawn(work).expect("a thread");
-    call(libc::SYS_ppoll, [0; 3]);
+    call(libc::SYS_pselect6, [0; 3]);
 }

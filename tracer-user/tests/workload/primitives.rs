@@ -20,11 +20,11 @@ pub(crate) fn own_tid() -> i64 {
     unsafe { libc::syscall(libc::SYS_gettid) }
 }
 
-/// Makes a call; arguments after these three are zero. `ppoll` without any blocks until a signal
+/// Makes a call; arguments after these three are zero. `pselect6` without any blocks until a signal
 /// comes, as `pause` does, which not every processor has.
 pub(crate) fn call(number: i64, args: [usize; 3]) -> i64 {
     // SAFETY: the cases pass what the calls need.
-    unsafe { libc::syscall(number, args[0], args[1], args[2], 0, 0, 0) }
+    unsafe { libc::syscall(number, args[0], args[1], args[2], 0usize, 0usize, 0usize) }
 }
 
 /// Waits until the thread is blocked in this call.
@@ -49,13 +49,6 @@ pub(crate) fn blocked_thread(number: i64, args: [usize; 3]) -> i64 {
     tid
 }
 
-pub(crate) fn pipe() -> [i32; 2] {
-    let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
-    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
-    ends
-}
-
 /// Signals that [`ignore`] has seen.
 pub(crate) static HANDLED: AtomicU32 = AtomicU32::new(0);
 
@@ -70,16 +63,6 @@ pub(crate) fn handle(signal: i32, flags: i32, handler: usize) {
     action.sa_flags = flags;
     // SAFETY: a valid action.
     assert_eq!(unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) }, 0);
-}
-
-/// Sends a signal to a thread once it is blocked in this call.
-pub(crate) fn interrupt(tid: i64, number: i64) {
-    let work = move || {
-        wait_until_in(tid, number);
-        let pid = std::process::id() as usize;
-        call(libc::SYS_tgkill, [pid, usize::try_from(tid).expect("a tid"), libc::SIGUSR1 as usize]);
-    };
-    thread::Builder::new().spawn(work).expect("a thread");
 }
 
 /// Installs a seccomp filter that does `action` for one call, and nothing for others.

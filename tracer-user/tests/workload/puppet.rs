@@ -63,7 +63,7 @@ impl Puppet {
             match what {
                 "q" => assert_eq!(call(libc::SYS_getpgid, [0x7fff_0000, 0, 0]), -1),
                 "d" => assert_eq!(call(libc::SYS_getuid, [0; 3]), -1),
-                "b" => assert_eq!(call(libc::SYS_ppoll, [0; 3]), -1),
+                "b" => assert_eq!(call(libc::SYS_pselect6, [0; 3]), -1),
                 "c" => assert_eq!(call(libc::SYS_getgid, [0; 3]), 0, "still alive"),
                 "x" => assert_eq!(call(libc::SYS_exit_group, [0; 3]), 0, "still alive"),
                 "r" => return,

@@ -30,7 +30,9 @@ use crate::test::Summary;
 use crate::{command, edge_cases, setup};
 
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
-const DEFAULT_TIMEOUT: u64 = 400;
+const DEFAULT_TIMEOUT: u64 = 1200;
+/// What CI grants a guest, whose core of the tests takes a third of that.
+const CORE_TIMEOUT: u64 = 400;
 const DEFAULT_ACCEL: &str = "tcg,thread=single";
 
 /// What to run where.
@@ -125,7 +127,7 @@ pub(crate) fn run_all(tests: Tests) -> Result<Outcome> {
         filter: core.iter().copied().map(str::to_owned).collect(),
         skip: Vec::new(),
         jobs: DEFAULT_JOBS,
-        timeout: DEFAULT_TIMEOUT,
+        timeout: if tests == Tests::Core { CORE_TIMEOUT } else { DEFAULT_TIMEOUT },
         accel: DEFAULT_ACCEL.to_owned(),
         cache: None,
         mirror: None,

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the tests that are named in `names`, each in a process of its own: one that hangs is ended,
 # named, and the others run. Prints what cargo's tests do, with the time that each took.
-limit=60
+limit=120
 passed=0
 failed=0
 echo "running $(wc -l < names) tests"

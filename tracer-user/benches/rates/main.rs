@@ -19,8 +19,8 @@ One process calls `getppid` at a given rate, a share of it every half millisecon
 with its defaults records it. Both share the machine's two CPUs with all else. The highest rate is
 found by halving the range in short trials, and then held for {hold} s. OTLP goes by gRPC to a
 receiver on the same machine that counts spans; Parquet goes to a disk. `lost` is what the books say
-or what is missing at the destination. Memory is the most that tracer had resident: 32 MiB of it are
-the kernel's ring of 16 MiB, which is mapped twice in a row.
+or what is missing at the destination. Memory is the most that tracer had resident: 16 MiB of it are
+the kernel's ring.
 
 ```";
 

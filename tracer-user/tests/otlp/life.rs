@@ -6,20 +6,15 @@ use tracer_user::{export::otlp::SpillOptions, ring_buffer::DropReason};
 
 use crate::{
     receiver::{Receiver, SHARED},
-    support::{finish, options, run, span, spans, start},
+    support::{finish, options, reserved_port, run, span, spans, start},
 };
 
 const GRPC: (&str, &str) = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
 
-/// A port where nobody listens.
-fn dead_url() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
-}
-
 #[test]
 fn without_a_receiver_spans_are_given_up_and_counted() {
-    let mut options = options(&dead_url(), "fine/dead", &[GRPC]);
+    let (_socket, port) = reserved_port();
+    let mut options = options(&format!("http://127.0.0.1:{port}"), "fine/dead", &[GRPC]);
     options.retry.limit = Duration::from_millis(200);
     options.in_flight = 1;
     let delivery = run(&options, spans(100));
@@ -30,9 +25,10 @@ fn without_a_receiver_spans_are_given_up_and_counted() {
 
 #[test]
 fn the_end_does_not_wait_for_a_dead_receiver() {
+    let (_socket, port) = reserved_port();
     for scenario in ["grpc_silent/end", "fine/end"] {
         let is_silent = scenario.starts_with("grpc_silent");
-        let url = if is_silent { SHARED.url("grpc") } else { dead_url() };
+        let url = if is_silent { SHARED.url("grpc") } else { format!("http://127.0.0.1:{port}") };
         let mut options = options(&url, scenario, &[GRPC]);
         options.drain = Duration::from_millis(300);
         options.in_flight = 100;

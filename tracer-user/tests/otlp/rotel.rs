@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, sync_channel},
     thread,
@@ -11,7 +11,7 @@ use std::{
 
 use crate::{
     receiver::python,
-    support::{options, run, span},
+    support::{options, reserved_port, run, span},
 };
 
 struct Rotel {
@@ -28,16 +28,14 @@ impl Drop for Rotel {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 fn start() -> Rotel {
     let find =
         "import rotel, os; print(os.path.join(os.path.dirname(rotel.__file__), 'rotel-agent'))";
     let found = Command::new(python()).args(["-c", find]).output().unwrap();
     let agent = String::from_utf8(found.stdout).unwrap();
-    let (grpc, http) = (free_port(), free_port());
+    // Kept until it listens.
+    let (_grpc_socket, grpc) = reserved_port();
+    let (_http_socket, http) = reserved_port();
     let mut child = Command::new(agent.trim())
         .arg("start")
         .args(["--otlp-grpc-endpoint", &format!("127.0.0.1:{grpc}")])

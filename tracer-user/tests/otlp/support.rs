@@ -2,11 +2,13 @@
 
 use std::{
     ffi::OsString,
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use hyper::header::HeaderValue;
+use socket2::{Domain, Socket, Type};
 use tracer_common::event::{Abi, CaptureState, Reason, Record};
 use tracer_user::{
     export::otlp::{OtlpExporter, OtlpOptions, Retry},
@@ -16,6 +18,16 @@ use tracer_user::{
 };
 
 use crate::receiver::Account;
+
+/// A port where nobody listens, and that nobody else is given as long as the socket is there. It does
+/// not listen itself, so that a server can take its place, which sets `SO_REUSEADDR`; socket(7).
+pub(crate) fn reserved_port() -> (Socket, u16) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address.port())
+}
 
 /// A call of `openat`, of this process, with this path.
 pub(crate) fn span(number: u64, process_id: u32, path: &[u8]) -> SpanRecord {

@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail};
+use socket2::{Domain, Socket, Type};
 
 use crate::{
     bench::Bench,
@@ -25,7 +26,7 @@ const REDIS_REQUESTS: u64 = 100_000;
 struct Server {
     _process: Background,
     pid: u32,
-    port: u16,
+    port: Port,
 }
 
 impl Server {
@@ -35,7 +36,7 @@ impl Server {
         program: &str,
         args: &[String],
         under: &[String],
-        port: u16,
+        port: Port,
         pid_file: &Path,
     ) -> Result<Self> {
         let mut words = under.iter().map(String::as_str).chain([program]);
@@ -43,7 +44,7 @@ impl Server {
         command.args(words).args(args).stdin(Stdio::null()).stdout(Stdio::null());
         let mut process = Background::start(command.stderr(Stdio::null()))?;
         let pid = || process::text(pid_file).trim().parse::<u32>();
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.number));
         process.until("listening", || {
             pid().is_ok() && TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
         })?;
@@ -69,10 +70,22 @@ impl Server {
     }
 }
 
-/// A port that nobody has at the moment.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("a port")?;
-    Ok(listener.local_addr()?.port())
+/// A port for a server, which nobody else is given.
+struct Port {
+    number: u16,
+    /// Bound, but not listening: whoever sets `SO_REUSEADDR`, as servers do, can bind and listen there
+    /// all the same, socket(7).
+    _reserved: Socket,
+}
+
+impl Port {
+    fn reserve() -> Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).context("a socket")?;
+        socket.set_reuse_address(true).context("a socket")?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).context("a port")?;
+        let address = socket.local_addr().context("a port")?.as_socket().context("a port")?;
+        Ok(Self { number: address.port(), _reserved: socket })
+    }
 }
 
 /// What so many turns took at this rate.
@@ -91,10 +104,11 @@ struct Redis(Server);
 
 /// redis-server without a disk, and redis-benchmark's 50 clients.
 pub(super) fn redis(bench: &Bench, under: &[String]) -> Result<Box<dyn Job>> {
-    let (folder, port) = (bench.new_folder()?, free_port()?);
+    let (folder, port) = (bench.new_folder()?, Port::reserve()?);
     let pid_file = folder.join("pid");
     let line = format!(
-        "--port {port} --bind 127.0.0.1 --save  --appendonly no --daemonize no --dir {} --pidfile {}",
+        "--port {} --bind 127.0.0.1 --save  --appendonly no --daemonize no --dir {} --pidfile {}",
+        port.number,
         folder.display(),
         pid_file.display()
     );
@@ -112,7 +126,7 @@ impl Job for Redis {
     fn run(&mut self, slowness: u64) -> Result<Done> {
         let turns = REDIS_REQUESTS / slowness;
         let mut client = Command::new("redis-benchmark");
-        client.args(["-p", &self.0.port.to_string(), "-n", &turns.to_string()]);
+        client.args(["-p", &self.0.port.number.to_string(), "-n", &turns.to_string()]);
         client.args(["-t", "get", "--csv"]);
         let (cpu, said) = self.0.serve(&mut client)?;
         let rate = redis_rate(&said).with_context(|| format!("redis-benchmark: {said}"))?;
@@ -130,9 +144,9 @@ struct Nginx(Server);
 
 /// nginx with one page and one process, and wrk with 16 connections.
 pub(super) fn nginx(bench: &Bench, under: &[String]) -> Result<Box<dyn Job>> {
-    let (folder, port) = (bench.new_folder()?, free_port()?);
+    let (folder, port) = (bench.new_folder()?, Port::reserve()?);
     fs::write(folder.join("page"), [b'x'; 1024]).context("the page")?;
-    let configuration = configuration(&folder, port);
+    let configuration = configuration(&folder, port.number);
     let file = folder.join("nginx.conf");
     fs::write(&file, configuration).context("the configuration")?;
     let shown = |path: &Path| path.display().to_string();
@@ -165,7 +179,7 @@ impl Job for Nginx {
     fn run(&mut self, _slowness: u64) -> Result<Done> {
         let mut client = Command::new("wrk");
         client.args(["-t", "1", "-c", "16", "-d", "1s", "--timeout", "10s"]);
-        client.arg(format!("http://127.0.0.1:{}/page", self.0.port));
+        client.arg(format!("http://127.0.0.1:{}/page", self.0.port.number));
         let (cpu, said) = self.0.serve(&mut client)?;
         let (turns, rate) = wrk_rate(&said).with_context(|| format!("wrk: {said}"))?;
         Ok(done(turns, rate, cpu))
@@ -183,6 +197,8 @@ fn wrk_rate(said: &str) -> Option<(u64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::{collections::BTreeSet, net::TcpListener};
+
     use super::*;
 
     #[test]
@@ -204,7 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn a_free_port_can_be_had() {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, free_port().unwrap())).unwrap();
+    fn a_port_is_kept_for_the_server_that_it_is_for() {
+        let ports: Vec<Port> = (0..100).map(|_| Port::reserve().unwrap()).collect();
+        let listen = |port: &Port| TcpListener::bind((Ipv4Addr::LOCALHOST, port.number)).unwrap();
+        let numbers: BTreeSet<u16> = ports.iter().map(|port| port.number).collect();
+        assert_eq!(numbers.len(), ports.len());
+        drop(ports.iter().map(listen).collect::<Vec<_>>());
     }
 }

@@ -102,9 +102,10 @@ fn memory(options: &Options, report: &mut Report) -> Result<()> {
     report.heading("Memory of live processes");
     report.say(
         "So many processes are forked while tracer is attached to their parent, and wait, in a call \
-         that is under way. `kernel` is what the objects in use in the kernel's slabs, where task storage \
-         is, have grown a process beyond what they grew with nothing attached in the same round, `tracer` what tracer's resident \
-         memory has grown. Bytes; medians of all rounds, with the lowest and the highest in \
+         that is under way. `kernel` is what the objects in use in the kernel's slabs of general sizes, \
+         which task storage is made of, have grown a process beyond what they grew with nothing attached \
+         in the same round, `tracer` what tracer's resident memory has grown. Bytes; medians of all \
+         rounds, with the lowest and the highest in \
          brackets.",
     );
     let bench = options.bench(Placement::Pinned)?;

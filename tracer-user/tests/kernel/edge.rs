@@ -1,36 +1,23 @@
 //! Edge cases of pairing: programs that say what they do, and the tracer that must agree. The
 //! cases are in `tests/workload/edge.rs`, the verdicts in `docs/edge-cases.md`.
 
-use std::{
-    collections::BTreeSet,
-    io::Read,
-    process::{Command, Stdio},
-};
+use std::collections::BTreeSet;
 
 use tracer_common::counter::Counter;
 use tracer_user::{ledger::Ledger, pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::{
     expected::compare,
-    support::{Session, Workload, amount, count, rounds, syscalls, trace_workload, workload_path},
+    support::{
+        Session, Workload, amount, count, rounds, syscalls, trace_speaking_workload, trace_workload,
+    },
 };
 
 /// Runs a case and compares, thread by thread, in order.
 #[track_caller]
 pub(crate) fn edge(case: &str) -> Ledger {
-    let mut command = Command::new(workload_path());
-    command.args(["wait", "edge", case]).stdout(Stdio::piped());
-    let mut workload = Workload::with(&mut command);
-    let mut output = workload.stdout();
-    let options = TraceOptions { pids: vec![workload.pid()], ..TraceOptions::default() };
-    let mut session = Session::start(&options);
-    workload.begin();
-    let mut text = String::new();
-    output.read_to_string(&mut text).unwrap();
-    session.wait_for_end();
-    let (spans, ledger) = session.stop();
+    let (spans, text, ledger) = trace_speaking_workload(&["edge", case], TraceOptions::default());
     compare(case, &text, &spans);
-    workload.wait();
     ledger
 }
 

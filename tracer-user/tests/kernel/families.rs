@@ -1,33 +1,16 @@
 //! Every family of decoders, against a program that makes the calls and says itself how each reads:
 //! odd values, ends of pages, bad pointers, every bit.
 
-use std::{
-    io::Read as _,
-    process::{Command, Stdio},
-};
-
 use tracer_user::pipeline::TraceOptions;
 
-use crate::{
-    memory::text,
-    support::{Session, Workload, workload_path},
-};
+use crate::{memory::text, support::trace_speaking_workload};
 
 /// Traces the program with one family; every line of its output stands among the calls, in its
 /// order.
 #[track_caller]
 fn describe(family: &str) {
-    let mut command = Command::new(workload_path());
-    command.args(["wait", "describe", family]).stdout(Stdio::piped());
-    let mut workload = Workload::with(&mut command);
-    let mut output = workload.stdout();
-    let options = TraceOptions { pids: vec![workload.pid()], ..TraceOptions::default() };
-    let mut session = Session::start(&options);
-    workload.begin();
-    let mut expected = String::new();
-    output.read_to_string(&mut expected).unwrap();
-    session.wait_for_end();
-    let (spans, _) = session.stop();
+    let (spans, expected, _) =
+        trace_speaking_workload(&["describe", family], TraceOptions::default());
     let seen = text(&spans);
     let mut rest = &seen[..];
     let mut missing = Vec::new();

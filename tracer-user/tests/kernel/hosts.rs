@@ -1,11 +1,6 @@
 //! What the host does: stops and kills the tracer, runs many threads, sets clocks, lacks mounts.
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    io::Read,
-    process::{Command, Stdio},
-};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use tracer_user::{
     kernel::btf::{KernelTypes, VMLINUX},
@@ -14,8 +9,8 @@ use tracer_user::{
 };
 
 use crate::support::{
-    Running, Session, Workload, json, json_lines, rounds, skipped, stderr, syscalls, tracer,
-    tracer_path, workload_path,
+    Running, Session, Workload, json, json_lines, rounds, skipped, stderr, syscalls,
+    trace_speaking_workload, tracer, tracer_path, workload_path,
 };
 
 #[test]
@@ -91,21 +86,8 @@ fn a_stopped_tracer_blocks_nobody() {
 fn wall_time_is_that_of_the_program() {
     // The offset of the two clocks is measured with about this error.
     const ERROR: u64 = 50_000;
-    let mut command = Command::new(workload_path());
-    command.args(["wait", "clock", "1000"]).stdout(Stdio::piped());
-    let mut workload = Workload::with(&mut command);
-    let mut output = workload.stdout();
-    let options = TraceOptions {
-        pids: vec![workload.pid()],
-        syscalls: syscalls("getppid"),
-        ..TraceOptions::default()
-    };
-    let mut session = Session::start(&options);
-    workload.begin();
-    let mut text = String::new();
-    output.read_to_string(&mut text).unwrap();
-    session.wait_for_end();
-    let (spans, _) = session.stop();
+    let options = TraceOptions { syscalls: syscalls("getppid"), ..TraceOptions::default() };
+    let (spans, text, _) = trace_speaking_workload(&["clock", "1000"], options);
     let brackets: Vec<(u64, u64)> = text
         .lines()
         .filter_map(|line| line.split_once(' '))
@@ -116,7 +98,6 @@ fn wall_time_is_that_of_the_program() {
         let (start, end) = (span.start_time_nanos(), span.end_time_nanos());
         assert!(before <= start + ERROR && start <= end && end <= after + ERROR);
     }
-    workload.wait();
 }
 
 #[test]

@@ -1,10 +1,5 @@
 //! Memory that arguments lead to, against programs that say what a tracer has to show.
 
-use std::{
-    io::Read as _,
-    process::{Command, Stdio},
-};
-
 use tracer_common::{counter::Counter, event::CaptureState, memory::DataLimit, parse::Captures};
 use tracer_user::{
     export::{Exporter, Output, TextExporter, TextStyle},
@@ -13,29 +8,14 @@ use tracer_user::{
     span_record::{SpanRecord, StatusCode},
 };
 
-use super::support::{Session, Workload, syscalls, workload_path};
+use super::support::{syscalls, trace_speaking_workload};
 
 const ALL_DATA: DataLimit = DataLimit { bytes: 32, data: true };
 
 /// Runs a case; returns its spans and what it printed.
 fn run(case: &str, names: &str, data: DataLimit) -> (Vec<SpanRecord>, String, Ledger) {
-    let mut command = Command::new(workload_path());
-    command.args(["wait", "memory", case]).stdout(Stdio::piped());
-    let mut workload = Workload::with(&mut command);
-    let mut output = workload.stdout();
-    let options = TraceOptions {
-        pids: vec![workload.pid()],
-        syscalls: syscalls(names),
-        data,
-        ..TraceOptions::default()
-    };
-    let mut session = Session::start(&options);
-    workload.begin();
-    let mut text = String::new();
-    output.read_to_string(&mut text).unwrap();
-    session.wait_for_end();
-    let (spans, ledger) = session.stop();
-    (spans, text, ledger)
+    let options = TraceOptions { syscalls: syscalls(names), data, ..TraceOptions::default() };
+    trace_speaking_workload(&["memory", case], options)
 }
 
 /// The calls as text, without time, thread and duration.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
 };
@@ -175,6 +175,25 @@ pub(crate) fn trace_workload(args: &[&str], options: TraceOptions) -> (Vec<SpanR
     workload.run();
     session.wait_for_end();
     session.stop()
+}
+
+/// The same, for one that prints something; what it was, too.
+pub(crate) fn trace_speaking_workload(
+    args: &[&str],
+    options: TraceOptions,
+) -> (Vec<SpanRecord>, String, Ledger) {
+    let mut command = Command::new(workload_path());
+    let mut workload = Workload::with(command.arg("wait").args(args).stdout(Stdio::piped()));
+    let mut output = workload.stdout();
+    let options = TraceOptions { pids: vec![workload.pid()], ..options };
+    let mut session = Session::start(&options);
+    workload.begin();
+    let mut text = String::new();
+    output.read_to_string(&mut text).unwrap();
+    session.wait_for_end();
+    let (spans, ledger) = session.stop();
+    workload.wait();
+    (spans, text, ledger)
 }
 
 /// Says that a test, or a part of it, does not run here. Past the test harness, which would hide it.

@@ -7,6 +7,11 @@ mod same;
 
 use std::{collections::HashMap, sync::Arc};
 
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, DataType};
+use parquet::schema::types::ColumnDescPtr;
+
+use self::same::{Manner, OF_MANNER, OF_OWNER, Owner, Same};
 use super::{
     super::{argument, json, who::Who},
     chunk::Content,
@@ -20,10 +25,6 @@ use crate::{
     span_record::{SpanRecord, SyscallSpan},
     values,
 };
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{ArrowError, DataType};
-use parquet::schema::types::ColumnDescPtr;
-use same::{Manner, OF_MANNER, OF_OWNER, Owner, Same};
 
 /// Rows of a batch of the journal.
 pub(super) const BATCH_ROWS: usize = 4096;

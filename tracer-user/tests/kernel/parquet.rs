@@ -278,8 +278,18 @@ fn wait_until_freed((programs, maps): &(HashSet<u32>, HashSet<u32>)) {
     }
 }
 
-/// One kill at a random moment; rows that were finished, rows that were recovered.
-fn kill_once(round: u64, random: u64) -> (u64, u64) {
+/// What a kill has left.
+struct Kill {
+    /// Rows of files that were finished.
+    finished: u64,
+    /// Rows of files that were recovered.
+    recovered: u64,
+    /// Spans of the second destination that were found in the recording.
+    compared: u64,
+}
+
+/// One kill at a random moment.
+fn kill_once(round: u64, random: u64) -> Kill {
     let folder = tempfile::tempdir().unwrap();
     let (export, root) =
         target(&folder, ",flush-interval=100ms,rotate-interval=400ms,rotate-size=1MiB");
@@ -312,54 +322,50 @@ fn kill_once(round: u64, random: u64) -> (u64, u64) {
     }
     assert_eq!(finished(&root).iter().sum::<u64>(), finished_rows + recovered);
     assert!(recover(&root).unwrap().is_empty());
-    if !floods {
-        check_bound(&root, &lines);
-    }
-    (finished_rows, recovered)
+    let compared = if floods { 0 } else { check_tail(&root, &lines) };
+    Kill { finished: finished_rows, recovered, compared }
 }
 
 /// Few kills may all come at moments when nothing is open, or nothing is finished.
 const MORE_KILLS: u64 = 40;
 
-/// All that the second destination has, but for the last moments, is in the recording.
-fn check_bound(root: &Path, lines: &Path) {
-    /// The flush interval is 100 ms; the rest is for a thread to be scheduled on a busy machine.
-    const BOUND: u64 = 2_000_000_000;
+/// All that the second destination has is in the recording up to some span, and nothing behind that:
+/// what a kill takes is what was not flushed yet. Returns how many spans were looked for.
+fn check_tail(root: &Path, lines: &Path) -> u64 {
     let text = fs::read_to_string(lines).unwrap();
     // The last line may be cut.
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let spans: Vec<Value> = whole.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
-    let end = |span: &Value| {
-        span["start_time_unix_nano"].as_u64().unwrap() + span["duration_nano"].as_u64().unwrap()
-    };
-    let Some(last) = spans.iter().map(end).max() else { return };
     let ids = readers("ids", root);
     let ids: HashSet<&str> =
         ids.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
-    let missing = spans
-        .iter()
-        .filter(|span| !ids.contains(span["span_id"].as_str().unwrap()))
-        .map(|span| last - end(span))
-        .max()
-        .unwrap_or(0);
-    assert!(missing <= BOUND, "a span {missing} ns older than the last one is missing");
+    let is_there: Vec<bool> =
+        spans.iter().map(|span| ids.contains(span["span_id"].as_str().unwrap())).collect();
+    let flushed = is_there.iter().take_while(|it| **it).count();
+    let behind = is_there.iter().skip(flushed).filter(|it| **it).count();
+    assert_eq!(behind, 0, "after {flushed} of {} spans one is missing", spans.len());
+    flushed.try_into().unwrap()
 }
 
-/// `TRACER_TEST_KILLS` says how often; the full number is 200. More often, until kills have met both
-/// finished files and open ones.
+/// `TRACER_TEST_KILLS` says how often; the full number is 200. More often, until kills have met
+/// finished files, open ones, and a second destination to compare with.
 #[test]
 fn other_readers_read_what_a_kill_leaves() {
     let kills = std::env::var("TRACER_TEST_KILLS").map_or(6, |text| text.parse().unwrap());
-    let (mut finished, mut recovered) = (0, 0);
+    let mut sum = Kill { finished: 0, recovered: 0, compared: 0 };
     let mut random = u64::from(std::process::id());
     let mut round = 0;
-    while round < kills || (round < kills + MORE_KILLS && (finished == 0 || recovered == 0)) {
+    let is_enough = |sum: &Kill| sum.finished > 0 && sum.recovered > 0 && sum.compared > 0;
+    while round < kills || (round < kills + MORE_KILLS && !is_enough(&sum)) {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let rows = kill_once(round, random >> 33);
-        finished += rows.0;
-        recovered += rows.1;
+        let kill = kill_once(round, random >> 33);
+        sum.finished += kill.finished;
+        sum.recovered += kill.recovered;
+        sum.compared += kill.compared;
         round += 1;
     }
-    println!("{round} kills: {finished} rows finished, {recovered} recovered");
-    assert!(finished > 0 && recovered > 0, "{finished} {recovered}");
+    let Kill { finished, recovered, compared } = sum;
+    let said = format!("{finished} rows finished, {recovered} recovered, {compared} compared");
+    println!("{round} kills: {said}");
+    assert!(finished > 0 && recovered > 0 && compared > 0, "{said}");
 }

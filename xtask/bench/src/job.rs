@@ -89,7 +89,7 @@ impl Loop {
         let mut worker = Worker::start(cpu, under)?;
         // What it needs is there before a tracer is, so that all trace the same.
         worker.work(work, 10)?;
-        let many = threads || matches!(work, Work::PingPong | Work::Life);
+        let many = threads || matches!(work, Work::PingPong | Work::Life | Work::ShortLife);
         Ok(Self { worker, work, turns, many })
     }
 }

@@ -48,7 +48,7 @@ fn answer(line: &str) -> io::Result<()> {
 /// What the worker works with.
 struct Hands {
     file: CString,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Hands {
@@ -57,7 +57,21 @@ impl Hands {
         let path = folder.path().join("small");
         std::fs::write(&path, [b'x'; 64]).context("the small file")?;
         let file = CString::new(path.as_os_str().as_bytes()).context("the small file's name")?;
-        Ok(Self { file, _folder: folder })
+        Ok(Self { file, folder })
+    }
+
+    /// A program that ends at once, built when it is not there.
+    fn short_program(&self) -> Result<CString> {
+        let (source, program) =
+            (self.folder.path().join("short.S"), self.folder.path().join("short"));
+        if !program.exists() {
+            std::fs::write(&source, include_str!("short_life.S")).context("its source")?;
+            let mut cc = Command::new("cc");
+            cc.args(["-nostdlib", "-static", "-o"]).arg(&program).arg(&source);
+            let status = cc.status().context("cc, to build a program that ends at once")?;
+            ensure!(status.success(), "cc could not build a program that ends at once");
+        }
+        CString::new(program.as_os_str().as_bytes()).context("its name")
     }
 
     fn work(&self, name: &str, turns: u64) -> Result<Took> {
@@ -65,6 +79,7 @@ impl Hands {
         let work = work.with_context(|| format!("unknown work {name}"))?;
         // Started each time, so that a tracer which follows children traces it too.
         let echo = (work == Work::PingPong).then(Echo::start).transpose()?;
+        let short = (work == Work::ShortLife).then(|| self.short_program()).transpose()?;
         // It is there when it has answered.
         echo.as_ref().map_or(Ok(()), Echo::turn)?;
         let (cpu, wall) = (used()?, Instant::now());
@@ -76,7 +91,11 @@ impl Hands {
                 let echo = echo.as_ref().context("no process to play with")?;
                 (0..turns).try_for_each(|_| echo.turn())?;
             }
-            Work::Life => (0..turns).try_for_each(|_| live())?,
+            Work::Life => (0..turns).try_for_each(|_| live(c"/bin/true"))?,
+            Work::ShortLife => {
+                let program = short.as_ref().context("no program that ends at once")?;
+                (0..turns).try_for_each(|_| live(program))?;
+            }
             Work::TwoThreads => threads(2, turns)?,
             Work::EightThreads => threads(8, turns)?,
         }
@@ -123,8 +142,9 @@ fn read_file(path: &CStr) {
 }
 
 /// A whole life: fork, exec, exit, wait.
-fn live() -> Result<()> {
-    let program = c"/bin/true".as_ptr();
+fn live(program: &CStr) -> Result<()> {
+    let name = program.to_string_lossy();
+    let program = program.as_ptr();
     let (args, environment) = ([program, std::ptr::null()], [std::ptr::null()]);
     // SAFETY: the child calls nothing but `execve` and `_exit`.
     let pid = unsafe { libc::fork() };
@@ -140,7 +160,7 @@ fn live() -> Result<()> {
     if pid < 0 || waited != pid {
         return Err(io::Error::last_os_error()).context("a process that lives for a moment");
     }
-    ensure!(status == 0, "/bin/true ended with status {status}");
+    ensure!(status == 0, "{name} ended with status {status}");
     Ok(())
 }
 

@@ -22,6 +22,8 @@ pub(crate) enum Work {
     PingPong,
     /// A process that is forked, runs /bin/true and is waited for.
     Life,
+    /// The same with a program that ends at once, of one call and no library.
+    ShortLife,
     /// `getppid` by 2 threads at once.
     TwoThreads,
     /// `getppid` by 8 threads at once.
@@ -29,12 +31,13 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Getppid,
         Self::OpenMissing,
         Self::File,
         Self::PingPong,
         Self::Life,
+        Self::ShortLife,
         Self::TwoThreads,
         Self::EightThreads,
     ];
@@ -47,6 +50,7 @@ impl Work {
             Self::File => "file",
             Self::PingPong => "ping-pong",
             Self::Life => "life",
+            Self::ShortLife => "short-life",
             Self::TwoThreads => "2-threads",
             Self::EightThreads => "8-threads",
         }
@@ -57,7 +61,7 @@ impl Work {
         match self {
             Self::File => 3,
             // `fork`, `execve`, `exit_group`, `wait4`; the rest is the program's.
-            Self::PingPong | Self::Life => 4,
+            Self::PingPong | Self::Life | Self::ShortLife => 4,
             _ => 1,
         }
     }

@@ -173,7 +173,10 @@ impl SpanRingBuffer {
         let pushed = self.shared.pushed.fetch_add(1, Ordering::Relaxed);
         if self.shared.queue.push(span).is_err() {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
-            self.wake();
+            // No fence: a sidecar that is about to sleep looks at the queue once more, which is full.
+            if self.shared.sleeping.load(Ordering::Relaxed) {
+                self.wake();
+            }
         } else if pushed.is_multiple_of(WAKE_EVERY) {
             self.wake();
         }

@@ -107,7 +107,7 @@ def lines(file):
             for (syscall,) in duckdb.sql(f"select syscall from read_ndjson('{file}')").fetchall()
         ],
         "pyarrow": pyarrow.json.read_json(file).to_pylist(),
-        "polars": polars.read_ndjson(file).to_dicts(),
+        "polars": polars.read_ndjson(file, infer_schema_length=None).to_dicts(),
     }
     # Spans of processes have none.
     syscalls = {

@@ -55,7 +55,7 @@ pub(crate) fn measure(
     job: &mut dyn Job,
     again: &Make<'_>,
 ) -> Result<Sample> {
-    let launcher = tool.launcher();
+    let launcher = tool.launcher(bench)?;
     let mut own = None;
     let job = if launcher.is_empty() { job } else { own.insert(again(bench, &launcher)?).as_mut() };
     let attached = Attached::start(tool, bench, job.target())?;

@@ -27,8 +27,9 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
          CPU {TRACER_CPU}; rounds, `added` and `ratio` are as under *calls*. {CALLS} calls a round, \
          a fifth for perf record and bpftrace's printf, a fiftieth for what stops the process at \
          each call. `tracer's CPU` is of its own process, until all is worked off; of what stays \
-         for later (perf's files) it is not. `its MiB` are resident then, the kernel's ring included where it is mapped. `lost` is in events, by the tracer's own word or by \
-         what its output lacks."
+         for later (perf's files) it is not. `its MiB` are resident then, the kernel's ring included where it is mapped. What starts the work \
+         itself (strace of another call, aprender-profile) has no figures of its own process. `lost` is \
+         in events, by the tracer's own word or by what its output lacks."
     ));
     report.say(&format!(
         "Versions: {}; {}; {}.",

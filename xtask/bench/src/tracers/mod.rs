@@ -7,7 +7,7 @@ mod start;
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use nix::sys::signal::Signal;
 
 use crate::{
@@ -96,21 +96,31 @@ impl Tool {
     }
 
     /// The command line that must start the work, for what cannot attach to it.
-    pub(crate) fn launcher(self) -> Vec<String> {
-        match self {
+    pub(crate) fn launcher(self, bench: &Bench) -> Result<Vec<String>> {
+        Ok(match self {
             Self::StraceBystander => {
                 let line =
                     ["strace", "-f", "--seccomp-bpf", "-qq", "-e", NO_CALL, "-o", "/dev/null"];
                 line.into_iter().chain(["--"]).map(str::to_owned).collect()
             }
+            // A process that it attaches to never goes on (0.72.3); what it starts has its output, where
+            // it writes too.
+            Self::AprenderProfile => {
+                let tracer = bench.peer("aprender-profile")?;
+                let script = format!(
+                    "exec 3>&1; exec '{}' -f -- sh -c 'exec \"$@\" >&3' sh \"$@\" > /dev/null",
+                    tracer.display()
+                );
+                vec!["sh".to_owned(), "-c".to_owned(), script, "sh".to_owned()]
+            }
             _ => Vec::new(),
-        }
+        })
     }
 
     const fn signal(self) -> Signal {
         match self {
             // What strace is interrupted by depends on its options.
-            Self::Strace | Self::AprenderProfile => Signal::SIGTERM,
+            Self::Strace => Signal::SIGTERM,
             _ => Signal::SIGINT,
         }
     }
@@ -160,6 +170,13 @@ impl Attached {
         let mut attached = Self { tool, holds: Holds::Nothing, folder: bench.new_folder()? };
         attached.holds = match tool {
             Tool::Bare | Tool::StraceBystander => Holds::Nothing,
+            Tool::AprenderProfile => {
+                ensure!(
+                    process::ptraced_by(target.pid) != 0,
+                    "it does not trace what it has started"
+                );
+                Holds::Nothing
+            }
             Tool::Floor => Holds::Floor { _links: Floor::attach().context("the floor")? },
             _ => {
                 let process = start::start(tool, bench, target, &attached.folder);

@@ -55,7 +55,7 @@ fn ready(command: &mut Command, tool: Tool, traced: u32, folder: &Path) -> Resul
     let mut process = Background::start(command)?;
     let pid = process.pid();
     process.until("attached", || match tool {
-        Tool::Strace | Tool::AprenderProfile => ptraced_by(traced) == pid,
+        Tool::Strace => ptraced_by(traced) == pid,
         Tool::PerfTrace | Tool::PerfRecord => descriptors(pid, PERF_EVENT) > 0 && is_polling(pid),
         // One for each of the two probes.
         Tool::BpftraceHistogram | Tool::BpftracePrintf => {
@@ -121,12 +121,7 @@ fn command(tool: Tool, bench: &Bench, target: Target, folder: &Path) -> Result<C
                 r#"printf("%d %d %d %d\n", tid, args->id, args->ret, nsecs - @start[tid]);"#;
             bpftrace(target, &output, print)
         }
-        Tool::AprenderProfile => {
-            let mut command = Command::new(bench.peer("aprender-profile")?);
-            command.args(["-f", "-p", &pid]);
-            command
-        }
-        Tool::Bare | Tool::Floor | Tool::StraceBystander => {
+        Tool::Bare | Tool::Floor | Tool::StraceBystander | Tool::AprenderProfile => {
             bail!("{} has no process", tool.name())
         }
     })

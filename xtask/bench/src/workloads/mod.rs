@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// Of workloads with a target, and of others.
-const ROUNDS: [usize; 2] = [5, 3];
+const ROUNDS: [usize; 2] = [9, 3];
 /// For one workload: no round begins later.
-const PATIENCE: [Duration; 2] = [Duration::from_secs(40), Duration::from_secs(15)];
+const PATIENCE: [Duration; 2] = [Duration::from_secs(150), Duration::from_secs(15)];
 
 const OURS: [Tool; 5] = [Tool::Bare, Tool::Bystander, Tool::Null, Tool::Parquet, Tool::Otlp];
 
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Report {
     let mut report = Report::default();
     report.say(
         "Each kind of work is measured with nothing attached, and with each tracer: ours in three \
-         to five rounds, the others in the first. Calls in a loop are pinned beside the tracer's CPU; \
+         to nine rounds, the others in the first. Calls in a loop are pinned beside the tracer's CPU; \
          servers, programs and threads run wherever the kernel wants, so that on a machine of few \
          CPUs they, their clients, the tracer and what receives its spans are in each other's way. \
          `× as long` is against nothing attached in the same round. `CPU` is of the work (the \

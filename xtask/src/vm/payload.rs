@@ -44,8 +44,8 @@ pub(super) struct Selection {
 /// Builds the tests; cargo builds the programs that they use too.
 pub(super) fn build(arch: Arch, cache: &Cache) -> Result<Programs> {
     let mut cargo = command::cargo()?;
-    // Optimized: emulation is slow enough.
-    cargo.args(["test", "--locked", "--release", "-p", "tracer-user"]);
+    // Optimized a little: emulation is slow enough.
+    cargo.args(["test", "--locked", "--profile", "guest", "-p", "tracer-user"]);
     cargo.args(["--features", "guest-tests", "--test", "kernel", "--no-run"]);
     if arch == Arch::Arm64 {
         cross(&mut cargo, cache)?;

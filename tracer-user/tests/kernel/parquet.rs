@@ -329,13 +329,19 @@ fn kill_once(round: u64, random: u64) -> Kill {
 /// Few kills may all come at moments when nothing is open, or nothing is finished.
 const MORE_KILLS: u64 = 40;
 
-/// All that the second destination has is in the recording up to some span, and nothing behind that:
-/// what a kill takes is what was not flushed yet. Returns how many spans were looked for.
+/// All that the second destination has, but for the last moments, is in the recording: up to some
+/// span, and nothing behind that. Returns how many spans were found.
 fn check_tail(root: &Path, lines: &Path) -> u64 {
+    /// The flush interval is 100 ms; the rest is for a thread to be scheduled on a busy machine.
+    const BOUND: u64 = 2_000_000_000;
     let text = fs::read_to_string(lines).unwrap();
     // The last line may be cut.
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let spans: Vec<Value> = whole.lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    let end = |span: &Value| {
+        span["start_time_unix_nano"].as_u64().unwrap() + span["duration_nano"].as_u64().unwrap()
+    };
+    let Some(last) = spans.iter().map(end).max() else { return 0 };
     let ids = readers("ids", root);
     let ids: HashSet<&str> =
         ids.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
@@ -344,6 +350,8 @@ fn check_tail(root: &Path, lines: &Path) -> u64 {
     let flushed = is_there.iter().take_while(|it| **it).count();
     let behind = is_there.iter().skip(flushed).filter(|it| **it).count();
     assert_eq!(behind, 0, "after {flushed} of {} spans one is missing", spans.len());
+    let missing = spans.iter().skip(flushed).map(|span| last - end(span)).max().unwrap_or(0);
+    assert!(missing <= BOUND, "a span {missing} ns older than the last one is missing");
     flushed.try_into().unwrap()
 }
 

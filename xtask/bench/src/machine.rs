@@ -1,21 +1,9 @@
 //! When and where something was measured.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, process::Command};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-
-/// Mounts tracefs where it is not: bpftrace needs it, and does not mount it.
-pub(crate) fn mount_tracefs() -> Result<()> {
-    const PLACE: &str = "/sys/kernel/tracing";
-    if Path::new(PLACE).join("events").exists() {
-        return Ok(());
-    }
-    let mut mount = Command::new("mount");
-    let status = mount.args(["-t", "tracefs", "tracefs", PLACE]).status().context("mount")?;
-    ensure!(status.success(), "mount could not mount tracefs at {PLACE}");
-    Ok(())
-}
 
 /// One line: time, processor, kernel, memory.
 pub(crate) fn describe() -> String {

@@ -53,14 +53,8 @@ fn run(verb: Verb) -> Result<Option<Report>> {
     match verb {
         Verb::Calls(options) => return calls::run(&options).map(Some),
         Verb::Lives(options) => return lives::run(&options).map(Some),
-        Verb::Peers(options) => {
-            machine::mount_tracefs()?;
-            return peers::run(&options).map(Some);
-        }
-        Verb::Workloads(options) => {
-            machine::mount_tracefs()?;
-            return Ok(Some(workloads::run(&options)));
-        }
+        Verb::Peers(options) => return peers::run(&options).map(Some),
+        Verb::Workloads(options) => return Ok(Some(workloads::run(&options))),
         Verb::Growth { long, options } => return growth::run(&options, long).map(Some),
         Verb::Verifier => verifier::run()?,
         Verb::IdleThreads { count } => idle::threads(count)?,

@@ -143,14 +143,13 @@ fn read_file(path: &CStr) {
 
 /// A whole life: fork, exec, exit, wait.
 fn live(program: &CStr) -> Result<()> {
-    let name = program.to_string_lossy();
-    let program = program.as_ptr();
-    let (args, environment) = ([program, std::ptr::null()], [std::ptr::null()]);
+    let path = program.as_ptr();
+    let (args, environment) = ([path, std::ptr::null()], [std::ptr::null()]);
     // SAFETY: the child calls nothing but `execve` and `_exit`.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: both arrays end with a null pointer, and what they point to is valid.
-        unsafe { libc::execve(program, args.as_ptr(), environment.as_ptr()) };
+        unsafe { libc::execve(path, args.as_ptr(), environment.as_ptr()) };
         // SAFETY: has no preconditions.
         unsafe { libc::_exit(127) }
     }
@@ -160,7 +159,7 @@ fn live(program: &CStr) -> Result<()> {
     if pid < 0 || waited != pid {
         return Err(io::Error::last_os_error()).context("a process that lives for a moment");
     }
-    ensure!(status == 0, "{name} ended with status {status}");
+    ensure!(status == 0, "{} ended with status {status}", program.to_string_lossy());
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::{NO_CALL, Target, Tool};
 use crate::{
@@ -115,11 +115,11 @@ fn command(tool: Tool, bench: &Bench, target: Target, folder: &Path) -> Result<C
             command.args(["-e", "raw_syscalls:sys_exit", "-p", &pid, "-o"]).arg(output);
             command
         }
-        Tool::BpftraceHistogram => bpftrace(target, &output, "@ns = hist(nsecs - @start[tid]);"),
+        Tool::BpftraceHistogram => bpftrace(target, &output, "@ns = hist(nsecs - @start[tid]);")?,
         Tool::BpftracePrintf => {
             let print =
                 r#"printf("%d %d %d %d\n", tid, args->id, args->ret, nsecs - @start[tid]);"#;
-            bpftrace(target, &output, print)
+            bpftrace(target, &output, print)?
         }
         Tool::Bare | Tool::Floor | Tool::StraceBystander | Tool::AprenderProfile => {
             bail!("{} has no process", tool.name())
@@ -134,8 +134,21 @@ fn tracer(bench: &Bench, folder: &Path) -> Command {
     command
 }
 
+/// bpftrace needs tracefs, and does not mount it.
+fn mount_tracefs() -> Result<()> {
+    const PLACE: &str = "/sys/kernel/tracing";
+    if Path::new(PLACE).join("events").exists() {
+        return Ok(());
+    }
+    let mut mount = Command::new("mount");
+    let status = mount.args(["-t", "tracefs", "tracefs", PLACE]).status().context("mount")?;
+    ensure!(status.success(), "mount could not mount tracefs at {PLACE}");
+    Ok(())
+}
+
 /// Latencies as everybody computes them there; `each` is done at the end of each call.
-fn bpftrace(target: Target, output: &Path, each: &str) -> Command {
+fn bpftrace(target: Target, output: &Path, each: &str) -> Result<Command> {
+    mount_tracefs()?;
     // It cannot follow children: for work of many processes it takes all but itself.
     let scope = if target.tree {
         r#"comm != "bpftrace""#.to_owned()
@@ -148,5 +161,5 @@ fn bpftrace(target: Target, output: &Path, each: &str) -> Command {
     );
     let mut command = Command::new("bpftrace");
     command.arg("-o").arg(output).args(["-e", &script]);
-    command
+    Ok(command)
 }

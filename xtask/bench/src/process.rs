@@ -78,6 +78,15 @@ impl Background {
         bail!("{} has not worked off its events within {READY:?}", self.name)
     }
 
+    /// Whether it has not ended.
+    pub(crate) fn is_running(&mut self) -> bool {
+        if self.ended.is_none() {
+            // What cannot be asked is not ours any more.
+            self.ended = self.child.try_wait().unwrap_or_default();
+        }
+        self.ended.is_none()
+    }
+
     /// Asks it to end with a signal, and waits.
     pub(crate) fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
         if self.ended.is_none() {
@@ -149,7 +158,9 @@ pub(crate) fn resident_kib(pid: u32) -> Result<u64> {
 fn status(pid: u32, name: &str) -> Result<u32> {
     let text = read(pid, "status")?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let value = line.and_then(|line| line.split_whitespace().next()).context("no such line");
+    let value = line
+        .and_then(|line| line.split_whitespace().next())
+        .with_context(|| format!("process {pid} has ended: it has no {name}"));
     value?.parse().with_context(|| format!("{name} of process {pid}"))
 }
 
@@ -235,12 +246,14 @@ mod tests {
     #[test]
     fn a_process_of_ours_can_be_asked_to_end() {
         let mut sleeper = Background::start(Command::new("sleep").arg("600")).unwrap();
+        assert!(sleeper.is_running());
         assert!(cpu_time(sleeper.pid()).unwrap() < READY);
         assert!(resident_kib(sleeper.pid()).unwrap() > 0);
         assert_eq!(ptraced_by(sleeper.pid()), 0);
         assert!(descriptors(sleeper.pid(), "perf_event") == 0);
         let status = sleeper.end(Signal::SIGTERM).unwrap();
         assert_eq!(status.signal(), Some(15));
+        assert!(!sleeper.is_running());
         succeeded("sleep", status, "").unwrap();
     }
 

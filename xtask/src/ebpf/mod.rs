@@ -103,6 +103,8 @@ fn build(arch: &str) -> Result<Vec<u8>> {
     cargo.args(["build", "--locked", "--release", "--target", TARGET, "-p", "tracer-ebpf"]);
     cargo.arg("--target-dir").arg(&target_dir);
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags(arch)?.join("\x1f"));
+    // bpf-linker sees the whole program anyway.
+    cargo.env("CARGO_PROFILE_RELEASE_LTO", "false");
     cargo.env("PATH", command::search_path()?);
     command::run(&mut cargo)?;
     let linked = target_dir.join(TARGET).join("release/tracer");

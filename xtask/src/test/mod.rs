@@ -55,10 +55,10 @@ fn unprivileged(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
 
 /// The tests that compare with strace: their program is made for the kernel tests.
 fn strace(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let mut cargo = command::cargo()?;
-    cargo.args(["test", "--locked", "-p", "tracer-user", "--features", "kernel-tests"]);
-    cargo.args(["--test", "strace", "--"]).args(filter);
-    run_tests(&mut cargo, CARGO_HANGS, None, summary)
+    let tests = build("strace").context("the tests with strace")?;
+    let mut command = Command::new(&tests.path);
+    command.args(filter).current_dir(&tests.package);
+    run_tests(&mut command, HANGS, None, summary).context("the tests with strace")
 }
 
 /// The tests that send spans to receivers in Python.

@@ -2,9 +2,11 @@
 
 use std::{
     fmt::Write as _,
-    fs,
+    fs::{self, File},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, SystemTime},
 };
 
 use anyhow::{Context as _, Result, bail};
@@ -19,6 +21,8 @@ use crate::{
 /// Folders of the tree that git looks at, and files in each.
 const FOLDERS: usize = 200;
 const FILES: usize = 100;
+/// When those files were changed, after 1970.
+const AGE: Duration = Duration::from_secs(1_700_000_000);
 /// Files that gcc compiles.
 const UNITS: usize = 12;
 
@@ -81,7 +85,10 @@ fn fill_tree(tree: &Path) -> Result<()> {
         let folder = tree.join(format!("folder-{folder}"));
         fs::create_dir(&folder)?;
         for file in 0..FILES {
-            fs::write(folder.join(format!("file-{file}.txt")), format!("{file}\n"))?;
+            let mut new = File::create(folder.join(format!("file-{file}.txt")))?;
+            writeln!(new, "{file}")?;
+            // Files as young as git's index have to be read each time.
+            new.set_modified(SystemTime::UNIX_EPOCH + AGE)?;
         }
     }
     let git = git_in(tree);

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, kill};
 use socket2::{Domain, Socket, Type};
 
 use crate::{
@@ -24,7 +25,7 @@ const REDIS_REQUESTS: u64 = 100_000;
 
 /// A server that listens.
 struct Server {
-    _process: Background,
+    process: Background,
     pid: u32,
     port: Port,
 }
@@ -48,7 +49,7 @@ impl Server {
         process.until("listening", || {
             pid().is_ok() && TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
         })?;
-        Ok(Self { _process: process, pid: pid().context("the server's id")?, port })
+        Ok(Self { process, pid: pid().context("the server's id")?, port })
     }
 
     fn target(&self) -> Target {
@@ -67,6 +68,17 @@ impl Server {
         }
         let cpu = u64::try_from(cpu.as_nanos()).unwrap_or(u64::MAX);
         Ok((cpu, String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+}
+
+impl Drop for Server {
+    /// A tracer whose command it is may leave it running when it is killed. Until then it is the
+    /// tracer's child, so that its id is nobody else's.
+    fn drop(&mut self) {
+        if self.process.pid() != self.pid && self.process.is_running() {
+            // At worst it has ended already.
+            kill(process::id(self.pid), Signal::SIGKILL).unwrap_or(());
+        }
     }
 }
 

@@ -81,7 +81,6 @@ impl Background {
     /// Whether it has not ended.
     pub(crate) fn is_running(&mut self) -> bool {
         if self.ended.is_none() {
-            // What cannot be asked is not ours any more.
             self.ended = self.child.try_wait().unwrap_or_default();
         }
         self.ended.is_none()

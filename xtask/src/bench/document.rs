@@ -7,7 +7,8 @@ const HEADER: &str = "\
 
 Written by `cargo xtask bench --write`, section by section: each says when and on which machine it
 was measured. The machine is shared and its speed drifts: figures of one round are compared with
-each other, and ratios count. Targets are the project's own; a missed one is an open task.
+each other, and ratios count. Targets are the project's own; for those that are missed
+[where-the-time-goes.md](where-the-time-goes.md) says why.
 ";
 
 /// The document with this section's text replaced, or put where it belongs in `order`, which has

@@ -54,6 +54,13 @@ pub mod part {
     pub const IOVEC_DATA: u8 = 1;
     /// Parts from one element of an `mmsghdr` array to the next.
     pub const MESSAGE: u8 = 16;
+    /// The file that a descriptor leads to, see [`crate::file`]: the first of a call, and so on.
+    pub const FILE: u8 = 160;
+    /// One past the last of these.
+    pub const FILES_END: u8 = 240;
+    /// Says that a descriptor, the body of this capture, has come to lead to another file while the
+    /// call ran.
+    pub const CHANGED: u8 = 240;
     /// Says that there were more strings in `argv`.
     pub const MORE: u8 = 255;
 }

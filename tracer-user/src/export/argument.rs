@@ -10,7 +10,7 @@ use tracer_common::{
 use super::pointee;
 use crate::{
     escape,
-    span_record::{Captured, SpanRecord, SyscallSpan},
+    span_record::{Captured, SyscallSpan},
     values::{self, Context},
 };
 
@@ -32,14 +32,14 @@ pub(super) fn arguments(call: &SyscallSpan, context: &Context<'_>) -> &'static [
 }
 
 /// What values of this call depend on.
-pub(super) fn context<'a>(span: &'a SpanRecord, call: &SyscallSpan) -> Context<'a> {
+pub(super) fn context(call: &SyscallSpan) -> Context<'_> {
     Context {
         abi: call.abi,
         name: call.info().map_or("", |info| info.name),
         args: call.args,
         ret: if call.has_result() { call.ret } else { 0 },
         at_exit: false,
-        fds: span.fd_names(),
+        fds: call.files(),
     }
 }
 

@@ -122,7 +122,7 @@ impl Lines {
         }
         self.paint(out, AnsiColor::Blue, |out| out.extend(call.name().bytes()));
         out.extend(if resumed { &b" resumed>("[..] } else { b"(" });
-        let context = argument::context(span, call);
+        let context = argument::context(call);
         let all = arguments(call, &context);
         match values::text_order(&context) {
             None => {
@@ -150,7 +150,10 @@ impl Lines {
         index: usize,
     ) {
         match argument::text(call, index, kind) {
-            Some(text) => self.paint(out, AnsiColor::Green, |out| argument::push_text(out, text)),
+            Some(text) => {
+                self.paint(out, AnsiColor::Green, |out| argument::push_text(out, text));
+                values::push_folder(out, context, index);
+            }
             None => argument::push_value(out, call, context, kind, index),
         }
     }

@@ -10,7 +10,7 @@ use tracer_common::{
     syscalls::{self, ArgKind, Ret, Syscall},
 };
 
-use super::{Payload, StatusCode};
+use super::{DescriptorFile, Payload, StatusCode};
 
 /// A call as the kernel delivered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +170,12 @@ impl SyscallSpan {
                 state: CaptureState::from_wire(header.state).unwrap_or(CaptureState::Fault),
                 bytes,
             })
+    }
+
+    /// The captures, if there are files of descriptors among them; else none.
+    pub fn files(&self) -> &[u8] {
+        let captures = self.payload.as_slice();
+        if DescriptorFile::all(captures).next().is_some() { captures } else { &[] }
     }
 
     /// The thread's name.

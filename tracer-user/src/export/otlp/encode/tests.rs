@@ -75,7 +75,7 @@ fn expected_attributes(span: &SpanRecord) -> Vec<KeyValue> {
         all.push(text("syscall.record", call.record.name()));
         all.push(text("syscall.reason", call.reason.name()));
     }
-    let context = argument::context(span, call);
+    let context = argument::context(call);
     for (index, arg) in arguments(call, &context).iter().enumerate() {
         let key = format!("syscall.arg.{}", arg.name);
         let mark = format!("syscall.arg_escaped.{}", arg.name);

@@ -12,7 +12,7 @@ use crate::{
         argument::{self, arguments},
         parquet::schema::ARGS,
     },
-    span_record::{SpanRecord, SyscallSpan},
+    span_record::SyscallSpan,
     values::Context,
 };
 
@@ -39,8 +39,8 @@ impl Marks {
 
 impl Columns {
     /// Appends the arguments; which of them are marked.
-    pub(super) fn push_arguments(&mut self, span: &SpanRecord, call: &SyscallSpan) -> Marks {
-        let context = argument::context(span, call);
+    pub(super) fn push_arguments(&mut self, call: &SyscallSpan) -> Marks {
+        let context = argument::context(call);
         let described = arguments(call, &context);
         let mut marks = Marks::default();
         for index in 0..ARGS {

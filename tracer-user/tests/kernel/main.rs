@@ -23,6 +23,7 @@ mod filter;
 mod guest;
 mod hosts;
 mod identity;
+mod kernel_threads;
 #[cfg(feature = "guest-tests")]
 mod lockdown;
 mod memory;

@@ -51,3 +51,4 @@ mod trace_context;
 mod tree;
 #[cfg(feature = "guest-tests")]
 mod whole_system;
+mod witness;

@@ -21,7 +21,7 @@ pub mod program {
     pub const SYS_ENTER_PERF: &str = "sys_enter_perf";
     /// The same at the perf event.
     pub const SYS_EXIT_PERF: &str = "sys_exit_perf";
-    /// Runs when a task has forked, before the child first runs.
+    /// Runs when a task has been made, before it first runs.
     pub const PROCESS_FORK: &str = "process_fork";
     /// Runs when an `execve` has replaced the image.
     pub const PROCESS_EXEC: &str = "process_exec";

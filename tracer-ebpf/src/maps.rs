@@ -179,6 +179,8 @@ pub(crate) struct Threads {
     pub(crate) untold: u32,
     /// 0 when they were not counted from the beginning.
     pub(crate) is_known: u32,
+    /// 1 when the process has lost its mark because it ended.
+    pub(crate) is_over: u32,
 }
 
 #[btf_map]

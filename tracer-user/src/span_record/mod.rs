@@ -9,8 +9,6 @@ mod payload;
 mod process;
 mod syscall;
 
-#[cfg(test)]
-pub(crate) use file::tests as test_files;
 pub use file::{DescriptorFile, SocketFile};
 pub use payload::Payload;
 pub use process::{Attribute, ProcessEnd, ProcessSpan, ProgramStart, Value};

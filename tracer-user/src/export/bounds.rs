@@ -115,6 +115,9 @@ mod tests {
         syscalls,
     };
 
+    /// A call, its arguments, and their memory.
+    type Case<'a> = (&'static str, &'a [u64], Vec<Vec<u8>>);
+
     const WHOLE: CaptureState = CaptureState::Whole;
     const TRUNCATED: CaptureState = CaptureState::Truncated;
 
@@ -261,7 +264,7 @@ mod tests {
             let returned = memory(arg, Phase::Exit, TRUNCATED, bytes);
             vec![memory(arg, Phase::Enter, TRUNCATED, bytes), returned]
         };
-        let cases: [(&str, &[u64], Vec<Vec<u8>>); 12] = [
+        let cases: [Case<'_>; 12] = [
             ("openat2", &[3, 0, 0x1000, 4096], passed(2, &[0; 64])),
             ("mq_notify", &[3, 0x1000], passed(1, &[0; 24])),
             ("clone3", &[0x1000, 88], passed(0, &[0; 80])),
@@ -292,7 +295,7 @@ mod tests {
     fn what_says_itself_how_long_it_is_can_be_whole() {
         let passed = |arg, bytes: &[u8]| vec![memory(arg, Phase::Enter, TRUNCATED, bytes)];
         let attributes = [words(&[48, 0]), vec![0; 40]].concat();
-        let cases: [(&str, &[u64], Vec<Vec<u8>>); 5] = [
+        let cases: [Case<'_>; 5] = [
             ("sched_setattr", &[0, 0x1000, 0], passed(1, &attributes)),
             ("open_by_handle_at", &[3, 0x1000, 0], passed(1, &words(&[4, 1, 9]))),
             ("landlock_add_rule", &[3, 1, 0x1000, 0], passed(2, &[0; 12])),

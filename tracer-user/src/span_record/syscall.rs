@@ -169,7 +169,7 @@ impl SyscallSpan {
             if !is_it || !is_wanted(header.phase) || found.as_ref().is_some_and(Captured::is_read) {
                 continue;
             }
-            found = Some(Captured { state: state_of(&header), bytes });
+            found = Some(Captured { state: state_of(header), bytes });
         }
         found
     }
@@ -180,7 +180,7 @@ impl SyscallSpan {
         let captures = || Captures::new(self.payload.as_slice());
         let read_at = |phase: Phase| {
             captures().filter(move |(header, _)| {
-                let state = Captured { state: state_of(header), bytes: &[] };
+                let state = Captured { state: state_of(*header), bytes: &[] };
                 header.phase == phase as u8 && state.is_read()
             })
         };
@@ -202,7 +202,7 @@ impl SyscallSpan {
     }
 }
 
-fn state_of(header: &CaptureHeader) -> CaptureState {
+fn state_of(header: CaptureHeader) -> CaptureState {
     CaptureState::from_wire(header.state).unwrap_or(CaptureState::Fault)
 }
 

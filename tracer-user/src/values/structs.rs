@@ -241,7 +241,9 @@ fn special(
             if context.name == "waitid" {
                 // The kernel leaves these two as they were,
                 // <https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c#L1768>.
-                ["si_utime", "si_stime"].iter().for_each(|name| fields.remove(name));
+                for name in ["si_utime", "si_stime"] {
+                    fields.remove(name);
+                }
             }
             fields
         }
@@ -343,7 +345,7 @@ fn io_uring(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
     fields
 }
 
-/// `struct perf_event_attr`: by a bit, what is a period is a frequency, perf_event_open(2).
+/// `struct perf_event_attr`: by a bit, what is a period is a frequency, `perf_event_open(2)`.
 fn perf_event(reader: &mut Reader<'_>) -> Fields {
     const FREQ: u64 = 1 << 10;
     let mut fields = layout::read(PERF_EVENT_ATTR, reader);

@@ -207,12 +207,16 @@ fn push_call(out: &mut Vec<u8>, call: &SyscallSpan, who: &[u8]) {
     push_text(out, "abi", call.abi.name());
     out.extend(b",\"args\":[");
     let context = argument::context(call);
+    let late = call.read_late();
     for (index, arg) in arguments(call, &context).iter().enumerate() {
         out.extend(if index == 0 { &b"{\"name\":"[..] } else { b",{\"name\":" });
         escape::push_json(out, arg.name.as_bytes());
         push_number(out, "value", call.args[index]);
         out.extend(b",\"text\":");
         push_argument(out, call, &context, arg.kind, index);
+        if late >> index & 1 != 0 {
+            push_text(out, "read_at", "exit");
+        }
         values::push_files_detail(out, &context, arg.kind, index);
         out.push(b'}');
     }

@@ -21,6 +21,8 @@
 //! - Text that is not ours goes through `crate::escape`.
 //! - A function that returns `bool` appends nothing when it returns `false`; the caller then writes
 //!   the pointer.
+//! - Where [`Context::is_cut`] says that the bytes are only the first, that is said of the value, for
+//!   every structure in one place (`cut.rs`).
 //! - An array is written by the caller, element by element. `fd_set`, `cpu_set` and `sigset` are
 //!   one value of as many bytes as there are.
 //!
@@ -32,6 +34,7 @@ mod call;
 mod clone;
 mod combined;
 mod commands;
+mod cut;
 mod descriptor;
 mod dirents;
 mod files;
@@ -77,6 +80,8 @@ pub struct Context<'a> {
     pub ret: i64,
     /// Whether the bytes were read at exit, and so may hold what the kernel has written.
     pub at_exit: bool,
+    /// Whether the memory goes on behind the bytes, of which there are the first alone.
+    pub is_cut: bool,
     /// The captures of the call, among which are the files of its descriptors.
     pub fds: &'a [u8],
 }
@@ -105,22 +110,32 @@ pub fn push_detail(out: &mut Vec<u8>, kind: Struct, context: &Context<'_>, bytes
 
 /// Appends a socket address: `{sa_family=AF_INET, sin_port=htons(80), …}`.
 pub fn push_sockaddr(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
-    push_text(out, socket::address(bytes, context.abi).map(Node::Fields))
+    push_text(out, socket_address(context, bytes))
 }
 
 /// Appends a socket address as a JSON object.
 pub fn push_sockaddr_detail(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
-    push_json(out, socket::address(bytes, context.abi).map(Node::Fields))
+    push_json(out, socket_address(context, bytes))
+}
+
+fn socket_address(context: &Context<'_>, bytes: &[u8]) -> Option<Node> {
+    let node = Node::Fields(socket::address(bytes, context.abi)?);
+    Some(if context.is_cut { node.cut(bytes.len()) } else { node })
 }
 
 /// Appends control messages: `[{cmsg_len=20, cmsg_level=SOL_SOCKET, …}]`.
 pub fn push_control(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
-    push_text(out, Some(socket::control(bytes, context.abi).with_names(context)))
+    push_text(out, Some(control(context, bytes).with_names(context)))
 }
 
 /// Appends control messages as a JSON array.
 pub fn push_control_detail(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
-    push_json(out, Some(socket::control(bytes, context.abi)))
+    push_json(out, Some(control(context, bytes)))
+}
+
+fn control(context: &Context<'_>, bytes: &[u8]) -> Node {
+    let node = socket::control(bytes, context.abi);
+    if context.is_cut { node.cut(bytes.len()) } else { node }
 }
 
 /// Appends argument `index` of `ioctl`, `fcntl`, `prctl` or `keyctl` where the command says what is in
@@ -154,10 +169,19 @@ pub fn push_result(out: &mut Vec<u8>, context: &Context<'_>) -> bool {
 pub fn push_result_note<'a>(
     out: &mut Vec<u8>,
     context: &Context<'_>,
-    returned: impl Fn(usize) -> Option<&'a [u8]>,
+    returned: impl Fn(usize) -> Option<Returned<'a>>,
 ) -> bool {
     let note = call::result_note(context).or_else(|| call::ready(context, returned));
     note.map(|note| out.extend(format!(" ({note})").bytes())).is_some()
+}
+
+/// Memory of an argument after the call.
+#[derive(Debug, Clone, Copy)]
+pub struct Returned<'a> {
+    /// What was captured.
+    pub bytes: &'a [u8],
+    /// Whether the memory goes on behind it.
+    pub is_cut: bool,
 }
 
 /// Whether what a call returns takes the place of what it was passed, which then says no more: not

@@ -88,6 +88,7 @@ mod tests {
             args: [raw; 6],
             ret: 0,
             at_exit: false,
+            is_cut: false,
             fds: &[],
         };
         push_register(&mut out, &context, kind, raw);

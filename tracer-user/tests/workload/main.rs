@@ -28,6 +28,7 @@ mod puppet;
 #[cfg(target_arch = "x86_64")]
 mod raw;
 mod tree;
+mod unwritten;
 mod uring;
 
 use std::{

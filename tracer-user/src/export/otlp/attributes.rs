@@ -145,8 +145,12 @@ pub(super) fn push_syscall(
         push_short(out, key!(text_template "syscall.reason"), call.reason.name());
     }
     let context = argument::context(call);
+    let late = call.read_late();
     for (index, (arg, raw)) in arguments(call, &context).iter().zip(call.args).enumerate() {
         push_argument(out, call, &context, (index, arg, raw), text);
+        if late >> index & 1 != 0 {
+            push_text(out, OF_SPAN, ("syscall.arg_read_at.", arg.name), "exit");
+        }
     }
     if !context.fds.is_empty() {
         push_names(out, call, &context, text);

@@ -313,6 +313,7 @@ impl Columns {
             Few::Truncated,
             Few::Fault,
             Few::NotRead,
+            Few::ReadAtExit,
             Few::Errno,
             Few::Record,
             Few::Reason,

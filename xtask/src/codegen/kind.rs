@@ -48,13 +48,14 @@ const MEMORY: [(&str, &str, bool); 11] = [
 ];
 
 /// When a structure is read, and variants of `When`.
-const WHEN: [(&str, &str); 6] = [
+const WHEN: [(&str, &str); 7] = [
     ("in", "Enter"),
     ("out", "Exit"),
     ("inout", "Both"),
     ("interrupted", "Interrupted"),
     ("futextimeout", "FutexTimeout"),
     ("ipc", "IpcCommand"),
+    ("attached", "Attached"),
 ];
 
 /// The expression for a kind; `args` are the names of the call's arguments.

@@ -1,7 +1,7 @@
 //! Which memory of a call the kernel side captures beside its strings: a few operations per
 //! syscall, packed into words of a map.
 
-use crate::syscalls::{ArgKind, Extent, Struct, Syscall, When};
+use crate::syscalls::{Arg, ArgKind, Extent, Struct, Syscall, When};
 
 /// Operations of one call, at most.
 pub const MAX_OPS: usize = 6;
@@ -140,7 +140,7 @@ impl Op {
             self.0
                 | match when {
                     When::Enter => Self::AT_ENTER,
-                    When::Exit => Self::AT_EXIT,
+                    When::Exit | When::Attached => Self::AT_EXIT,
                     When::Found => Self::AT_EXIT | Self::WHEN_FOUND,
                     When::Both | When::IpcCommand => Self::AT_ENTER | Self::AT_EXIT,
                     When::Interrupted => Self::WHEN_INTERRUPTED,
@@ -274,6 +274,9 @@ const PRCTL_IN: u64 = mask(&[15]);
 /// `_CHILD_SUBREAPER` and `_TID_ADDRESS`.
 const PRCTL_OUT: u64 = mask(&[2, 5, 9, 11, 16, 19, 25, 37, 40]);
 
+/// `SHMAT` of `ipc`, linux/ipc.h.
+const SHMAT: u64 = mask(&[21]);
+
 /// `IPC_SET`, with `IPC_64` folded away, msgctl(2).
 const IPC_IN: u64 = mask(&[1]);
 
@@ -317,8 +320,8 @@ pub fn operations(syscall: &Syscall, abi: crate::event::Abi, limit: DataLimit) -
     let compat = matches!(abi, Abi::I386 | Abi::Arm);
     let mut words = OpWords::default();
     let mut plain = 0;
-    for (arg, it) in (0..).zip(syscall.args) {
-        let Some(mut op) = operation(arg, it.kind, abi, limit) else { continue };
+    for arg in (0..).take(syscall.args.len()) {
+        let Some(mut op) = operation(arg, syscall.args, abi, limit) else { continue };
         op[0] = Op(op[0]).compat(compat).0;
         let place = if Op(op[0]).kind() == OpKind::Bytes as u64 {
             plain += 1;
@@ -333,14 +336,16 @@ pub fn operations(syscall: &Syscall, abi: crate::event::Abi, limit: DataLimit) -
     words
 }
 
+/// The operation of argument `arg` of those that a call has.
 fn operation(
     arg: u8,
-    kind: ArgKind,
+    args: &[Arg],
     abi: crate::event::Abi,
     limit: DataLimit,
 ) -> Option<[u64; OP_WORDS]> {
     let always = |op: Op| Some([op.0, 0, 0]);
-    match kind {
+    let counted = |op: Op, extent| counted(op, extent, args);
+    match args.get(usize::from(arg))?.kind {
         ArgKind::Struct(Struct::IoctlArg, ..) | ArgKind::IoctlArg => {
             let size = Struct::IoctlArg.size(abi);
             always(Op::new(OpKind::Ioctl, arg, size, size).on(When::Both))
@@ -369,6 +374,9 @@ fn operation(
             let op = counted(op, extent).on(when);
             if when == When::FutexTimeout {
                 return Some([op.if_arg(1).0, FUTEX_WITH_TIMEOUT, 0]);
+            }
+            if when == When::Attached {
+                return Some([op.if_arg(0).0, 0, SHMAT]);
             }
             if when == When::IpcCommand {
                 return Some([op.if_arg(arg.saturating_sub(1)).0, IPC_IN, ipc_out(it)]);
@@ -414,11 +422,14 @@ const fn commanded(op: Op, when: When) -> [u64; OP_WORDS] {
     }
 }
 
-const fn counted(op: Op, extent: Extent) -> Op {
+/// The kernel takes some counts and lengths of 32 bits of a register, others of all of it.
+fn counted(op: Op, extent: Extent, args: &[Arg]) -> Op {
     match extent {
         Extent::One => op.counted(Count::One, 0),
-        Extent::Count(arg) => op.counted(Count::Arg, arg),
-        Extent::Bytes(arg) => op.counted(Count::Wide, arg),
+        Extent::Count(arg) | Extent::Bytes(arg) => {
+            let is_narrow = args.get(usize::from(arg)).is_some_and(|it| it.bits <= 32);
+            op.counted(if is_narrow { Count::Arg } else { Count::Wide }, arg)
+        }
         Extent::CountReturned | Extent::BytesReturned => op.counted(Count::Ret, 0),
         Extent::CountReturnedUpTo(arg) => op.counted(Count::RetUpTo, arg),
         Extent::BytesReturnedUpTo(arg) => op.counted(Count::RetUpToWide, arg),
@@ -465,6 +476,20 @@ mod tests {
     }
 
     #[test]
+    fn counts_are_as_wide_as_the_kernel_takes_them() {
+        let limit = DataLimit { bytes: 100, data: true };
+        let count = |name, place: usize| Op(ops(Abi::X86_64, name, limit)[place]).count();
+        let special = SPECIAL * OP_WORDS;
+        // `unsigned int nfds`, `int addrlen`, `unsigned int vlen`.
+        assert_eq!(count("poll", 0), Count::Arg as u64);
+        assert_eq!(count("bind", 0), Count::Arg as u64);
+        assert_eq!(count("sendmmsg", special), Count::Arg as u64);
+        // `size_t count`, `unsigned long vlen`.
+        assert_eq!(count("write", 0), Count::Wide as u64);
+        assert_eq!(count("writev", special), Count::Wide as u64);
+    }
+
+    #[test]
     fn layouts_are_the_abis() {
         let size = |abi| Op(ops(abi, "nanosleep", DataLimit::default())[0]).size();
         assert_eq!((size(Abi::X86_64), size(Abi::I386), size(Abi::Aarch64)), (16, 8, 16));
@@ -477,8 +502,8 @@ mod tests {
         for abi in Abi::ALL {
             for (_, syscall) in crate::syscalls::all(*abi) {
                 let limit = DataLimit { bytes: 32, data: true };
-                let kinds = (0..).zip(syscall.args);
-                let ops = kinds.filter_map(|(arg, it)| operation(arg, it.kind, *abi, limit));
+                let all = (0..).take(syscall.args.len());
+                let ops = all.filter_map(|arg| operation(arg, syscall.args, *abi, limit));
                 let (plain, special): (Vec<_>, Vec<_>) =
                     ops.partition(|op| Op(op[0]).kind() == OpKind::Bytes as u64);
                 let name = syscall.name;

@@ -24,6 +24,7 @@ impl Plan {
     const EXECS: u64 = 1 << 3;
     const NO_RESULT: u64 = 1 << 4;
     const MEMORY: u64 = 1 << 5;
+    const NARROW: u64 = 1 << 6;
     const STRINGS_SHIFT: u32 = 8;
     const STRING_BITS: u32 = 4;
     const STRING_SET: u64 = 8;
@@ -65,6 +66,11 @@ impl Plan {
     #[must_use]
     pub const fn no_result(self) -> Self {
         Self(self.0 | Self::NO_RESULT)
+    }
+    /// The call returns 32 bits, and zeroes above those of an error.
+    #[must_use]
+    pub const fn narrow(self) -> Self {
+        Self(self.0 | Self::NARROW)
     }
     /// The call has operations of [`crate::memory`].
     #[must_use]
@@ -133,6 +139,13 @@ impl Plan {
     #[inline(always)]
     pub const fn has_no_result(self) -> bool {
         self.0 & Self::NO_RESULT != 0
+    }
+    /// The result with the sign that it has for the program.
+    #[inline(always)]
+    pub const fn result(self, ret: i64) -> i64 {
+        // Errors, from `MAX_ERRNO` to 1, as negative numbers of 32 bits.
+        let is_error = matches!(ret, 0xffff_f001..=0xffff_ffff);
+        if is_error && self.0 & Self::NARROW != 0 { ret - (1 << 32) } else { ret }
     }
     /// Whether any argument is a string.
     #[inline(always)]
@@ -249,6 +262,18 @@ pub mod result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_32_bits_get_their_sign() {
+        let narrow = Plan::default().narrow();
+        assert!(!narrow.has_strings());
+        for (ret, expected) in
+            [(0xffff_ffda, -38), (-38, -38), (0xffff_f000, 0xffff_f000), (16, 16), (0, 0)]
+        {
+            assert_eq!(narrow.result(ret), expected);
+            assert_eq!(Plan::default().result(ret), ret);
+        }
+    }
 
     #[test]
     fn strings_keep_their_slots() {

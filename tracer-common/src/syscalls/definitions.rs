@@ -158,7 +158,7 @@ pub(super) static CACHESTAT: Syscall = Syscall {
         Arg::new("fd", ArgKind::Fd),
         Arg::new("cstat_range", ArgKind::Struct(Struct::CachestatRange, When::Enter, Extent::One)),
         Arg::new("cstat", ArgKind::Struct(Struct::Cachestat, When::Exit, Extent::One)),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Int,
 };
@@ -204,6 +204,17 @@ pub(super) static CHOWN: Syscall = Syscall {
         Arg::new("filename", ArgKind::Path),
         Arg::new("user", ArgKind::Uid),
         Arg::new("group", ArgKind::Gid),
+    ],
+    ret: Ret::Int,
+};
+
+pub(super) static I386_CHOWN: Syscall = Syscall {
+    name: "chown",
+    class: Class::FILE,
+    args: &[
+        Arg::new("filename", ArgKind::Path),
+        Arg::new("user", ArgKind::Uid).of_bits(16),
+        Arg::new("group", ArgKind::Gid).of_bits(16),
     ],
     ret: Ret::Int,
 };
@@ -704,7 +715,7 @@ pub(super) static FANOTIFY_MARK: Syscall = Syscall {
     args: &[
         Arg::new("fanotify_fd", ArgKind::Fd),
         Arg::new("flags", ArgKind::Flags(Set::FanotifyMarkFlags)),
-        Arg::new("mask", ArgKind::Flags(Set::FanotifyEvents)),
+        Arg::new("mask", ArgKind::Flags(Set::FanotifyEvents)).of_bits(64),
         Arg::new("dfd", ArgKind::DirFd),
         Arg::new("pathname", ArgKind::Path),
     ],
@@ -769,6 +780,17 @@ pub(super) static FCHOWN: Syscall = Syscall {
         Arg::new("fd", ArgKind::Fd),
         Arg::new("user", ArgKind::Uid),
         Arg::new("group", ArgKind::Gid),
+    ],
+    ret: Ret::Int,
+};
+
+pub(super) static I386_FCHOWN: Syscall = Syscall {
+    name: "fchown",
+    class: Class::DESC,
+    args: &[
+        Arg::new("fd", ArgKind::Fd),
+        Arg::new("user", ArgKind::Uid).of_bits(16),
+        Arg::new("group", ArgKind::Gid).of_bits(16),
     ],
     ret: Ret::Int,
 };
@@ -1065,7 +1087,7 @@ pub(super) static FUTEX_REQUEUE: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("waiters", ArgKind::Struct(Struct::FutexWaitvPair, When::Enter, Extent::One)),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
         Arg::new("nr_wake", ArgKind::Int),
         Arg::new("nr_requeue", ArgKind::Int),
     ],
@@ -1106,7 +1128,7 @@ pub(super) static FUTEX_WAITV: Syscall = Syscall {
     args: &[
         Arg::new("waiters", ArgKind::Struct(Struct::FutexWaitv, When::Enter, Extent::Count(1))),
         Arg::new("nr_futexes", ArgKind::Uint),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
         Arg::new("timeout", ArgKind::Struct(Struct::Timespec64, When::Enter, Extent::One)),
         Arg::new("clockid", ArgKind::Enum(Set::Clocks)),
     ],
@@ -1151,7 +1173,7 @@ pub(super) static GET_MEMPOLICY: Syscall = Syscall {
         Arg::new("nmask", ArgKind::Struct(Struct::NodeMask, When::Exit, Extent::Bits(2))),
         Arg::new("maxnode", ArgKind::Ulong),
         Arg::new("addr", ArgKind::Ptr),
-        Arg::new("flags", ArgKind::Flags(Set::GetMempolicyFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::GetMempolicyFlags)).of_bits(64),
     ],
     ret: Ret::Int,
 };
@@ -1645,7 +1667,7 @@ pub(super) static IOPERM: Syscall = Syscall {
 pub(super) static IOPL: Syscall = Syscall {
     name: "iopl",
     class: Class::NONE,
-    args: &[Arg::new("level", ArgKind::Int)],
+    args: &[Arg::new("level", ArgKind::Uint)],
     ret: Ret::Int,
 };
 
@@ -1673,10 +1695,10 @@ pub(super) static IPC: Syscall = Syscall {
     args: &[
         Arg::new("call", ArgKind::Enum(Set::IpcCalls)),
         Arg::new("first", ArgKind::Int),
-        Arg::new("second", ArgKind::Ulong),
-        Arg::new("third", ArgKind::Ulong),
+        Arg::new("second", ArgKind::Int),
+        Arg::new("third", ArgKind::Struct(Struct::Pointer, When::Attached, Extent::One)),
         Arg::new("ptr", ArgKind::Ptr),
-        Arg::new("fifth", ArgKind::Long),
+        Arg::new("fifth", ArgKind::Ulong),
     ],
     ret: Ret::Int,
 };
@@ -1688,8 +1710,8 @@ pub(super) static KCMP: Syscall = Syscall {
         Arg::new("pid1", ArgKind::Pid),
         Arg::new("pid2", ArgKind::Pid),
         Arg::new("type", ArgKind::Enum(Set::KcmpTypes)),
-        Arg::new("idx1", ArgKind::Int),
-        Arg::new("idx2", ArgKind::Int),
+        Arg::new("idx1", ArgKind::Ulong),
+        Arg::new("idx2", ArgKind::Ulong),
     ],
     ret: Ret::Int,
 };
@@ -1702,7 +1724,7 @@ pub(super) static KEXEC_FILE_LOAD: Syscall = Syscall {
         Arg::new("initrd_fd", ArgKind::Fd),
         Arg::new("cmdline_len", ArgKind::Size),
         Arg::new("cmdline_ptr", ArgKind::Str),
-        Arg::new("flags", ArgKind::Flags(Set::KexecFileLoadFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::KexecFileLoadFlags)).of_bits(64),
     ],
     ret: Ret::Int,
 };
@@ -1714,7 +1736,7 @@ pub(super) static KEXEC_LOAD: Syscall = Syscall {
         Arg::new("entry", ArgKind::Ptr),
         Arg::new("nr_segments", ArgKind::Ulong),
         Arg::new("segments", ArgKind::Struct(Struct::KexecSegment, When::Enter, Extent::Count(1))),
-        Arg::new("flags", ArgKind::Flags(Set::KexecLoadFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::KexecLoadFlags)).of_bits(64),
     ],
     ret: Ret::Int,
 };
@@ -1724,7 +1746,7 @@ pub(super) static KEYCTL: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("option", ArgKind::Enum(Set::KeyctlOperations)),
-        Arg::new("arg2", ArgKind::Enum(Set::KeySpecs)),
+        Arg::new("arg2", ArgKind::Enum(Set::KeySpecs)).of_bits(64),
         Arg::new("arg3", ArgKind::Hex),
         Arg::new("arg4", ArgKind::Hex),
         Arg::new("arg5", ArgKind::Hex),
@@ -1746,7 +1768,7 @@ pub(super) static LANDLOCK_ADD_RULE: Syscall = Syscall {
         Arg::new("ruleset_fd", ArgKind::Fd),
         Arg::new("rule_type", ArgKind::Enum(Set::LandlockRules)),
         Arg::new("rule_attr", ArgKind::Struct(Struct::LandlockRuleAttr, When::Enter, Extent::One)),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Int,
 };
@@ -1782,6 +1804,17 @@ pub(super) static LCHOWN: Syscall = Syscall {
         Arg::new("filename", ArgKind::Path),
         Arg::new("user", ArgKind::Uid),
         Arg::new("group", ArgKind::Gid),
+    ],
+    ret: Ret::Int,
+};
+
+pub(super) static I386_LCHOWN: Syscall = Syscall {
+    name: "lchown",
+    class: Class::FILE,
+    args: &[
+        Arg::new("filename", ArgKind::Path),
+        Arg::new("user", ArgKind::Uid).of_bits(16),
+        Arg::new("group", ArgKind::Gid).of_bits(16),
     ],
     ret: Ret::Int,
 };
@@ -1855,7 +1888,7 @@ pub(super) static LISTNS: Syscall = Syscall {
         Arg::new("req", ArgKind::Struct(Struct::NsIdReq, When::Enter, Extent::One)),
         Arg::new("ns_ids", ArgKind::Struct(Struct::U64, When::Exit, Extent::CountReturned)),
         Arg::new("nr_ns_ids", ArgKind::Size),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Int,
 };
@@ -1970,7 +2003,7 @@ pub(super) static LSM_GET_SELF_ATTR: Syscall = Syscall {
         Arg::new("attr", ArgKind::Enum(Set::LsmAttrIds)),
         Arg::new("ctx", ArgKind::Ptr),
         Arg::new("size", ArgKind::Struct(Struct::Uint, When::Both, Extent::One)),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Int,
 };
@@ -1981,7 +2014,7 @@ pub(super) static LSM_LIST_MODULES: Syscall = Syscall {
     args: &[
         Arg::new("ids", ArgKind::Struct(Struct::U64, When::Exit, Extent::CountReturned)),
         Arg::new("size", ArgKind::Struct(Struct::Uint, When::Both, Extent::One)),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Int,
 };
@@ -1993,7 +2026,7 @@ pub(super) static LSM_SET_SELF_ATTR: Syscall = Syscall {
         Arg::new("attr", ArgKind::Enum(Set::LsmAttrIds)),
         Arg::new("ctx", ArgKind::Ptr),
         Arg::new("size", ArgKind::Uint),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Int,
 };
@@ -2174,8 +2207,8 @@ pub(super) static MMAP: Syscall = Syscall {
     args: &[
         Arg::new("addr", ArgKind::Ptr),
         Arg::new("len", ArgKind::Size),
-        Arg::new("prot", ArgKind::Flags(Set::MmapProt)),
-        Arg::new("flags", ArgKind::Flags(Set::MmapFlags)),
+        Arg::new("prot", ArgKind::Flags(Set::MmapProt)).of_bits(64),
+        Arg::new("flags", ArgKind::Flags(Set::MmapFlags)).of_bits(64),
         Arg::new("fd", ArgKind::Fd),
         Arg::new("off", ArgKind::Hex),
     ],
@@ -2195,8 +2228,8 @@ pub(super) static MMAP2: Syscall = Syscall {
     args: &[
         Arg::new("addr", ArgKind::Ptr),
         Arg::new("len", ArgKind::Size),
-        Arg::new("prot", ArgKind::Flags(Set::MmapProt)),
-        Arg::new("flags", ArgKind::Flags(Set::MmapFlags)),
+        Arg::new("prot", ArgKind::Flags(Set::MmapProt)).of_bits(64),
+        Arg::new("flags", ArgKind::Flags(Set::MmapFlags)).of_bits(64),
         Arg::new("fd", ArgKind::Fd),
         Arg::new("pgoff", ArgKind::Hex),
     ],
@@ -2218,7 +2251,7 @@ pub(super) static MODIFY_LDT: Syscall = Syscall {
         ),
         Arg::new("bytecount", ArgKind::Size),
     ],
-    ret: Ret::Int,
+    ret: Ret::Narrow,
 };
 
 pub(super) static MOUNT: Syscall = Syscall {
@@ -2228,7 +2261,7 @@ pub(super) static MOUNT: Syscall = Syscall {
         Arg::new("dev_name", ArgKind::Path),
         Arg::new("dir_name", ArgKind::Path),
         Arg::new("type", ArgKind::Str),
-        Arg::new("flags", ArgKind::Flags(Set::MountFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::MountFlags)).of_bits(64),
         Arg::new("data", ArgKind::Struct(Struct::MountData, When::Enter, Extent::One)),
     ],
     ret: Ret::Int,
@@ -2280,7 +2313,7 @@ pub(super) static MPROTECT: Syscall = Syscall {
     args: &[
         Arg::new("start", ArgKind::Ptr),
         Arg::new("len", ArgKind::Size),
-        Arg::new("prot", ArgKind::Flags(Set::MmapProt)),
+        Arg::new("prot", ArgKind::Flags(Set::MmapProt)).of_bits(64),
     ],
     ret: Ret::Int,
 };
@@ -2387,7 +2420,7 @@ pub(super) static MREMAP: Syscall = Syscall {
         Arg::new("addr", ArgKind::Ptr),
         Arg::new("old_len", ArgKind::Size),
         Arg::new("new_len", ArgKind::Size),
-        Arg::new("flags", ArgKind::Flags(Set::MremapFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::MremapFlags)).of_bits(64),
         Arg::new("new_addr", ArgKind::Ptr),
     ],
     ret: Ret::Pointer,
@@ -2656,7 +2689,7 @@ pub(super) static PERF_EVENT_OPEN: Syscall = Syscall {
         Arg::new("pid", ArgKind::Pid),
         Arg::new("cpu", ArgKind::Int),
         Arg::new("group_fd", ArgKind::Fd),
-        Arg::new("flags", ArgKind::Flags(Set::PerfEventOpenFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::PerfEventOpenFlags)).of_bits(64),
     ],
     ret: Ret::Fd,
 };
@@ -2674,7 +2707,7 @@ pub(super) static PIDFD_GETFD: Syscall = Syscall {
     args: &[
         Arg::new("pidfd", ArgKind::Fd),
         Arg::new("fd", ArgKind::Fd),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Fd,
 };
@@ -2725,7 +2758,10 @@ pub(super) static PIVOT_ROOT: Syscall = Syscall {
 pub(super) static PKEY_ALLOC: Syscall = Syscall {
     name: "pkey_alloc",
     class: Class::NONE,
-    args: &[Arg::new("flags", ArgKind::Hex), Arg::new("init_val", ArgKind::Flags(Set::PkeyRights))],
+    args: &[
+        Arg::new("flags", ArgKind::Hex),
+        Arg::new("init_val", ArgKind::Flags(Set::PkeyRights)).of_bits(64),
+    ],
     ret: Ret::Int,
 };
 
@@ -2742,7 +2778,7 @@ pub(super) static PKEY_MPROTECT: Syscall = Syscall {
     args: &[
         Arg::new("start", ArgKind::Ptr),
         Arg::new("len", ArgKind::Size),
-        Arg::new("prot", ArgKind::Flags(Set::MmapProt)),
+        Arg::new("prot", ArgKind::Flags(Set::MmapProt)).of_bits(64),
         Arg::new("pkey", ArgKind::Int),
     ],
     ret: Ret::Int,
@@ -2896,7 +2932,7 @@ pub(super) static PROCESS_MADVISE: Syscall = Syscall {
         Arg::new("vec", ArgKind::Struct(Struct::Iovec, When::Enter, Extent::Count(2))),
         Arg::new("vlen", ArgKind::Size),
         Arg::new("behavior", ArgKind::Enum(Set::MadviseAdvice)),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Size,
 };
@@ -2904,7 +2940,7 @@ pub(super) static PROCESS_MADVISE: Syscall = Syscall {
 pub(super) static PROCESS_MRELEASE: Syscall = Syscall {
     name: "process_mrelease",
     class: Class::DESC,
-    args: &[Arg::new("pidfd", ArgKind::Fd), Arg::new("flags", ArgKind::Hex)],
+    args: &[Arg::new("pidfd", ArgKind::Fd), Arg::new("flags", ArgKind::Hex).of_bits(32)],
     ret: Ret::Int,
 };
 
@@ -2974,10 +3010,10 @@ pub(super) static PTRACE: Syscall = Syscall {
     name: "ptrace",
     class: Class::NONE,
     args: &[
-        Arg::new("request", ArgKind::Enum(Set::PtraceRequests)),
+        Arg::new("request", ArgKind::Enum(Set::PtraceRequests)).of_bits(64),
         Arg::new("pid", ArgKind::Pid),
         Arg::new("addr", ArgKind::Ptr),
-        Arg::new("data", ArgKind::Enum(Set::PtraceOptions)),
+        Arg::new("data", ArgKind::Enum(Set::PtraceOptions)).of_bits(64),
     ],
     ret: Ret::Int,
 };
@@ -3151,7 +3187,7 @@ pub(super) static READLINK: Syscall = Syscall {
     args: &[
         Arg::new("path", ArgKind::Path),
         Arg::new("buf", ArgKind::PathOut(Extent::BytesReturned)),
-        Arg::new("bufsiz", ArgKind::Uint),
+        Arg::new("bufsiz", ArgKind::Int),
     ],
     ret: Ret::Size,
 };
@@ -3163,7 +3199,7 @@ pub(super) static READLINKAT: Syscall = Syscall {
         Arg::new("dfd", ArgKind::DirFd),
         Arg::new("pathname", ArgKind::Path),
         Arg::new("buf", ArgKind::PathOut(Extent::BytesReturned)),
-        Arg::new("bufsiz", ArgKind::Uint),
+        Arg::new("bufsiz", ArgKind::Int),
     ],
     ret: Ret::Size,
 };
@@ -3248,9 +3284,9 @@ pub(super) static REMAP_FILE_PAGES: Syscall = Syscall {
     args: &[
         Arg::new("start", ArgKind::Ptr),
         Arg::new("size", ArgKind::Size),
-        Arg::new("prot", ArgKind::Flags(Set::MmapProt)),
+        Arg::new("prot", ArgKind::Flags(Set::MmapProt)).of_bits(64),
         Arg::new("pgoff", ArgKind::Ulong),
-        Arg::new("flags", ArgKind::Flags(Set::MmapFlags)),
+        Arg::new("flags", ArgKind::Flags(Set::MmapFlags)).of_bits(64),
     ],
     ret: Ret::Int,
 };
@@ -3333,9 +3369,9 @@ pub(super) static RSEQ: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("rseq", ArgKind::Ptr),
-        Arg::new("rseq_len", ArgKind::Hex),
+        Arg::new("rseq_len", ArgKind::Hex).of_bits(32),
         Arg::new("flags", ArgKind::Flags(Set::RseqFlags)),
-        Arg::new("sig", ArgKind::Hex),
+        Arg::new("sig", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Int,
 };
@@ -3766,7 +3802,7 @@ pub(super) static SETDOMAINNAME: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("name", ArgKind::Data(When::Enter, Extent::Bytes(1))),
-        Arg::new("len", ArgKind::Uint),
+        Arg::new("len", ArgKind::Int),
     ],
     ret: Ret::Int,
 };
@@ -3775,6 +3811,13 @@ pub(super) static SETFSGID: Syscall = Syscall {
     name: "setfsgid",
     class: Class::CREDS,
     args: &[Arg::new("gid", ArgKind::Gid)],
+    ret: Ret::Int,
+};
+
+pub(super) static I386_SETFSGID: Syscall = Syscall {
+    name: "setfsgid",
+    class: Class::CREDS,
+    args: &[Arg::new("gid", ArgKind::Gid).of_bits(16)],
     ret: Ret::Int,
 };
 
@@ -3792,6 +3835,13 @@ pub(super) static SETFSUID: Syscall = Syscall {
     ret: Ret::Int,
 };
 
+pub(super) static I386_SETFSUID: Syscall = Syscall {
+    name: "setfsuid",
+    class: Class::CREDS,
+    args: &[Arg::new("uid", ArgKind::Uid).of_bits(16)],
+    ret: Ret::Int,
+};
+
 pub(super) static SETFSUID32: Syscall = Syscall {
     name: "setfsuid32",
     class: Class::CREDS,
@@ -3803,6 +3853,13 @@ pub(super) static SETGID: Syscall = Syscall {
     name: "setgid",
     class: Class::CREDS,
     args: &[Arg::new("gid", ArgKind::Gid)],
+    ret: Ret::Int,
+};
+
+pub(super) static I386_SETGID: Syscall = Syscall {
+    name: "setgid",
+    class: Class::CREDS,
+    args: &[Arg::new("gid", ArgKind::Gid).of_bits(16)],
     ret: Ret::Int,
 };
 
@@ -3838,7 +3895,7 @@ pub(super) static SETHOSTNAME: Syscall = Syscall {
     class: Class::NONE,
     args: &[
         Arg::new("name", ArgKind::Data(When::Enter, Extent::Bytes(1))),
-        Arg::new("len", ArgKind::Uint),
+        Arg::new("len", ArgKind::Int),
     ],
     ret: Ret::Int,
 };
@@ -3886,6 +3943,13 @@ pub(super) static SETREGID: Syscall = Syscall {
     ret: Ret::Int,
 };
 
+pub(super) static I386_SETREGID: Syscall = Syscall {
+    name: "setregid",
+    class: Class::CREDS,
+    args: &[Arg::new("rgid", ArgKind::Gid).of_bits(16), Arg::new("egid", ArgKind::Gid).of_bits(16)],
+    ret: Ret::Int,
+};
+
 pub(super) static SETREGID32: Syscall = Syscall {
     name: "setregid32",
     class: Class::CREDS,
@@ -3900,6 +3964,17 @@ pub(super) static SETRESGID: Syscall = Syscall {
         Arg::new("rgid", ArgKind::Gid),
         Arg::new("egid", ArgKind::Gid),
         Arg::new("sgid", ArgKind::Gid),
+    ],
+    ret: Ret::Int,
+};
+
+pub(super) static I386_SETRESGID: Syscall = Syscall {
+    name: "setresgid",
+    class: Class::CREDS,
+    args: &[
+        Arg::new("rgid", ArgKind::Gid).of_bits(16),
+        Arg::new("egid", ArgKind::Gid).of_bits(16),
+        Arg::new("sgid", ArgKind::Gid).of_bits(16),
     ],
     ret: Ret::Int,
 };
@@ -3926,6 +4001,17 @@ pub(super) static SETRESUID: Syscall = Syscall {
     ret: Ret::Int,
 };
 
+pub(super) static I386_SETRESUID: Syscall = Syscall {
+    name: "setresuid",
+    class: Class::CREDS,
+    args: &[
+        Arg::new("ruid", ArgKind::Uid).of_bits(16),
+        Arg::new("euid", ArgKind::Uid).of_bits(16),
+        Arg::new("suid", ArgKind::Uid).of_bits(16),
+    ],
+    ret: Ret::Int,
+};
+
 pub(super) static SETRESUID32: Syscall = Syscall {
     name: "setresuid32",
     class: Class::CREDS,
@@ -3941,6 +4027,13 @@ pub(super) static SETREUID: Syscall = Syscall {
     name: "setreuid",
     class: Class::CREDS,
     args: &[Arg::new("ruid", ArgKind::Uid), Arg::new("euid", ArgKind::Uid)],
+    ret: Ret::Int,
+};
+
+pub(super) static I386_SETREUID: Syscall = Syscall {
+    name: "setreuid",
+    class: Class::CREDS,
+    args: &[Arg::new("ruid", ArgKind::Uid).of_bits(16), Arg::new("euid", ArgKind::Uid).of_bits(16)],
     ret: Ret::Int,
 };
 
@@ -3991,6 +4084,13 @@ pub(super) static SETUID: Syscall = Syscall {
     name: "setuid",
     class: Class::CREDS,
     args: &[Arg::new("uid", ArgKind::Uid)],
+    ret: Ret::Int,
+};
+
+pub(super) static I386_SETUID: Syscall = Syscall {
+    name: "setuid",
+    class: Class::CREDS,
+    args: &[Arg::new("uid", ArgKind::Uid).of_bits(16)],
     ret: Ret::Int,
 };
 
@@ -4263,7 +4363,7 @@ pub(super) static STATMOUNT: Syscall = Syscall {
         Arg::new("req", ArgKind::Struct(Struct::MntIdReq, When::Enter, Extent::One)),
         Arg::new("buf", ArgKind::Ptr),
         Arg::new("bufsize", ArgKind::Size),
-        Arg::new("flags", ArgKind::Hex),
+        Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Int,
 };
@@ -4654,7 +4754,7 @@ pub(super) static UNLINKAT: Syscall = Syscall {
 pub(super) static UNSHARE: Syscall = Syscall {
     name: "unshare",
     class: Class::NONE,
-    args: &[Arg::new("unshare_flags", ArgKind::Flags(Set::UnshareFlags))],
+    args: &[Arg::new("unshare_flags", ArgKind::Flags(Set::UnshareFlags)).of_bits(64)],
     ret: Ret::Int,
 };
 

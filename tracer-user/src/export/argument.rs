@@ -16,12 +16,12 @@ use crate::{
 
 /// Arguments of a call that the table does not know.
 static UNKNOWN: [Arg; 6] = [
-    Arg { name: "arg0", kind: ArgKind::Ptr },
-    Arg { name: "arg1", kind: ArgKind::Ptr },
-    Arg { name: "arg2", kind: ArgKind::Ptr },
-    Arg { name: "arg3", kind: ArgKind::Ptr },
-    Arg { name: "arg4", kind: ArgKind::Ptr },
-    Arg { name: "arg5", kind: ArgKind::Ptr },
+    Arg::new("arg0", ArgKind::Ptr),
+    Arg::new("arg1", ArgKind::Ptr),
+    Arg::new("arg2", ArgKind::Ptr),
+    Arg::new("arg3", ArgKind::Ptr),
+    Arg::new("arg4", ArgKind::Ptr),
+    Arg::new("arg5", ArgKind::Ptr),
 ];
 
 /// Names and kinds of a call's arguments, without those that this call does not look at; all six
@@ -36,7 +36,7 @@ pub(super) fn context(call: &SyscallSpan) -> Context<'_> {
     Context {
         abi: call.abi,
         name: call.info().map_or("", |info| info.name),
-        args: call.args,
+        args: call.info().map_or(call.args, |info| info.taken(call.args)),
         ret: if call.has_result() { call.ret } else { 0 },
         at_exit: false,
         is_cut: false,
@@ -71,7 +71,7 @@ pub(super) fn push_value(
     let is_pushed = pointee::push(out, call, context, kind, index)
         || values::push_command_number(out, kind, context, index);
     if !is_pushed {
-        values::push_register(out, context, kind, call.args[index]);
+        values::push_register(out, context, kind, context.args[index]);
     }
 }
 

@@ -101,7 +101,7 @@ impl<'a> Memory<'a> {
     fn elements(&self, extent: Extent) -> u64 {
         match extent {
             Extent::Count(arg) => {
-                self.call.args.get(usize::from(arg)).map_or(0, |count| count & 0xffff_ffff)
+                self.context.args.get(usize::from(arg)).copied().unwrap_or_default()
             }
             Extent::CountReturned | Extent::CountReturnedUpTo(_) => {
                 u64::try_from(self.call.ret).unwrap_or(0)

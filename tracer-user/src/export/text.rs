@@ -169,8 +169,10 @@ impl Lines {
         context: &Context<'_>,
         it: TextArgument,
     ) {
-        out.extend(it.name.bytes());
-        out.push(b'=');
+        if !it.name.is_empty() {
+            out.extend(it.name.bytes());
+            out.push(b'=');
+        }
         if let Some(number) = it.pointee {
             out.push(b'[');
             out.extend(itoa::Buffer::new().format(number).bytes());
@@ -209,12 +211,12 @@ impl Lines {
             push_description(out, call);
         } else {
             match ret {
-                Ret::Pointer => values::push_pointer(out, call.ret.cast_unsigned()),
                 Ret::None => out.push(b'?'),
-                Ret::Int | Ret::Fd | Ret::Size
-                    if values::push_result_fd(out, context)
-                        || values::push_result(out, context) => {}
-                Ret::Int | Ret::Fd | Ret::Size => out.extend(number.format(call.ret).bytes()),
+                _ if values::push_result_fd(out, context) || values::push_result(out, context) => {}
+                Ret::Pointer => values::push_pointer(out, call.ret.cast_unsigned()),
+                Ret::Int | Ret::Narrow | Ret::Fd | Ret::Size => {
+                    out.extend(number.format(call.ret).bytes())
+                }
             }
             let returned = |index| {
                 let captured = bounds::returned(call, index, part::WHOLE);

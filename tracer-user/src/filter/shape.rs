@@ -17,8 +17,10 @@ pub(super) fn shape(info: &Syscall) -> Plan {
     if EXECS.contains(&info.name) {
         plan = plan.execs();
     }
-    if info.ret == Ret::None {
-        plan = plan.no_result();
+    match info.ret {
+        Ret::None => plan = plan.no_result(),
+        Ret::Narrow => plan = plan.narrow(),
+        Ret::Int | Ret::Fd | Ret::Pointer | Ret::Size => {}
     }
     if ENDS.contains(&info.name) && info.ret == Ret::None {
         plan = plan.no_return();

@@ -114,7 +114,7 @@ impl SyscallSpan {
         const F_GETOWN: u64 = 9;
         const EINVAL: i64 = -22;
         let is_fcntl = self.info().is_some_and(|it| matches!(it.name, "fcntl" | "fcntl64"));
-        is_fcntl && self.args[1] == F_GETOWN && self.ret < EINVAL
+        is_fcntl && self.args[1] & 0xffff_ffff == F_GETOWN && self.ret < EINVAL
     }
 
     /// The error's name, when the call failed; `errno_` and the number for one without a name.

@@ -3,7 +3,8 @@
 use tracer_common::syscalls::Set;
 
 use super::{
-    Context, Returned, clone, combined, commands, node::Node, process, reader::Reader, set, time,
+    Context, Returned, clone, combined, commands, node::Node, process, reader::Reader, set, signal,
+    time,
 };
 
 /// How many arguments the call has, where the table's number is only the most.
@@ -139,6 +140,8 @@ pub(super) fn result(context: &Context<'_>) -> Option<Node> {
     match context.name {
         "fcntl" | "fcntl64" if commands::fcntl_result_is_bits(context) => Some(Node::Hex(value)),
         "umask" => Some(Node::Octal(value)),
+        // An address that is none: what stands for it is behind.
+        "signal" if signal::handler_name(value).is_some() => Some(Node::Hex(value)),
         _ => None,
     }
 }
@@ -147,6 +150,9 @@ pub(super) fn result(context: &Context<'_>) -> Option<Node> {
 pub(super) fn result_note(context: &Context<'_>) -> Option<String> {
     match context.name {
         "fcntl" | "fcntl64" => commands::fcntl_result(context),
+        "signal" => {
+            u64::try_from(context.ret).ok().and_then(signal::handler_name).map(str::to_owned)
+        }
         "poll" | "ppoll" | "ppoll_time64" | "select" | "_newselect" | "pselect6"
         | "pselect6_time64"
             if context.ret == 0 =>

@@ -2,12 +2,11 @@
 
 use tracer_common::{event::Abi, syscalls::Set};
 
-use super::{Context, files, set, signal};
+use super::{Context, files, multiplexed, set, signal};
 
 /// Flags of an argument as strace writes them.
 pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
-    let value = narrowed(set, value);
     match set {
         Set::OpenFlags => files::open_flags(abi, value),
         Set::MmapFlags => mmap_flags(abi, value),
@@ -24,7 +23,9 @@ pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
                 .to_owned()
         }
         Set::KexecLoadFlags => {
-            parts(abi, Set::KexecArchitectures, value & 0xffff_0000, set, value & 0xffff)
+            const ARCHITECTURE: u64 = 0xffff_0000;
+            let flags = value & !ARCHITECTURE;
+            parts(abi, Set::KexecArchitectures, value & ARCHITECTURE, set, flags)
         }
         _ => set::flags_text(set, abi, value),
     }
@@ -33,7 +34,6 @@ pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
 /// A value of an argument as strace writes it.
 pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
-    let value = narrowed(set, value);
     match set {
         Set::SocketTypes => socket_type(abi, value),
         Set::IpProtocols => protocol(context, value),
@@ -53,6 +53,7 @@ pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
         Set::SyslogActions => {
             format!("{value} /* {} */", set::name(set, abi, value).unwrap_or("SYSLOG_ACTION_???"))
         }
+        Set::IpcCalls => multiplexed::operation_text(abi, value),
         Set::KeySpecs => key(context, value),
         Set::PtraceOptions => ptrace_data(context, value),
         Set::FutexBitsets => futex_last(context, value),
@@ -63,21 +64,6 @@ pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
     }
 }
 
-/// Most are an `int`, whatever else is in the register.
-fn narrowed(set: Set, value: u64) -> u64 {
-    let wide = matches!(
-        set,
-        Set::MmapProt
-            | Set::MmapFlags
-            | Set::CloneFlags
-            | Set::MountFlags
-            | Set::FanotifyEvents
-            | Set::PtraceOptions
-            | Set::KeySpecs
-    );
-    if wide { value } else { value & 0xffff_ffff }
-}
-
 /// A value of one set and flags of another.
 fn parts(abi: Abi, values: Set, value: u64, flags: Set, rest: u64) -> String {
     set::joined(&set::value_text(values, abi, value), flags, abi, rest)
@@ -85,8 +71,7 @@ fn parts(abi: Abi, values: Set, value: u64, flags: Set, rest: u64) -> String {
 
 /// The last argument of `ptrace`: options, a signal, or an address, by the request.
 fn ptrace_data(context: &Context<'_>, value: u64) -> String {
-    let request = set::name(Set::PtraceRequests, context.abi, context.args[0] & 0xffff_ffff);
-    let low = u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+    let request = set::name(Set::PtraceRequests, context.abi, context.args[0]);
     match request {
         Some("PTRACE_SETOPTIONS" | "PTRACE_SEIZE") => {
             set::flags_text(Set::PtraceOptions, context.abi, value)
@@ -99,7 +84,7 @@ fn ptrace_data(context: &Context<'_>, value: u64) -> String {
             | "PTRACE_SINGLEBLOCK"
             | "PTRACE_SYSEMU"
             | "PTRACE_SYSEMU_SINGLESTEP",
-        ) => signal::name(low.cast_signed()),
+        ) => signal::name_of_word(value),
         _ if value == 0 => "NULL".to_owned(),
         _ => format!("{value:#x}"),
     }
@@ -155,7 +140,7 @@ fn mempolicy(abi: Abi, value: u64) -> String {
 }
 
 /// How the memory is shared, then flags, then the size of huge pages.
-fn mmap_flags(abi: Abi, value: u64) -> String {
+pub(super) fn mmap_flags(abi: Abi, value: u64) -> String {
     // `MAP_TYPE`, and `MAP_HUGE_MASK` at `MAP_HUGE_SHIFT`.
     const TYPE: u64 = 0xf;
     const HUGE: u64 = 0x3f << 26;
@@ -319,7 +304,7 @@ fn futex_operation(abi: Abi, value: u64) -> String {
 
 /// The operation of `futex` without its flags.
 fn futex_name(context: &Context<'_>) -> String {
-    let operation = futex_operation(context.abi, narrowed(Set::FutexOperations, context.args[1]));
+    let operation = futex_operation(context.abi, context.args[1]);
     let name = operation.split('|').next().unwrap_or_default();
     name.strip_suffix("_PRIVATE").unwrap_or(name).to_owned()
 }

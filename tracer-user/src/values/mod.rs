@@ -41,6 +41,7 @@ mod files;
 mod interface;
 mod ipc;
 mod layout;
+mod multiplexed;
 mod node;
 mod operands;
 mod pages;
@@ -74,7 +75,9 @@ pub struct Context<'a> {
     pub abi: Abi,
     /// The syscall's name.
     pub name: &'static str,
-    /// The argument registers; those of a 32-bit call have 32 bits.
+    /// The arguments as the kernel takes them ([`Syscall::taken`]): bits above those are zero.
+    ///
+    /// [`Syscall::taken`]: tracer_common::syscalls::Syscall::taken
     pub args: [u64; MAX_ARGS],
     /// The result, 0 where there is none.
     pub ret: i64,
@@ -138,8 +141,9 @@ fn control(context: &Context<'_>, bytes: &[u8]) -> Node {
     if context.is_cut { node.cut(bytes.len()) } else { node }
 }
 
-/// Appends argument `index` of `ioctl`, `fcntl`, `prctl` or `keyctl` where the command says what is in
-/// its register: `FD_CLOEXEC`. `false` where it leads to memory, or the command is not known.
+/// Appends argument `index` of `ioctl`, `fcntl`, `prctl`, `keyctl`, `ipc` or `signal` where the command,
+/// or the value, says what is in its register: `FD_CLOEXEC`, `SIG_DFL`. `false` where it leads to
+/// memory, or the command is not known.
 pub fn push_command_number(
     out: &mut Vec<u8>,
     kind: ArgKind,
@@ -147,7 +151,11 @@ pub fn push_command_number(
     index: usize,
 ) -> bool {
     let value = context.args.get(index).copied().unwrap_or_default();
+    if context.name == "ipc" {
+        return multiplexed::push_operand(out, context, index);
+    }
     let text = match kind {
+        ArgKind::Ptr if context.name == "signal" => signal::handler_name(value).map(str::to_owned),
         ArgKind::IoctlArg => commands::ioctl_number(context, value),
         ArgKind::FcntlArg => commands::fcntl_number(context, value),
         ArgKind::PrctlArg => {
@@ -201,9 +209,13 @@ pub fn argument_count(context: &Context<'_>, in_table: usize) -> usize {
 }
 
 /// The arguments of a call in the order of text, and with the names of text, where strace has both
-/// otherwise than the kernel: those of `clone`.
+/// otherwise than the kernel: those of `clone`; and those of `ipc` that its operation has.
 pub fn text_order(context: &Context<'_>) -> Option<Vec<TextArgument>> {
-    (context.name == "clone").then(|| clone::text_order(context))
+    match context.name {
+        "clone" => Some(clone::text_order(context)),
+        "ipc" => multiplexed::text_order(context),
+        _ => None,
+    }
 }
 
 /// An argument of [`text_order`].
@@ -211,7 +223,7 @@ pub fn text_order(context: &Context<'_>) -> Option<Vec<TextArgument>> {
 pub struct TextArgument {
     /// Its place among the call's arguments, 0..=5.
     pub index: usize,
-    /// What is written before it, with an equals sign.
+    /// What is written before it, with an equals sign; empty for nothing.
     pub name: &'static str,
     /// The number that it points to, where that is known from the call as a whole.
     pub pointee: Option<i64>,

@@ -8,10 +8,11 @@ use tracer_common::{
 
 use super::{Context, combined};
 
-/// Appends what is in a register. Those of a 32-bit call have 32 bits.
+/// Appends what is in a register, of which `raw` has the bits that the kernel takes
+/// ([`Arg::taken`](tracer_common::syscalls::Arg::taken)).
 pub fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, raw: u64) {
     let mut number = itoa::Buffer::new();
-    // Registers hold more bits than the kernel looks at for an `int`.
+    // Without the sign, as 32 bits are in a register.
     let low = u32::try_from(raw & u64::from(u32::MAX)).unwrap_or_default();
     let is_32_bit = matches!(context.abi, Abi::I386 | Abi::Arm);
     match kind {
@@ -21,10 +22,6 @@ pub fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, ra
         ArgKind::Fd | ArgKind::DirFd => super::push_fd(out, context, low.cast_signed()),
         ArgKind::Int | ArgKind::Pid => out.extend(number.format(low.cast_signed()).bytes()),
         ArgKind::Signal => super::push_signal(out, low.cast_signed()),
-        ArgKind::Uid | ArgKind::Gid if has_short_ids(context) => match low & 0xffff {
-            0xffff => out.extend(b"-1"),
-            id => out.extend(number.format(id).bytes()),
-        },
         // -1 means "leave as it is", chown(2).
         ArgKind::Uid | ArgKind::Gid if low == u32::MAX => out.extend(b"-1"),
         ArgKind::Uint | ArgKind::Uid | ArgKind::Gid => out.extend(number.format(low).bytes()),
@@ -55,24 +52,6 @@ pub fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, ra
         | ArgKind::Argv
         | ArgKind::Envp => super::push_pointer(out, raw),
     }
-}
-
-/// Whether ids have 16 bits: calls of i386 from before Linux 2.4, whose successors end in `32`.
-fn has_short_ids(context: &Context<'_>) -> bool {
-    const CALLS: [&str; 11] = [
-        "chown",
-        "fchown",
-        "lchown",
-        "setfsgid",
-        "setfsuid",
-        "setgid",
-        "setregid",
-        "setresgid",
-        "setresuid",
-        "setreuid",
-        "setuid",
-    ];
-    context.abi == Abi::I386 && CALLS.contains(&context.name)
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use tracer_common::syscalls::{Set, Struct};
 
 use super::{
-    Context, clone, commands, cut, dirents, files, ipc,
+    Context, clone, combined, commands, cut, dirents, files, ipc,
     layout::{self, Entry, Kind, field, silent},
+    multiplexed,
     node::{Fields, Node},
     pages, process,
     reader::Reader,
@@ -80,16 +81,18 @@ const IOCB: &[Entry] = &[
     field("aio_nbytes", Kind::U64),
     field("aio_offset", Kind::I64),
 ];
+/// `struct mmap_arg_struct32`
 const MMAP_ARG: &[Entry] = &[
     field("addr", Kind::Pointer),
-    field("len", Kind::Ulong),
-    field("prot", Kind::FlagsLong(Set::MmapProt)),
-    field("flags", Kind::Xlong),
-    field("fd", Kind::Long),
-    field("offset", Kind::Xlong),
+    field("len", Kind::U32),
+    field("prot", Kind::Flags32(Set::MmapProt)),
+    field("flags", Kind::Custom(mmap_flags)),
+    field("fd", Kind::Fd),
+    field("offset", Kind::X32),
 ];
+/// `struct compat_sel_arg_struct`; of `n` the kernel takes an `int`.
 const SELECT_ARG: &[Entry] = &[
-    field("n", Kind::Long),
+    field("n", Kind::I32),
     field("inp", Kind::Pointer),
     field("outp", Kind::Pointer),
     field("exp", Kind::Pointer),
@@ -189,7 +192,7 @@ fn number(kind: Struct, context: &Context<'_>, reader: &mut Reader<'_>) -> Optio
         Struct::Off if context.name.starts_with("sendfile") => reader.ulong().map(Node::Unsigned),
         Struct::Loff if context.name.starts_with("sendfile") => reader.u64().map(Node::Unsigned),
         Struct::MempolicyMode => reader.u32().map(|mode| {
-            let text = super::combined::flags(Set::MempolicyModes, context, mode.into());
+            let text = combined::flags(Set::MempolicyModes, context, mode.into());
             Node::Symbol(text)
         }),
         Struct::Off => reader.long().map(Node::Signed),
@@ -201,6 +204,11 @@ fn number(kind: Struct, context: &Context<'_>, reader: &mut Reader<'_>) -> Optio
         Struct::PageStatus => pages::page_status(reader),
         _ => None,
     }
+}
+
+/// Flags of the `mmap` whose arguments stand in memory.
+fn mmap_flags(reader: &mut Reader<'_>) -> Option<Node> {
+    Some(Node::Symbol(combined::mmap_flags(reader.abi(), reader.u32()?.into())))
 }
 
 /// A user or group id.
@@ -293,10 +301,7 @@ fn special(
             ];
             return Some(Node::List(pair.map(Node::Fields).into()));
         }
-        Struct::SocketcallArgs => {
-            let numbers = std::iter::from_fn(|| reader.ulong().map(Node::Hex));
-            return Some(Node::List(numbers.collect()));
-        }
+        Struct::SocketcallArgs => return multiplexed::socket_arguments(reader, context),
         _ => return None,
     };
     Some(fields.into())

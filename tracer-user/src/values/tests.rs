@@ -39,6 +39,9 @@ fn context() -> impl Strategy<Value = Context<'static>> {
         "mount",
         "io_uring_enter",
         "seccomp",
+        "ipc",
+        "socketcall",
+        "signal",
     ];
     let name = prop::sample::select(names);
     // Commands and levels are small; other arguments are anything.
@@ -144,7 +147,7 @@ proptest! {
 }
 
 /// Structures that are shown only for some commands, or by the exporters.
-const BY_COMMAND: [Struct; 7] = [
+const BY_COMMAND: [Struct; 8] = [
     Struct::IoUringEnterArg,
     Struct::IoctlArg,
     Struct::FcntlArg,
@@ -152,6 +155,7 @@ const BY_COMMAND: [Struct; 7] = [
     Struct::MsqidDs,
     Struct::SemidDs,
     Struct::ShmidDs,
+    Struct::SocketcallArgs,
 ];
 
 #[test]

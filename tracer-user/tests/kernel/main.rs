@@ -39,6 +39,8 @@ mod otlp;
 mod parquet;
 mod perturbation;
 mod property;
+#[cfg(target_arch = "x86_64")]
+mod prototypes;
 #[cfg(feature = "receiver-tests")]
 #[expect(dead_code, reason = "the tests of the destination use more of it")]
 #[path = "../otlp/receiver.rs"]
@@ -51,4 +53,6 @@ mod trace_context;
 mod tree;
 #[cfg(feature = "guest-tests")]
 mod whole_system;
+#[cfg(target_arch = "x86_64")]
+mod widths;
 mod witness;

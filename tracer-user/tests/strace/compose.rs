@@ -15,11 +15,12 @@ pub(crate) fn argument(
     index: usize,
     kind: ArgKind,
 ) -> Option<String> {
-    let raw = case.args[index];
+    let args = call.taken(case.args);
+    let raw = args[index];
     let mut context = Context {
         abi: case.abi,
         name: call.name,
-        args: case.args,
+        args,
         ret: 0,
         at_exit: false,
         is_cut: false,
@@ -35,7 +36,7 @@ pub(crate) fn argument(
             values::push_flags(&mut out, set, &context, raw);
             true
         }
-        ArgKind::Enum(_) | ArgKind::Hex
+        ArgKind::Enum(_) | ArgKind::Hex | ArgKind::Ptr
             if values::push_command_number(&mut out, kind, &context, index) =>
         {
             true

@@ -48,7 +48,7 @@ const MEMORY: [(&str, &str, bool); 11] = [
 ];
 
 /// When a structure is read, and variants of `When`.
-const WHEN: [(&str, &str); 7] = [
+const WHEN: [(&str, &str); 8] = [
     ("in", "Enter"),
     ("out", "Exit"),
     ("found", "Found"),
@@ -56,6 +56,7 @@ const WHEN: [(&str, &str); 7] = [
     ("interrupted", "Interrupted"),
     ("futextimeout", "FutexTimeout"),
     ("ipc", "IpcCommand"),
+    ("attached", "Attached"),
 ];
 
 /// The expression for a kind; `args` are the names of the call's arguments.

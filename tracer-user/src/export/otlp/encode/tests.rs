@@ -81,7 +81,7 @@ fn expected_attributes(span: &SpanRecord) -> Vec<KeyValue> {
         let mark = format!("syscall.arg_escaped.{}", arg.name);
         if let Some(string) = argument::text(call, index, arg.kind) {
             all.extend(foreign(&key, mark, string.bytes));
-        } else if let Some(value) = attributes::number(arg.name, arg.kind, call.args[index]) {
+        } else if let Some(value) = attributes::number(call.abi, arg, context.args[index]) {
             all.push(int(key, value));
         } else {
             let mut decoded = Vec::new();

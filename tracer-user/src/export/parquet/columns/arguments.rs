@@ -81,14 +81,14 @@ impl Columns {
                 column.push(&self.scratch);
                 marks.escaped |= bit;
             }
-        } else if let Some(key) = register_key(call, kind, call.args[index]) {
+        } else if let Some(key) = register_key(call, kind, context.args[index]) {
             let scratch = &mut self.scratch;
             column.push_as(key, || {
                 scratch.clear();
                 argument::push_value(scratch, call, context, kind, index);
                 scratch
             });
-        } else if says_more(call, context, kind, call.args[index]) {
+        } else if says_more(call, context, kind, index) {
             self.scratch.clear();
             argument::push_value(&mut self.scratch, call, context, kind, index);
             column.push(&self.scratch);
@@ -104,19 +104,23 @@ impl Columns {
     }
 }
 
-/// What the decoded form follows from, where that is the register alone.
-fn register_key(call: &SyscallSpan, kind: ArgKind, raw: u64) -> Option<u128> {
+/// What the decoded form follows from, where that is what the kernel takes of the register alone.
+fn register_key(call: &SyscallSpan, kind: ArgKind, taken: u64) -> Option<u128> {
     let kind = match kind {
         ArgKind::Flags(set) => set as u128 + 2,
         ArgKind::Mode => 1,
         ArgKind::FileMode => 0,
         _ => return None,
     };
-    Some(kind << 72 | (call.abi as u128) << 64 | u128::from(raw))
+    Some(kind << 72 | (call.abi as u128) << 64 | u128::from(taken))
 }
 
 /// Whether the decoded form is something else than an address, or the number in decimal.
-fn says_more(call: &SyscallSpan, context: &Context<'_>, kind: ArgKind, raw: u64) -> bool {
+fn says_more(call: &SyscallSpan, context: &Context<'_>, kind: ArgKind, index: usize) -> bool {
+    let raw = call.args[index];
+    if context.args[index] != raw {
+        return true;
+    }
     let is_small = i32::try_from(raw).is_ok();
     match kind {
         ArgKind::Path | ArgKind::Str | ArgKind::Ptr | ArgKind::Offset => false,

@@ -33,6 +33,8 @@ pub mod program {
     pub const UNFINISHED: &str = "unfinished";
     /// Another one: writes a record for each process in scope.
     pub const ALIVE: &str = "alive";
+    /// Another one: writes a record for each call that was entered before tracing began.
+    pub const RUNNING: &str = "running";
 }
 
 /// Names of the maps that the user side opens.
@@ -122,6 +124,12 @@ pub mod global {
     pub const SIGNAL_GROUP_EXIT_CODE: &str = "SIGNAL_GROUP_EXIT_CODE";
     /// `u32`: offset of `task_struct.flags`.
     pub const TASK_FLAGS: &str = "TASK_FLAGS";
+    /// `u32`: offset of `task_struct.__state`.
+    pub const TASK_STATE: &str = "TASK_STATE";
+    /// `u32`: offset of `task_struct.on_cpu`; 0 where the kernel has none, being for one processor.
+    pub const TASK_ON_CPU: &str = "TASK_ON_CPU";
+    /// `u32`: offset of `task_struct.nvcsw`, which rises each time the task gives up the processor.
+    pub const TASK_SWITCHES: &str = "TASK_SWITCHES";
     /// `u32`: offset of `task_struct.real_parent`.
     pub const TASK_REAL_PARENT: &str = "TASK_REAL_PARENT";
     /// `u32`: offset of `task_struct.exit_code`.

@@ -49,6 +49,12 @@ counters! {
     Submitted = "submitted",
     /// Records for which the ring had no room.
     ReserveFailed = "reserve_failed",
+    /// Calls in scope that were entered before tracing began and had not returned then.
+    RunningAtAttach = "running_at_attach",
+    /// Records of these written to the ring.
+    RunningSubmitted = "running_submitted",
+    /// Records of these for which the ring had no room.
+    RunningReserveFailed = "running_reserve_failed",
     /// Processes in scope that were there when tracing began, as looked up after that.
     Alive = "alive",
     /// Births of processes and threads in scope.

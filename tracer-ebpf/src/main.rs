@@ -31,6 +31,8 @@ mod cgroup;
 mod io_uring;
 mod lifecycle;
 mod syscall;
+
+mod running;
 mod unfinished;
 
 #[cfg(target_arch = "bpf")]

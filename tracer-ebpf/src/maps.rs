@@ -226,6 +226,9 @@ globals! {
     SIGNAL_FLAGS: u32 = 0;
     SIGNAL_GROUP_EXIT_CODE: u32 = 0;
     TASK_FLAGS: u32 = 0;
+    TASK_STATE: u32 = 0;
+    TASK_ON_CPU: u32 = 0;
+    TASK_SWITCHES: u32 = 0;
     TASK_REAL_PARENT: u32 = 0;
     TASK_EXIT_CODE: u32 = 0;
     TASK_EXEC_ID: u32 = 0;

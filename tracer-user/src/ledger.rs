@@ -204,8 +204,15 @@ impl Ledger {
                 k(Counter::LifecycleSubmitted) + k(Counter::LifecycleReserveFailed),
             ),
             (
-                "submitted + lifecycle_submitted = read",
-                k(Counter::Submitted) + k(Counter::LifecycleSubmitted),
+                "running_at_attach = running_submitted + running_reserve_failed",
+                k(Counter::RunningAtAttach),
+                k(Counter::RunningSubmitted) + k(Counter::RunningReserveFailed),
+            ),
+            (
+                "submitted + lifecycle_submitted + running_submitted = read",
+                k(Counter::Submitted)
+                    + k(Counter::LifecycleSubmitted)
+                    + k(Counter::RunningSubmitted),
                 i128::from(self.ring.read),
             ),
             ("residual = 0", i128::from(self.ring.residual_bytes), 0),
@@ -245,9 +252,13 @@ impl Ledger {
 
     /// What was lost, by name; empty when nothing was. What was left out on request is not lost.
     pub fn losses(&self) -> Vec<(String, u64)> {
-        let kernel =
-            [Counter::ReserveFailed, Counter::LifecycleReserveFailed, Counter::StoreFailed]
-                .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
+        let kernel = [
+            Counter::ReserveFailed,
+            Counter::LifecycleReserveFailed,
+            Counter::RunningReserveFailed,
+            Counter::StoreFailed,
+        ]
+        .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
         let misses = ("recursion_misses".to_owned(), self.kernel.recursion_misses);
         let errors = ("decode_error".to_owned(), self.spans.decode_errors);
         let wanted =
@@ -294,7 +305,8 @@ impl Ledger {
             "ring": {
                 "size": self.ring.size,
                 "submitted": self.kernel.get(Counter::Submitted)
-                    + self.kernel.get(Counter::LifecycleSubmitted),
+                    + self.kernel.get(Counter::LifecycleSubmitted)
+                    + self.kernel.get(Counter::RunningSubmitted),
                 "read": self.ring.read,
                 "residual": self.ring.residual_bytes,
             },
@@ -348,15 +360,18 @@ mod tests {
         set(Counter::Forked, 3);
         set(Counter::Exited, 2);
         set(Counter::LifecycleSubmitted, 4);
+        set(Counter::RunningAtAttach, 2);
+        set(Counter::RunningSubmitted, 1);
+        set(Counter::RunningReserveFailed, 1);
         set(Counter::LifecycleReserveFailed, 1);
         Ledger {
             kernel,
-            ring: RingAccount { size: 4096, read: 94, residual_bytes: 0 },
-            spans: SpanAccount { made: 92, processes: 2, lifecycle: 4, ..SpanAccount::default() },
+            ring: RingAccount { size: 4096, read: 95, residual_bytes: 0 },
+            spans: SpanAccount { made: 93, processes: 2, lifecycle: 4, ..SpanAccount::default() },
             identity: IdentityAccount { cgroups_told: 4, ..IdentityAccount::default() },
             destinations: vec![DestinationAccount {
                 name: "json".into(),
-                delivered: 90,
+                delivered: 91,
                 dropped: vec![("io", 2), ("not_sampled", 0)],
                 queued: 0,
                 possible_duplicates: 0,
@@ -370,7 +385,11 @@ mod tests {
         let ledger = ledger();
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         let lost = |name: &str, count| (name.to_owned(), count);
-        let kernel = [lost("reserve_failed", 10), lost("lifecycle_reserve_failed", 1)];
+        let kernel = [
+            lost("reserve_failed", 10),
+            lost("lifecycle_reserve_failed", 1),
+            lost("running_reserve_failed", 1),
+        ];
         let all = [&kernel[..], &[lost("json: io", 2)]].concat();
         assert_eq!(ledger.losses(), all);
         assert_eq!(ledger.to_json()["balanced"], true);
@@ -395,6 +414,8 @@ mod tests {
         assert_eq!(count(Counter::CgroupLost), 1);
         assert_eq!(count(Counter::Executed), 1);
         assert_eq!(count(Counter::LifecycleSubmitted), 2);
+        assert_eq!(count(Counter::RunningAtAttach), 1);
+        assert_eq!(count(Counter::RunningSubmitted), 2);
         let mut wrong = ledger();
         wrong.spans.made -= 1;
         assert_eq!(wrong.imbalances().len(), 2);
@@ -403,6 +424,6 @@ mod tests {
         assert!(!wrong.balanced());
         let mut wrong = ledger();
         wrong.destinations[0].delivered -= 1;
-        assert_eq!(wrong.imbalances(), ["spans = delivered + dropped + queued: 92 is not 91"]);
+        assert_eq!(wrong.imbalances(), ["spans = delivered + dropped + queued: 93 is not 92"]);
     }
 }

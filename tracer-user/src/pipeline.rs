@@ -242,6 +242,7 @@ impl Trace {
             processes.attach(&options.pids, options.follow)?;
         }
         attached.write_alive()?;
+        attached.write_running()?;
         let identity = options.identity.clone().unwrap_or_default();
         let listener = containers_listener(options.containers.clone(), Arc::clone(&scope));
         let watch = Watch::start(Arc::clone(&identity), cgroup_ring, asked, listener);

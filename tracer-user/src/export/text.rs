@@ -185,6 +185,9 @@ impl Lines {
         match call.reason {
             Reason::Unfinished => return out.extend(b" <unfinished ...>"),
             Reason::Superseded => return out.extend(b" <unfinished ...> superseded"),
+            Reason::RunningAtAttach => {
+                return out.extend(b" <unfinished ...> entered before tracing");
+            }
             Reason::TaskDied => return out.extend(b") = ? <thread died>"),
             Reason::NoReturn => return out.extend(b") = ?"),
             Reason::None | Reason::EnterNotSeen => out.extend(b") = "),
@@ -427,6 +430,10 @@ mod tests {
         let end = |call| line(call, false).split_once("openat").unwrap().1.to_owned();
         let unfinished = call(Record::EnterOnly, Reason::Unfinished);
         assert_eq!(end(unfinished), "(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC <unfinished ...>\n");
+        let running = call(Record::EnterOnly, Reason::RunningAtAttach);
+        assert!(
+            end(running).ends_with("O_RDONLY|O_CLOEXEC <unfinished ...> entered before tracing\n")
+        );
         let noreturn = call(Record::EnterOnly, Reason::NoReturn);
         assert_eq!(end(noreturn), "(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = ?\n");
         let resumed = call(Record::ExitOnly, Reason::EnterNotSeen);

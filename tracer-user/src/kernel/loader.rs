@@ -157,7 +157,7 @@ impl Loaded {
             }
         }
         self.hooks.retain(|hook| Some(*hook) != refused);
-        [program::UNFINISHED, program::ALIVE].into_iter().try_for_each(|name| {
+        [program::UNFINISHED, program::ALIVE, program::RUNNING].into_iter().try_for_each(|name| {
             let at = |source| KernelError::Program { action: "load", program: name, source };
             programs::iterator(&mut self.ebpf, name)?.load("task", &self.btf).map_err(at)
         })
@@ -339,6 +339,12 @@ impl Attached {
         self.iterate(program::ALIVE)
     }
 
+    /// Writes a record for each call in scope that was entered before tracing began and has not
+    /// returned.
+    pub fn write_running(&mut self) -> Result<(), KernelError> {
+        self.iterate(program::RUNNING)
+    }
+
     /// Runs an iterator over all tasks.
     fn iterate(&mut self, name: &'static str) -> Result<(), KernelError> {
         let at = |source| KernelError::Program { action: "run", program: name, source };
@@ -413,6 +419,9 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::SIGNAL_FLAGS, types.offset("signal_struct", "flags")?),
         (global::SIGNAL_GROUP_EXIT_CODE, types.offset("signal_struct", "group_exit_code")?),
         (global::TASK_FLAGS, task("flags")?),
+        (global::TASK_STATE, task("__state")?),
+        (global::TASK_ON_CPU, task("on_cpu").unwrap_or(0)),
+        (global::TASK_SWITCHES, task("nvcsw")?),
         (global::TASK_REAL_PARENT, task("real_parent")?),
         (global::TASK_EXIT_CODE, task("exit_code")?),
         (global::TASK_EXEC_ID, task("self_exec_id")?),

@@ -43,6 +43,7 @@ mod property;
 #[path = "../otlp/receiver.rs"]
 mod receiver;
 mod recording;
+mod running;
 mod scope;
 mod scope_changes;
 mod strings;

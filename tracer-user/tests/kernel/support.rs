@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tracer_common::counter::Counter;
+use tracer_common::{counter::Counter, event::Reason};
 use tracer_user::{
     export::MemoryExporter,
     filter::SyscallFilter,
@@ -149,8 +149,16 @@ impl Session {
         }
     }
 
-    /// Stops; the books must balance. The spans of calls.
+    /// Stops; the books must balance. The spans of calls, without those that only say that a call
+    /// was running at attach.
     pub(crate) fn stop(self) -> (Vec<SpanRecord>, Ledger) {
+        let (mut calls, ledger) = self.stop_with_running();
+        calls.retain(|span| !is_running_at_attach(span));
+        (calls, ledger)
+    }
+
+    /// The same with these.
+    pub(crate) fn stop_with_running(self) -> (Vec<SpanRecord>, Ledger) {
         let ledger = self.trace.stop(None).expect("tracing stops");
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         let (calls, processes): (Vec<_>, Vec<_>) =
@@ -165,6 +173,11 @@ impl Session {
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         (self.memory.take(), ledger)
     }
+}
+
+/// Whether the span says of a call that it was running at attach, and no more.
+pub(crate) fn is_running_at_attach(span: &SpanRecord) -> bool {
+    span.syscall().is_some_and(|call| call.reason == Reason::RunningAtAttach)
 }
 
 /// Traces one workload by its process id, from before it begins until it has ended.
@@ -288,9 +301,13 @@ impl Drop for Running {
     }
 }
 
-/// The spans of calls in a file of JSON lines.
+/// The spans of calls in a file of JSON lines, without those that only say that a call was running
+/// at attach.
 pub(crate) fn json_lines(path: &Path) -> Vec<Value> {
-    all_json_lines(path).into_iter().filter(|span| !span["syscall"].is_null()).collect()
+    let is_call = |span: &Value| {
+        !span["syscall"].is_null() && span["syscall"]["reason"] != "running_at_attach"
+    };
+    all_json_lines(path).into_iter().filter(is_call).collect()
 }
 
 /// All spans in a file of JSON lines.

@@ -82,6 +82,7 @@ fn main() {
         [_, "tree"] => tree::tree(),
         [_, "leaf", name, count] => tree::leaf(name, number(count)),
         [_, "hang"] => hang(),
+        [_, "accept"] => accept(),
         [_, "open", path] => open(path),
         [_, "open-every-byte"] => open_every_byte(),
         [_, "pace"] => pace(),
@@ -121,6 +122,13 @@ fn calls(count: u64) {
         // SAFETY: has no preconditions.
         unsafe { libc::syscall(libc::SYS_getppid) };
     }
+}
+
+/// Accepts one connection to the socket that is its standard input.
+fn accept() {
+    // SAFETY: null pointers say that the address is not wanted, accept(2).
+    let accepted = unsafe { libc::accept4(0, ptr::null_mut(), ptr::null_mut(), 0) };
+    assert!(accepted >= 0, "accept4: {}", io::Error::last_os_error());
 }
 
 /// Forks, and runs `work` in the child.

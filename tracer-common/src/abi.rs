@@ -27,6 +27,10 @@ pub mod program {
     pub const AGAIN: [&str; 3] = ["process_fork_again", "process_exec_again", "process_exit_again"];
     /// Runs for each operation that is submitted to `io_uring`, where the kernel has its tracepoint.
     pub const IO_URING_SUBMIT: &str = "io_uring_submit";
+    /// Runs in a thread that gets a signal.
+    pub const SIGNAL_DELIVER: &str = "signal_deliver";
+    /// Runs when a signal is sent, by whom it is sent.
+    pub const SIGNAL_GENERATE: &str = "signal_generate";
     /// Runs when a cgroup is made, where the kernel has its tracepoint.
     pub const CGROUP_MKDIR: &str = "cgroup_mkdir";
     /// A task iterator: writes a record for each call that is still running.
@@ -76,6 +80,8 @@ pub mod global {
     pub const CGROUPS_CHANGE: &str = "CGROUPS_CHANGE";
     /// `u32`: [`crate::plan::result`] bits that are switched on.
     pub const RESULT_FILTER: &str = "RESULT_FILTER";
+    /// `u64`: the signals that are recorded, as a set, see [`crate::signal::signal_bit`].
+    pub const SIGNALS: &str = "SIGNALS";
     /// `u64`: shortest duration that passes, in nanoseconds.
     pub const MIN_DURATION_NS: &str = "MIN_DURATION_NS";
     /// `u32`: bytes captured of each string of `argv`.

@@ -16,7 +16,7 @@ pub const SIGINFO_HEAD: usize = 12;
 pub const LAST_SIGNAL: u32 = 64;
 
 /// A signal that a thread gets, as the kernel side writes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct SignalEvent {
     /// [`KIND_SIGNAL`].

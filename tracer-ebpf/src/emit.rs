@@ -9,6 +9,7 @@ use aya_ebpf::{
 use tracer_common::{
     counter::Counter,
     event::{LARGE_PAYLOAD, Reason, Record, SMALL_PAYLOAD, SyscallEvent},
+    signal::SignalEvent,
 };
 
 use crate::{
@@ -138,6 +139,17 @@ pub(crate) fn lifecycle(stats: Stats, counter: Counter, data: *const u8, len: u6
         stats.bump(Counter::LifecycleSubmitted);
     } else {
         stats.bump(Counter::LifecycleReserveFailed);
+    }
+}
+
+/// Writes the record of a signal.
+#[inline(always)]
+pub(crate) fn signal(stats: Stats, event: &SignalEvent) {
+    stats.bump(Counter::Signals);
+    if write(core::ptr::from_ref(event).cast(), size_of::<SignalEvent>() as u64) {
+        stats.bump(Counter::SignalSubmitted);
+    } else {
+        stats.bump(Counter::SignalReserveFailed);
     }
 }
 

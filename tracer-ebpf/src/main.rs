@@ -30,6 +30,7 @@ mod alive;
 mod cgroup;
 mod io_uring;
 mod lifecycle;
+mod signal;
 mod syscall;
 
 mod running;

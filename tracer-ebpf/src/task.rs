@@ -194,6 +194,19 @@ impl Task {
         self.leader().read(TASK_EXIT_CODE.load())
     }
 
+    /// The signal by which the whole process is ending, 0 where there is none.
+    #[inline(always)]
+    pub(crate) fn deadly_signal(self) -> u32 {
+        const SIGNAL_GROUP_EXIT: u32 = 4;
+        const NUMBER: u32 = 0x7f;
+        let signal: *mut u8 = self.read(TASK_SIGNAL.load());
+        // SAFETY: as in `live_threads`.
+        let flags: u32 = unsafe { field(signal, SIGNAL_FLAGS.load()) };
+        // SAFETY: likewise.
+        let code: u32 = unsafe { field(signal, SIGNAL_GROUP_EXIT_CODE.load()) };
+        if flags & SIGNAL_GROUP_EXIT == 0 { 0 } else { code & NUMBER }
+    }
+
     /// Id of the task's cgroup in the v2 hierarchy: what `bpf_get_current_cgroup_id` returns, without
     /// a call; `task_dfl_cgroup`,
     /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/cgroup.h#L505>.

@@ -173,6 +173,19 @@ impl Ledger {
         sum - i128::from(self.kernel.get(Counter::FilteredResult))
     }
 
+    /// Records of every kind that the kernel side wrote to the ring.
+    fn submitted(&self) -> u64 {
+        [
+            Counter::Submitted,
+            Counter::LifecycleSubmitted,
+            Counter::RunningSubmitted,
+            Counter::SignalSubmitted,
+        ]
+        .into_iter()
+        .map(|counter| self.kernel.get(counter))
+        .sum()
+    }
+
     /// The equations of the books that do not hold, each in one line.
     pub fn imbalances(&self) -> Vec<String> {
         let k = |counter| i128::from(self.kernel.get(counter));
@@ -209,10 +222,13 @@ impl Ledger {
                 k(Counter::RunningSubmitted) + k(Counter::RunningReserveFailed),
             ),
             (
-                "submitted + lifecycle_submitted + running_submitted = read",
-                k(Counter::Submitted)
-                    + k(Counter::LifecycleSubmitted)
-                    + k(Counter::RunningSubmitted),
+                "signals = signal_submitted + signal_reserve_failed",
+                k(Counter::Signals),
+                k(Counter::SignalSubmitted) + k(Counter::SignalReserveFailed),
+            ),
+            (
+                "submitted + lifecycle_submitted + running_submitted + signal_submitted = read",
+                i128::from(self.submitted()),
                 i128::from(self.ring.read),
             ),
             ("residual = 0", i128::from(self.ring.residual_bytes), 0),
@@ -256,6 +272,8 @@ impl Ledger {
             Counter::ReserveFailed,
             Counter::LifecycleReserveFailed,
             Counter::RunningReserveFailed,
+            Counter::SignalReserveFailed,
+            Counter::SignalNotKept,
             Counter::StoreFailed,
         ]
         .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
@@ -304,9 +322,7 @@ impl Ledger {
             "kernel": kernel,
             "ring": {
                 "size": self.ring.size,
-                "submitted": self.kernel.get(Counter::Submitted)
-                    + self.kernel.get(Counter::LifecycleSubmitted)
-                    + self.kernel.get(Counter::RunningSubmitted),
+                "submitted": self.submitted(),
                 "read": self.ring.read,
                 "residual": self.ring.residual_bytes,
             },
@@ -416,6 +432,8 @@ mod tests {
         assert_eq!(count(Counter::LifecycleSubmitted), 2);
         assert_eq!(count(Counter::RunningAtAttach), 1);
         assert_eq!(count(Counter::RunningSubmitted), 2);
+        assert_eq!(count(Counter::Signals), 1);
+        assert_eq!(count(Counter::SignalSubmitted), 2);
         let mut wrong = ledger();
         wrong.spans.made -= 1;
         assert_eq!(wrong.imbalances().len(), 2);

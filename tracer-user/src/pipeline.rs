@@ -63,6 +63,9 @@ pub struct TraceOptions {
     pub data: DataLimit,
     /// Which results.
     pub result: ResultFilter,
+    /// Which signals have a span as they are delivered, as a set of
+    /// [`tracer_common::signal::signal_bit`]. None unless asked for.
+    pub signals: u64,
     /// Name descriptors, in this detail: see [`descriptors`].
     pub names: Option<descriptors::Detail>,
     /// Bytes of the kernel ring: a power of two, at least one page.
@@ -91,6 +94,7 @@ impl Default for TraceOptions {
             syscalls: SyscallFilter::all(),
             data: DataLimit::default(),
             result: ResultFilter::default(),
+            signals: 0,
             names: None,
             ring_size: DEFAULT_RING_SIZE,
             queue_capacity: DEFAULT_CAPACITY,
@@ -147,6 +151,7 @@ impl TraceOptions {
             operations,
             data: self.data,
             result: self.result.clone(),
+            signals: self.signals,
             ring_size: self.ring_size,
             kernel_log: self.kernel_log,
         }

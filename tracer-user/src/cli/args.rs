@@ -117,9 +117,15 @@ pub(super) struct TraceArgs {
     #[arg(short, long = "uid", value_name = "USER", value_delimiter = ',', help_heading = "Scope")]
     pub(super) uid: Vec<String>,
 
-    /// Trace these syscalls: names, numbers, %classes (%file, %network, …), /regex/; ! takes out
+    /// Trace these syscalls: names, numbers, %classes (%file, %network, …), /regex/; ! takes out;
+    /// signal=SET as --signal
     #[arg(short = 'e', long = "trace", value_name = "SET", help_heading = "Filter")]
     pub(super) trace: Vec<String>,
+
+    /// Show these signals as they are delivered: names or numbers, all, none; ! takes out. The same
+    /// as -e signal=SET
+    #[arg(long, value_name = "SET", allow_hyphen_values = true, help_heading = "Filter")]
+    pub(super) signal: Vec<String>,
 
     /// Show only calls that succeeded
     #[arg(short = 'z', long, conflicts_with = "failed", help_heading = "Filter")]

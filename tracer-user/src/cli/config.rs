@@ -21,6 +21,7 @@ use super::{
     limits::{self, LimitError, Share},
     parquet::{self, TargetError},
     place,
+    signal_set::{self as signals, SignalError},
 };
 use crate::{
     descriptors::Detail,
@@ -53,6 +54,8 @@ pub(super) enum UsageError {
     User(String),
     #[error("--trace: {0}")]
     Syscalls(#[from] FilterError),
+    #[error(transparent)]
+    Signal(#[from] SignalError),
     #[error("--errno: unknown error `{name}`{hint}")]
     Errno { name: String, hint: String },
     #[error("--{option}: `{value}` is not a time; write it like 500us, 10ms or 1s")]
@@ -136,10 +139,7 @@ pub(super) enum Target {
 
 impl TraceConfig {
     pub(super) fn new(args: TraceArgs) -> Result<Self, UsageError> {
-        let mut syscalls = SyscallFilter::all();
-        for expression in &args.trace {
-            syscalls.add(expression)?;
-        }
+        let (syscalls, signals) = filters(&args)?;
         let mut cgroups: Vec<_> =
             args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?;
         let containers = containers::find(&args.container, args.wait_for_container)?;
@@ -154,6 +154,7 @@ impl TraceConfig {
             comms: args.comm.iter().map(|name| parse_comm(name)).collect::<Result<_, _>>()?,
             uids: args.uid.iter().map(|user| parse_user(user)).collect::<Result<_, _>>()?,
             syscalls,
+            signals: signals.unwrap_or(u64::MAX),
             data: data_limit(&args)?,
             result: ResultFilter {
                 successful: args.successful,
@@ -193,6 +194,24 @@ impl TraceConfig {
             verbose: args.verbose,
         })
     }
+}
+
+/// Which calls, and which signals where that is said.
+fn filters(args: &TraceArgs) -> Result<(SyscallFilter, Option<u64>), UsageError> {
+    let mut syscalls = SyscallFilter::all();
+    let mut signals = None;
+    for expression in &args.trace {
+        let of_signals =
+            ["signal=", "signals=", "s="].iter().find_map(|key| expression.strip_prefix(key));
+        match of_signals {
+            Some(set) => signals = Some(signals::parse(set)?),
+            None => syscalls.add(expression)?,
+        }
+    }
+    for set in &args.signal {
+        signals = Some(signals::parse(set)?);
+    }
+    Ok((syscalls, signals))
 }
 
 fn names(count: u8) -> Option<Detail> {

@@ -7,6 +7,7 @@ mod control;
 mod limits;
 mod parquet;
 mod place;
+mod signal_set;
 mod signals;
 mod trace;
 

@@ -11,7 +11,9 @@ use super::{
 use crate::escape;
 use crate::identity::{Description, Resolver};
 use crate::process::Process;
-use crate::span_record::{Attribute, ProcessSpan, SpanRecord, SyscallSpan, Value, push_hex};
+use crate::span_record::{
+    Attribute, ProcessSpan, SignalSpan, SpanRecord, SyscallSpan, Value, push_hex,
+};
 use crate::values::{self, Context};
 use tracer_common::syscalls::ArgKind;
 
@@ -97,12 +99,18 @@ fn push(out: &mut Vec<u8>, span: &SpanRecord, who: &[u8]) {
     push_text(out, "status", span.status_code().name());
     push_number(out, "pid", span.process_id());
     push_number(out, "tid", span.thread_id());
-    match span.syscall() {
-        Some(call) => push_call(out, span, call, who),
-        None => match span.process().zip(span.process_span()) {
-            Some((process, life)) => push_life(out, process, life, who),
-            None => push_attributes(out, span),
-        },
+    if let Some(call) = span.syscall() {
+        push_call(out, span, call, who);
+    } else if let Some(signal) = span.signal() {
+        push_comm(out, signal.comm());
+        push_number(out, "cgroup_id", signal.cgroup_id);
+        out.extend_from_slice(who);
+        push_key(out, "signal");
+        push_signal(out, signal);
+    } else if let Some((process, life)) = span.process().zip(span.process_span()) {
+        push_life(out, process, life, who);
+    } else {
+        push_attributes(out, span);
     }
     out.extend(b"}\n");
 }
@@ -193,6 +201,18 @@ pub(super) fn push_life_entries(out: &mut Vec<u8>, process: &Process, life: &Pro
     push_members(out, &life.attributes(process));
     push_key(out, "events");
     push_events(out, life);
+    out.push(b'}');
+}
+
+/// Appends a signal as an object: its number, its name, and what came with it.
+pub(super) fn push_signal(out: &mut Vec<u8>, signal: &SignalSpan) {
+    out.extend(b"{\"number\":");
+    push_integer(out, signal.signal);
+    push_text(out, "name", &signal.name());
+    if !signal.info().is_empty() {
+        push_key(out, "info");
+        values::push_siginfo_detail(out, signal.info());
+    }
     out.push(b'}');
 }
 
@@ -478,6 +498,39 @@ mod tests {
         let value = parse(&span);
         assert_eq!(value["attributes"]["k\""], "v\n");
         assert_eq!((&value["kind"], &value["status"]), (&"client".into(), &"ok".into()));
+    }
+
+    #[test]
+    fn a_signal_has_its_information() {
+        let mut info = [0; 48];
+        for (at, word) in [(0, 10_u32), (16, 123), (20, 1000)] {
+            info[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        let comm = *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        let signal = SignalSpan { signal: 10, info, info_len: 48, comm, cgroup_id: 7 };
+        let context = SpanContext {
+            process: Arc::new(Process { span_id: [3; 8], tgid: 10, ..Process::default() }),
+            span_id: [2; 8],
+            start_time_nanos: 5,
+            duration_nanos: 0,
+            logical_clock: 9,
+            thread_id: 11,
+        };
+        let value = parse(&SpanRecord::from_signal(context, signal));
+        assert_eq!(
+            (&value["name"], &value["duration_nano"]),
+            (&"signal SIGUSR1".into(), &0.into())
+        );
+        assert_eq!(
+            (&value["parent_span_id"], &value["status"]),
+            (&"03".repeat(8).into(), &"unset".into())
+        );
+        let expected = serde_json::json!({
+            "number": 10, "name": "SIGUSR1",
+            "info": {"si_signo": "SIGUSR1", "si_code": "SI_USER", "si_pid": 123, "si_uid": 1000},
+        });
+        assert_eq!(value["signal"], expected);
+        assert!(value.get("syscall").is_none());
     }
 
     proptest! {

@@ -20,7 +20,7 @@ use super::{
     argument::{self, arguments},
 };
 use crate::escape;
-use crate::span_record::{Captured, ProcessEnd, ProcessSpan, SpanRecord, SyscallSpan};
+use crate::span_record::{Captured, ProcessEnd, ProcessSpan, SignalSpan, SpanRecord, SyscallSpan};
 use crate::values::{self, Context, TextArgument};
 
 const SECOND: u64 = 1_000_000_000;
@@ -80,9 +80,10 @@ impl Lines {
         }
         self.push_time(out, span.start_time_nanos());
         self.push_indent(out, span);
-        match span.syscall() {
-            Some(call) => self.push_call(out, span, call),
-            None => self.push_other(out, span),
+        match (span.syscall(), span.signal()) {
+            (Some(call), _) => self.push_call(out, span, call),
+            (None, Some(signal)) => self.push_signal(out, span, signal),
+            (None, None) => self.push_other(out, span),
         }
         out.push(b'\n');
     }
@@ -250,6 +251,19 @@ impl Lines {
         out.extend(b" +++\n");
     }
 
+    /// `--- SIGUSR1 {si_signo=SIGUSR1, si_code=SI_USER, si_pid=7, si_uid=0} ---`
+    fn push_signal(&self, out: &mut Vec<u8>, span: &SpanRecord, signal: &SignalSpan) {
+        self.paint(out, AnsiColor::Cyan, |out| escape::push_visible(out, signal.comm()));
+        push_ids(out, span);
+        out.extend(b" --- ");
+        out.extend(signal.name().bytes());
+        if !signal.info().is_empty() {
+            out.push(b' ');
+            values::push_siginfo(out, signal.info());
+        }
+        out.extend(b" ---");
+    }
+
     /// A span that is no syscall: its name and how it ended.
     fn push_other(&self, out: &mut Vec<u8>, span: &SpanRecord) {
         self.paint(out, AnsiColor::Blue, |out| {
@@ -344,11 +358,11 @@ mod tests {
     use std::sync::Arc;
 
     use crate::process::Process;
-    use crate::span_record::{Payload, SpanContext};
+    use crate::span_record::{Payload, SignalSpan, SpanContext};
     use tracer_common::event::{Abi, CaptureState};
 
-    fn line(call: SyscallSpan, color: bool) -> String {
-        let context = SpanContext {
+    fn context() -> SpanContext {
+        SpanContext {
             process: Arc::new(Process {
                 trace_id: [1; 16],
                 span_id: [3; 8],
@@ -360,10 +374,16 @@ mod tests {
             duration_nanos: 9_876,
             logical_clock: 1,
             thread_id: 8432,
-        };
+        }
+    }
+
+    fn line(call: SyscallSpan, color: bool) -> String {
+        line_of(&SpanRecord::from_syscall(context(), call), color)
+    }
+
+    fn line_of(span: &SpanRecord, color: bool) -> String {
         let mut out = Vec::new();
-        Lines::new(TextStyle { color, tree: false }, TimeZone::UTC)
-            .push(&mut out, &SpanRecord::from_syscall(context, call));
+        Lines::new(TextStyle { color, tree: false }, TimeZone::UTC).push(&mut out, span);
         String::from_utf8(out).unwrap()
     }
 
@@ -438,6 +458,40 @@ mod tests {
         assert_eq!(end(noreturn), "(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = ?\n");
         let resumed = call(Record::ExitOnly, Reason::EnterNotSeen);
         assert_eq!(end(resumed), " resumed>(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = 5\n");
+    }
+
+    #[test]
+    fn signals_read_like_straces() {
+        let signal = |words: &[u32], info_len| {
+            let mut info = [0; 48];
+            for (place, word) in info.chunks_exact_mut(4).zip(words) {
+                place.copy_from_slice(&word.to_le_bytes());
+            }
+            let comm = *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0";
+            let signal = SignalSpan { signal: words[0], info, info_len, comm, cgroup_id: 1 };
+            line_of(&SpanRecord::from_signal(context(), signal), false)
+        };
+        assert_eq!(
+            signal(&[10, 0, 0, 0, 123, 1000], 48),
+            "22:13:20.123456 cat[8431/8432] --- SIGUSR1 {si_signo=SIGUSR1, si_code=SI_USER, \
+             si_pid=123, si_uid=1000} ---\n"
+        );
+        let segv = signal(&[11, 0, 1, 0, 0x10, 0], 48);
+        assert!(
+            segv.contains("--- SIGSEGV {si_signo=SIGSEGV, si_code=SEGV_MAPERR, si_addr=0x10} ---")
+        );
+        let child = signal(&[17, 0, 1, 0, 9, 0, 3, 0, 1, 0, 2, 0], 48);
+        assert!(
+            child.contains(
+                "{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid=9, si_uid=0, si_status=3, si_utime="
+            ),
+            "{child}"
+        );
+        assert!(signal(&[34], 0).ends_with("] --- SIGRT_2 ---\n"));
+        let short = signal(&[9, 0, 0], 12);
+        assert!(
+            short.contains("{si_signo=SIGKILL, si_code=SI_USER, ") && !short.contains("si_pid")
+        );
     }
 
     #[test]

@@ -60,6 +60,9 @@ pub struct Settings {
     pub data: DataLimit,
     /// Which results pass.
     pub result: ResultFilter,
+    /// Which signals are recorded as they are delivered, as a set of
+    /// [`tracer_common::signal::signal_bit`].
+    pub signals: u64,
     /// Bytes of the ring: a power of two and at least one page.
     pub ring_size: u32,
     /// Let the kernel side write its diagnostic log.
@@ -115,7 +118,7 @@ impl Loaded {
         let types = KernelTypes::parse(&btf_bytes)?;
         let btf = Btf::parse(&btf_bytes, Endianness::default()).map_err(aya::EbpfError::from)?;
         let ebpf = load_object(settings, &types, &btf)?;
-        let hooks = programs::hooks(&types);
+        let hooks = programs::hooks(&types, settings.signals != 0);
         let mut loaded = Self { ebpf, btf, by_process: settings.by_process, hooks };
         loaded.fill_maps(settings)?;
         loaded.load_programs()?;
@@ -358,10 +361,16 @@ impl Attached {
     }
 }
 
-/// Counters of the programs at enter and exit of a call.
-fn quiet(counts: KernelCounts) -> [u64; 4] {
-    [Counter::EnterSeen, Counter::Stored, Counter::Matched, Counter::Submitted]
-        .map(|counter| counts.get(counter))
+/// Counters of the programs at enter and exit of a call, and at signals.
+fn quiet(counts: KernelCounts) -> [u64; 5] {
+    [
+        Counter::EnterSeen,
+        Counter::Stored,
+        Counter::Matched,
+        Counter::Submitted,
+        Counter::SignalSubmitted,
+    ]
+    .map(|counter| counts.get(counter))
 }
 
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period, membarrier(2); tracepoint programs run
@@ -445,6 +454,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         .map_max_entries(map::RING, settings.ring_size)
         .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_WORDS } else { 1 })
         .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
+        .override_global(global::SIGNALS, &settings.signals, true)
         .override_global(global::LOG_LEVEL, &log_level, true);
     for (name, value) in &words {
         loader.override_global(name, value, true);

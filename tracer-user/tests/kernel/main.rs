@@ -46,6 +46,7 @@ mod recording;
 mod running;
 mod scope;
 mod scope_changes;
+mod signals;
 mod strings;
 mod trace_context;
 mod tree;

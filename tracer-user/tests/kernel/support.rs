@@ -161,10 +161,13 @@ impl Session {
     pub(crate) fn stop_with_running(self) -> (Vec<SpanRecord>, Ledger) {
         let ledger = self.trace.stop(None).expect("tracing stops");
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
-        let (calls, processes): (Vec<_>, Vec<_>) =
-            self.memory.take().into_iter().partition(|span| span.syscall().is_some());
-        assert_eq!(processes.len() as u64, ledger.spans.processes);
-        (calls, ledger)
+        let mut spans = self.memory.take();
+        let processes = spans.iter().filter(|span| span.process_span().is_some()).count();
+        assert_eq!(processes as u64, ledger.spans.processes);
+        let signals = spans.iter().filter(|span| span.signal().is_some()).count();
+        assert_eq!(signals as u64, ledger.kernel.get(Counter::SignalSubmitted));
+        spans.retain(|span| span.syscall().is_some());
+        (spans, ledger)
     }
 
     /// The same with the spans of processes.

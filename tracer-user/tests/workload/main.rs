@@ -83,6 +83,7 @@ fn main() {
         [_, "leaf", name, count] => tree::leaf(name, number(count)),
         [_, "hang"] => hang(),
         [_, "accept"] => accept(),
+        [_, "fault"] => fault(),
         [_, "open", path] => open(path),
         [_, "open-every-byte"] => open_every_byte(),
         [_, "pace"] => pace(),
@@ -129,6 +130,13 @@ fn accept() {
     // SAFETY: null pointers say that the address is not wanted, accept(2).
     let accepted = unsafe { libc::accept4(0, ptr::null_mut(), ptr::null_mut(), 0) };
     assert!(accepted >= 0, "accept4: {}", io::Error::last_os_error());
+}
+
+/// Reads where no memory is, at address 16, which ends it.
+fn fault() {
+    let nowhere = ptr::without_provenance::<u64>(16);
+    // SAFETY: it is not: that is the point.
+    unsafe { nowhere.read_volatile() };
 }
 
 /// Forks, and runs `work` in the child.

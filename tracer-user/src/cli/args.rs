@@ -223,6 +223,23 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
     pub(super) color: ColorChoice,
 
+    /// Say less: -qq, or --quiet=exit, shows no ends of processes. -q alone is about messages that
+    /// tracer does not print
+    #[arg(short, action = ArgAction::Count, help_heading = "Output")]
+    pub(super) quiet: u8,
+
+    /// The same by strace's names: attach, exit, path-resolution, personality, thread-execve, all,
+    /// none; ! takes out
+    #[arg(
+        long = "quiet",
+        value_name = "SET",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "attach,personality",
+        help_heading = "Output"
+    )]
+    pub(super) quiet_set: Vec<String>,
+
     /// Say more: -v for the accounting at the end, -vv for details of the start
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,

@@ -21,11 +21,12 @@ use super::{
     limits::{self, LimitError, Share},
     parquet::{self, TargetError},
     place,
-    signal_set::{self as signals, SignalError},
+    signal_set::{self, SignalError},
 };
 use crate::{
     descriptors::Detail,
     export::{
+        Lines, TextStyle,
         otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
         parquet::ParquetOptions,
     },
@@ -56,6 +57,11 @@ pub(super) enum UsageError {
     Syscalls(#[from] FilterError),
     #[error(transparent)]
     Signal(#[from] SignalError),
+    #[error(
+        "--quiet: unknown message `{0}`; known are attach, exit, path-resolution, personality, \
+         thread-execve, all and none"
+    )]
+    Quiet(String),
     #[error("--errno: unknown error `{name}`{hint}")]
     Errno { name: String, hint: String },
     #[error("--{option}: `{value}` is not a time; write it like 500us, 10ms or 1s")]
@@ -102,7 +108,7 @@ pub(super) struct TraceConfig {
     pub(super) shutdown_timeout: Duration,
     pub(super) fail_on_loss: bool,
     pub(super) color: ColorChoice,
-    pub(super) tree: bool,
+    pub(super) style: TextStyle,
     /// What the command's `TRACEPARENT` is set to.
     pub(super) exported_traceparent: Option<String>,
     pub(super) verbose: u8,
@@ -139,7 +145,7 @@ pub(super) enum Target {
 
 impl TraceConfig {
     pub(super) fn new(args: TraceArgs) -> Result<Self, UsageError> {
-        let (syscalls, signals) = filters(&args)?;
+        let Filters { syscalls, signals, quiet } = Filters::of(&args)?;
         let mut cgroups: Vec<_> =
             args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?;
         let containers = containers::find(&args.container, args.wait_for_container)?;
@@ -176,6 +182,13 @@ impl TraceConfig {
         let shutdown_timeout =
             parse_time("shutdown-timeout", Some(&args.shutdown_timeout))?.unwrap_or_default();
         let exports = exports(&args, shutdown_timeout)?;
+        let style = TextStyle {
+            color: false,
+            tree: args.tree,
+            exits: if quiet { Lines::None } else { others(&args) },
+            // Who names signals wants to see them.
+            signals: if signals.is_some() { Lines::All } else { others(&args) },
+        };
         let place = options.launch.filter(|_| args.export_traceparent);
         let exported_traceparent = place.map(|place| place.traceparent().header());
         Ok(Self {
@@ -189,29 +202,77 @@ impl TraceConfig {
             ledger: args.ledger,
             fail_on_loss: args.fail_on_loss,
             color: args.color,
-            tree: args.tree,
+            style,
             exported_traceparent,
             verbose: args.verbose,
         })
     }
 }
 
-/// Which calls, and which signals where that is said.
-fn filters(args: &TraceArgs) -> Result<(SyscallFilter, Option<u64>), UsageError> {
-    let mut syscalls = SyscallFilter::all();
-    let mut signals = None;
-    for expression in &args.trace {
-        let of_signals =
-            ["signal=", "signals=", "s="].iter().find_map(|key| expression.strip_prefix(key));
-        match of_signals {
-            Some(set) => signals = Some(signals::parse(set)?),
-            None => syscalls.add(expression)?,
+/// What `-e` and the options beside it say.
+struct Filters {
+    syscalls: SyscallFilter,
+    /// Where they are named.
+    signals: Option<u64>,
+    /// No ends of processes.
+    quiet: bool,
+}
+
+impl Filters {
+    fn of(args: &TraceArgs) -> Result<Self, UsageError> {
+        let quiet = args.quiet >= 2;
+        let mut all = Self { syscalls: SyscallFilter::all(), signals: None, quiet };
+        for expression in &args.trace {
+            match expression.split_once('=') {
+                Some(("signal" | "signals" | "s", set)) => {
+                    all.signals = Some(signal_set::parse(set)?)
+                }
+                Some(("quiet" | "silent" | "silence" | "q", set)) => all.add_quiet(set)?,
+                _ => all.syscalls.add(expression)?,
+            }
         }
+        for set in &args.signal {
+            all.signals = Some(signal_set::parse(set)?);
+        }
+        args.quiet_set.iter().try_for_each(|set| all.add_quiet(set))?;
+        Ok(all)
     }
-    for set in &args.signal {
-        signals = Some(signals::parse(set)?);
+
+    /// strace's set of messages that are left out. Of those, tracer has the ends of processes alone.
+    fn add_quiet(&mut self, text: &str) -> Result<(), UsageError> {
+        let (is_negated, list) = match text.strip_prefix('!') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let mut has_exit = false;
+        for word in list.split(',').map(str::trim) {
+            match word {
+                "exit" | "exits" | "all" => has_exit = true,
+                "attach" | "path-resolution" | "path-resolve" | "personality" | "thread-execve"
+                | "superseded" | "none" => {}
+                _ => return Err(UsageError::Quiet(word.to_owned())),
+            }
+        }
+        self.quiet |= has_exit != is_negated;
+        Ok(())
     }
-    Ok((syscalls, signals))
+}
+
+/// Which lines about no call belong to what is shown: with a filter on calls, those of processes that
+/// have shown one.
+fn others(args: &TraceArgs) -> Lines {
+    let is_call = |text: &String| {
+        !matches!(
+            text.split_once('='),
+            Some(("signal" | "signals" | "s" | "quiet" | "silent" | "silence" | "q", _))
+        )
+    };
+    let filters = args.trace.iter().any(is_call)
+        || args.successful
+        || args.failed
+        || !args.errno.is_empty()
+        || args.min_duration.is_some();
+    if filters { Lines::OfShown } else { Lines::All }
 }
 
 fn names(count: u8) -> Option<Detail> {

@@ -255,7 +255,7 @@ fn open_destination(
             let output = open_target(target, invoker)?;
             let style = TextStyle {
                 color: wants_color(config.color, output.is_terminal()),
-                tree: config.tree,
+                ..config.style
             };
             Destination::new(name, TextExporter::new(output, style))
         }

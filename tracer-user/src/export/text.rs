@@ -4,7 +4,7 @@
 //! 13:05:21.480101 cat[8431] openat(AT_FDCWD, "/etc/hostname", 0, 0) = 3 <0.000009412>
 //! ```
 
-use std::{io, sync::LazyLock};
+use std::{collections::HashSet, io, sync::LazyLock};
 
 use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
@@ -32,6 +32,22 @@ pub struct TextStyle {
     pub color: bool,
     /// Indented by the depth of the process in its tree.
     pub tree: bool,
+    /// Which ends of processes have a line.
+    pub exits: Lines,
+    /// Which signals have a line.
+    pub signals: Lines,
+}
+
+/// Which of the lines that are about no call are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lines {
+    /// All.
+    #[default]
+    All,
+    /// Those of processes that have shown a line of a call.
+    OfShown,
+    /// None.
+    None,
 }
 
 /// Writes lines of text.
@@ -39,13 +55,13 @@ pub struct TextStyle {
 pub struct TextExporter {
     output: Output,
     buffer: Vec<u8>,
-    lines: Lines,
+    lines: Writer,
 }
 
 impl TextExporter {
     /// Writes to `output`.
     pub fn new(output: Output, style: TextStyle) -> Self {
-        Self { output, buffer: Vec::new(), lines: Lines::new(style, TimeZone::system()) }
+        Self { output, buffer: Vec::new(), lines: Writer::new(style, TimeZone::system()) }
     }
 }
 
@@ -60,23 +76,34 @@ impl Exporter for TextExporter {
 }
 
 #[derive(Debug)]
-struct Lines {
+struct Writer {
     style: TextStyle,
     zone: TimeZone,
     /// Seconds at which `offset` was looked up; it holds for a quarter of an hour, and no zone
     /// changes at other times.
     looked_up: u64,
     offset: i64,
+    shown: Shown,
 }
 
-impl Lines {
+impl Writer {
     fn new(style: TextStyle, zone: TimeZone) -> Self {
-        Self { style, zone, looked_up: u64::MAX, offset: 0 }
+        Self { style, zone, looked_up: u64::MAX, offset: 0, shown: Shown::default() }
     }
 
     fn push(&mut self, out: &mut Vec<u8>, span: &SpanRecord) {
         if let Some(life) = span.process_span() {
-            return self.push_end(out, span, life);
+            let is_wanted = self.wants(self.style.exits, span);
+            self.shown.remove(span);
+            return if is_wanted {
+                self.push_end(out, span, life)
+            };
+        }
+        if span.signal().is_some() && !self.wants(self.style.signals, span) {
+            return;
+        }
+        if span.syscall().is_some() {
+            self.shown.insert(span);
         }
         self.push_time(out, span.start_time_nanos());
         self.push_indent(out, span);
@@ -86,6 +113,14 @@ impl Lines {
             (None, None) => self.push_other(out, span),
         }
         out.push(b'\n');
+    }
+
+    fn wants(&self, which: Lines, span: &SpanRecord) -> bool {
+        match which {
+            Lines::All => true,
+            Lines::OfShown => self.shown.contains(span),
+            Lines::None => false,
+        }
     }
 
     fn push_indent(&self, out: &mut Vec<u8>, span: &SpanRecord) {
@@ -290,6 +325,49 @@ impl Lines {
     }
 }
 
+/// Processes that have shown a line, by id and start. Of very many, those that have shown none for
+/// longest are forgotten.
+#[derive(Debug, Default)]
+struct Shown {
+    /// The one that was entered last: neighbours are mostly of one process.
+    last: Option<(u32, u64)>,
+    recent: HashSet<(u32, u64)>,
+    older: HashSet<(u32, u64)>,
+}
+
+impl Shown {
+    /// Most processes in either set.
+    const MOST: usize = 65_536;
+
+    fn key(span: &SpanRecord) -> Option<(u32, u64)> {
+        span.process().map(|process| (process.tgid, process.start_ns))
+    }
+
+    fn insert(&mut self, span: &SpanRecord) {
+        let key = Self::key(span);
+        if self.last == key {
+            return;
+        }
+        self.last = key;
+        if self.recent.len() >= Self::MOST {
+            self.older = std::mem::take(&mut self.recent);
+        }
+        self.recent.extend(key);
+    }
+
+    fn contains(&self, span: &SpanRecord) -> bool {
+        Self::key(span).is_none_or(|key| self.recent.contains(&key) || self.older.contains(&key))
+    }
+
+    fn remove(&mut self, span: &SpanRecord) {
+        if let Some(key) = Self::key(span) {
+            self.recent.remove(&key);
+            self.older.remove(&key);
+            self.last = self.last.filter(|last| *last != key);
+        }
+    }
+}
+
 /// What the kernel does with a call that returns this code, signal(7).
 fn restarts(code: &str) -> &'static str {
     match code {
@@ -358,7 +436,7 @@ mod tests {
     use std::sync::Arc;
 
     use crate::process::Process;
-    use crate::span_record::{Payload, SignalSpan, SpanContext};
+    use crate::span_record::{Payload, SpanContext, SpanTimes};
     use tracer_common::event::{Abi, CaptureState};
 
     fn context() -> SpanContext {
@@ -383,7 +461,8 @@ mod tests {
 
     fn line_of(span: &SpanRecord, color: bool) -> String {
         let mut out = Vec::new();
-        Lines::new(TextStyle { color, tree: false }, TimeZone::UTC).push(&mut out, span);
+        Writer::new(TextStyle { color, ..TextStyle::default() }, TimeZone::UTC)
+            .push(&mut out, span);
         String::from_utf8(out).unwrap()
     }
 
@@ -492,6 +571,50 @@ mod tests {
         assert!(
             short.contains("{si_signo=SIGKILL, si_code=SI_USER, ") && !short.contains("si_pid")
         );
+    }
+
+    /// On a busy host most ends are of processes that have nothing to do with what is shown.
+    #[test]
+    fn ends_are_those_of_processes_that_have_shown_a_line() {
+        let process = |tgid| {
+            Arc::new(Process { tgid, start_ns: 5, program: (*b"cat").into(), ..Process::default() })
+        };
+        let ends = |tgid| {
+            let times = SpanTimes { start_time_nanos: 0, end_time_nanos: 9, logical_clock: 1 };
+            let life = ProcessSpan {
+                name: "cat".into(),
+                comm: [0; 16],
+                cgroup_id: 1,
+                programs: Vec::new(),
+                programs_left_out: 0,
+                threads_started: 0,
+                threads_ended: 0,
+                birth: None,
+                end: ProcessEnd::Exited(3),
+            };
+            SpanRecord::from_process(times, process(tgid), life)
+        };
+        let call = |tgid| {
+            let context = SpanContext { process: process(tgid), ..context() };
+            SpanRecord::from_syscall(context, openat(b"/x", 3))
+        };
+        let signal = |tgid| {
+            let context = SpanContext { process: process(tgid), ..context() };
+            let signal =
+                SignalSpan { signal: 10, info: [0; 48], info_len: 0, comm: [0; 16], cgroup_id: 1 };
+            SpanRecord::from_signal(context, signal)
+        };
+        let spans = [call(1), call(1), signal(1), signal(2), ends(2), ends(1), ends(1)];
+        let lines = |exits, signals| {
+            let style = TextStyle { exits, signals, ..TextStyle::default() };
+            let (mut writer, mut out) = (Writer::new(style, TimeZone::UTC), Vec::new());
+            spans.iter().for_each(|span| writer.push(&mut out, span));
+            let text = String::from_utf8(out).unwrap();
+            (text.matches("+++ exited with 3 +++").count(), text.matches("--- SIGUSR1 ---").count())
+        };
+        assert_eq!(lines(Lines::All, Lines::All), (3, 2));
+        assert_eq!(lines(Lines::OfShown, Lines::OfShown), (1, 1));
+        assert_eq!(lines(Lines::None, Lines::None), (0, 0));
     }
 
     #[test]

@@ -43,6 +43,12 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     let invoker = Invoker::from_sudo();
     // Asked early, so that nothing is created or started in vain.
     preflight::check().map_err(Failure::run_time)?;
+    // Before any thread is started, see `launch::prepare`; and before any file is made, so that none
+    // is left where there is no such command.
+    let waiting = match config.command.as_slice() {
+        [] => None,
+        command => Some(launch::prepare(command, invoker, config.exported_traceparent.as_deref())?),
+    };
     let resolver = Arc::default();
     let destinations = open_destinations(&config, invoker, &resolver)?;
     let told =
@@ -52,11 +58,6 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     let socket = config.control.as_deref().map(|path| Socket::bind(path, owner(invoker)));
     let socket = socket.transpose().map_err(Failure::run_time)?;
 
-    // Before any thread is started, see `launch::prepare`.
-    let waiting = match config.command.as_slice() {
-        [] => None,
-        command => Some(launch::prepare(command, invoker, config.exported_traceparent.as_deref())?),
-    };
     config.options.launched = waiting.as_ref().map(Waiting::pid);
     let (events, requests) = signals::listen().map_err(Failure::run_time)?;
     let trace = Trace::start(&config.options, destinations).map_err(Failure::run_time)?;

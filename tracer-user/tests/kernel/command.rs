@@ -4,9 +4,11 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
     process::{Command, Stdio},
 };
 
+use nix::unistd::{Uid, User};
 use serde_json::Value;
 
 use crate::{
@@ -109,6 +111,47 @@ fn through_sudo_the_command_runs_as_the_invoking_user() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), "65534\n", "{}", stderr(&output));
     let file = fs::metadata(&out).unwrap();
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o777), (65534, 65534, 0o600));
+}
+
+#[test]
+fn through_sudo_the_command_has_the_environment_of_the_invoking_user() {
+    let output = Command::new(tracer_path())
+        .args(["trace", "--export", "null", "--", "env"])
+        .envs([("SUDO_UID", "65534"), ("SUDO_GID", "65534"), ("KEPT", "yes")])
+        .envs([("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")])
+        .envs([("SHELL", "/bin/of-root"), ("MAIL", "/var/mail/root")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let value = |name: &str| {
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(&format!("{name}=")));
+        let value = values.next().map(str::to_owned);
+        assert_eq!(values.next(), None, "{text}");
+        value
+    };
+    let user = User::from_uid(Uid::from_raw(65534)).unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    assert_eq!(value("HOME"), user.as_ref().map(|user| path(&user.dir)));
+    assert_eq!(value("USER"), user.as_ref().map(|user| user.name.clone()));
+    assert_eq!(value("LOGNAME"), user.as_ref().map(|user| user.name.clone()));
+    assert_eq!(value("SHELL"), user.as_ref().map(|user| path(&user.shell)));
+    assert_eq!((value("MAIL"), value("KEPT")), (None, Some("yes".to_owned())));
+}
+
+#[test]
+fn a_command_that_is_not_found_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.txt");
+    let command = ["trace", "-o", out.to_str().unwrap(), "--", "no-such-command-here"];
+    let output = Command::new(tracer_path())
+        .args(command)
+        .envs([("SUDO_UID", "65534"), ("SUDO_GID", "65534")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(127));
+    let said = stderr(&output);
+    assert!(said.contains("command not found in the PATH that sudo sets"), "{said}");
+    assert_eq!((said.lines().count(), out.exists()), (1, false));
 }
 
 #[test]

@@ -290,13 +290,12 @@ impl Trace {
         Ok(self.attached.write_alive()?)
     }
 
-    /// Takes a process out of scope, if it is in it; its descendants stay.
+    /// Takes a process out of scope, and says whether it was in it; its descendants stay.
     ///
     /// # Errors
     /// When the scope of this trace is not by process.
-    pub fn remove_process(&mut self, pid: u32) -> Result<(), TraceError> {
-        self.processes.as_mut().ok_or(TraceError::NotByProcess)?.remove(pid);
-        Ok(())
+    pub fn remove_process(&mut self, pid: u32) -> Result<bool, TraceError> {
+        Ok(self.processes.as_mut().ok_or(TraceError::NotByProcess)?.remove(pid))
     }
 
     /// Takes a cgroup into scope, with all below it; says whether it was not in it.

@@ -145,8 +145,8 @@ pub(super) struct TraceArgs {
 
     /// Show data that is read and written: up to N bytes of each buffer, and of each argument of a
     /// program (at most 4096)
-    #[arg(short, long, value_name = "N", help_heading = "Output")]
-    pub(super) string_limit: Option<u16>,
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, help_heading = "Output")]
+    pub(super) string_limit: Option<String>,
 
     /// Show data that is read and written, 32 bytes of it; it may hold secrets
     #[arg(long, help_heading = "Output")]

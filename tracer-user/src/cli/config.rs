@@ -68,13 +68,14 @@ pub(super) enum UsageError {
     Time { option: &'static str, value: String },
     #[error("--{option}: `{value}` is not a size; write it like 64KiB or 16MiB")]
     Size { option: &'static str, value: String },
-    #[error(
-        "--ring-size: {value} is not a power of two of at least one page ({page} bytes); \
-         the nearest are {below} and {above}"
-    )]
-    RingSize { value: u64, page: u64, below: String, above: String },
-    #[error("--string-limit: {value} is more than {MAX_DATA} bytes")]
-    StringLimit { value: u16 },
+    #[error("--ring-size: {value} is not a power of two; the nearest are {below} and {above}")]
+    RingSize { value: u64, below: String, above: String },
+    #[error("--ring-size: {value} bytes are less than a page; the least is {least}")]
+    RingTooSmall { value: u64, least: String },
+    #[error("--ring-size: {value} bytes are more than a ring may have; the most is {most}")]
+    RingTooLarge { value: u64, most: String },
+    #[error("--string-limit: `{value}` is not a number of bytes from 0 to {MAX_DATA}")]
+    StringLimit { value: String },
     #[error(
         "--export: unknown kind `{0}`; known are text[=FILE], json[=FILE], otlp[=URL], \
          parquet=DIR and null"
@@ -285,13 +286,12 @@ fn names(count: u8) -> Option<Detail> {
 
 fn data_limit(args: &TraceArgs) -> Result<DataLimit, UsageError> {
     let default = DataLimit::default();
-    let Some(value) = args.string_limit else {
+    let Some(value) = &args.string_limit else {
         return Ok(DataLimit { data: args.data, ..default });
     };
-    if usize::from(value) > MAX_DATA {
-        return Err(UsageError::StringLimit { value });
-    }
-    Ok(DataLimit { bytes: value, data: true })
+    let bytes = value.trim().parse().ok().filter(|bytes| usize::from(*bytes) <= MAX_DATA);
+    let illegal = || UsageError::StringLimit { value: value.clone() };
+    Ok(DataLimit { bytes: bytes.ok_or_else(illegal)?, data: true })
 }
 
 fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportConfig>, UsageError> {
@@ -408,16 +408,22 @@ fn parse_ring_size(text: &str) -> Result<u32, UsageError> {
     let value = parse_size("ring-size", text)?;
     let page = page_size() as u64;
     let largest = 1u64 << 30;
-    if value.is_power_of_two() && (page..=largest).contains(&value) {
+    if value < page {
+        return Err(UsageError::RingTooSmall { value, least: size_text(page) });
+    }
+    if value > largest {
+        return Err(UsageError::RingTooLarge { value, most: size_text(largest) });
+    }
+    if value.is_power_of_two() {
         return Ok(u32::try_from(value).unwrap_or(u32::MAX));
     }
-    let below = value.checked_ilog2().map_or(page, |bit| 1 << bit).clamp(page, largest);
-    let above = value.checked_next_power_of_two().unwrap_or(largest).clamp(page, largest);
-    Err(UsageError::RingSize { value, page, below: size_text(below), above: size_text(above) })
+    let (below, above) = (1 << value.ilog2(), value.next_power_of_two());
+    Err(UsageError::RingSize { value, below: size_text(below), above: size_text(above) })
 }
 
 fn size_text(bytes: u64) -> String {
     match bytes {
+        _ if bytes >= 1 << 30 => format!("{}GiB", bytes >> 30),
         _ if bytes >= 1 << 20 => format!("{}MiB", bytes >> 20),
         _ => format!("{}KiB", bytes >> 10),
     }
@@ -434,7 +440,11 @@ mod tests {
         assert_eq!(parse_ring_size("65536").unwrap(), 65536);
         let error = parse_ring_size("100KiB").unwrap_err().to_string();
         assert!(error.contains("64KiB and 128KiB"), "{error}");
-        assert!(parse_ring_size("1KiB").is_err() && parse_ring_size("8GiB").is_err());
+        let said = |text| parse_ring_size(text).unwrap_err().to_string();
+        assert!(said("4GiB").ends_with("the most is 1GiB"), "{}", said("4GiB"));
+        assert!(said("1KiB").ends_with(&format!("the least is {}", size_text(page_size() as u64))));
+        assert!(said("0").contains("less than a page"));
+        assert!(said("700MiB").contains("512MiB and 1GiB"));
         assert!(matches!(parse_ring_size("big"), Err(UsageError::Size { .. })));
     }
 

@@ -166,7 +166,8 @@ impl<'a> Source<'a> {
         if authority.as_str().contains('@') {
             return Err(OtlpOptionError::UserInfo { name });
         }
-        if authority.host().is_empty() {
+        let has_port = authority.as_str() != authority.host();
+        if authority.host().is_empty() || (has_port && authority.port_u16().is_none()) {
             return Err(illegal);
         }
         match uri.scheme_str() {

@@ -14,8 +14,8 @@ use serde_json::Value;
 use crate::{
     arch::PAUSE,
     support::{
-        Running, Workload, all_json_lines, json, json_lines, rounds, stderr, tracer, tracer_path,
-        workload_path,
+        Running, Workload, all_json_lines, json, json_lines, rounds, skipped, stderr, tracer,
+        tracer_path, workload_path,
     },
 };
 
@@ -152,6 +152,38 @@ fn a_command_that_is_not_found_leaves_no_file() {
     let said = stderr(&output);
     assert!(said.contains("command not found in the PATH that sudo sets"), "{said}");
     assert_eq!((said.lines().count(), out.exists()), (1, false));
+}
+
+/// What a shell makes of `-o >(command)`.
+#[test]
+fn an_inherited_descriptor_can_be_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.txt");
+    let script =
+        format!("exec 7>'{}'; exec {} trace -o /dev/fd/7 -- true", out.display(), tracer_path());
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(fs::read_to_string(&out).unwrap().contains("exit_group(0) = ?"));
+}
+
+#[test]
+fn times_are_those_of_the_zone_that_tz_names() {
+    const ZONE: &str = "Asia/Tokyo";
+    if !Path::new("/usr/share/zoneinfo").join(ZONE).exists() {
+        return skipped("times by the name of a zone: this host has no database of zones");
+    }
+    let hour = || {
+        let date = Command::new("date").arg("+%H:").env("TZ", ZONE).output().unwrap();
+        String::from_utf8(date.stdout).unwrap().trim().to_owned()
+    };
+    let before = hour();
+    let output = Command::new(tracer_path())
+        .args(["trace", "-e", "execve", "--", "true"])
+        .env("TZ", ZONE)
+        .output()
+        .unwrap();
+    let (said, after) = (stderr(&output), hour());
+    assert!(said.starts_with(&before) || said.starts_with(&after), "{before} {after} {said}");
 }
 
 #[test]

@@ -23,6 +23,22 @@ fn a_memlock_limit_that_cannot_be_raised_is_no_error() {
 }
 
 #[test]
+fn a_limit_on_memory_is_told_in_a_line() {
+    for kilobytes in [30_000, 60_000, 90_000, 120_000] {
+        let script = format!(
+            "ulimit -v {kilobytes} || exit 77; exec {} trace --export null -- true",
+            tracer_path()
+        );
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = stderr(&output);
+        // Not even the dynamic loader may have room, or there may be enough.
+        assert!(output.status.code().is_some(), "{kilobytes}: {output:?}");
+        assert!(said.lines().count() <= 1, "{kilobytes}: {said}");
+        assert!(!said.contains("panicked") && !said.contains("backtrace"), "{said}");
+    }
+}
+
+#[test]
 fn an_output_that_cannot_be_written_stops_before_the_start() {
     let output = tracer(&["-o", "/no/such/folder/out", "--", "touch", "/tmp/tracer-must-not-run"]);
     assert_eq!(output.status.code(), Some(1));

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     ExportError, Exporter, Output,
     argument::{self, arguments},
-    pointee,
+    output, pointee,
     who::{self, Fact, Who},
 };
 use crate::escape;
@@ -21,14 +21,14 @@ use tracer_common::syscalls::ArgKind;
 #[derive(Debug)]
 pub struct JsonExporter {
     output: Output,
-    buffer: Vec<u8>,
+    buffer: output::Lines,
     who: Who<Vec<u8>>,
 }
 
 impl JsonExporter {
     /// Writes to `output`.
     pub fn new(output: Output) -> Self {
-        Self { output, buffer: Vec::new(), who: Who::new(None, members) }
+        Self { output, buffer: output::Lines::default(), who: Who::new(None, members) }
     }
 
     /// Writes with each call what is known of its process.

@@ -18,6 +18,7 @@ use tracer_common::{
 use super::{
     ExportError, Exporter, Output,
     argument::{self, arguments},
+    output,
 };
 use crate::escape;
 use crate::span_record::{Captured, ProcessEnd, ProcessSpan, SignalSpan, SpanRecord, SyscallSpan};
@@ -54,14 +55,18 @@ pub enum Lines {
 #[derive(Debug)]
 pub struct TextExporter {
     output: Output,
-    buffer: Vec<u8>,
+    buffer: output::Lines,
     lines: Writer,
 }
 
 impl TextExporter {
     /// Writes to `output`.
     pub fn new(output: Output, style: TextStyle) -> Self {
-        Self { output, buffer: Vec::new(), lines: Writer::new(style, TimeZone::system()) }
+        Self {
+            output,
+            buffer: output::Lines::default(),
+            lines: Writer::new(style, TimeZone::system()),
+        }
     }
 }
 

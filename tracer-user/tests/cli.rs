@@ -69,6 +69,18 @@ fn mistakes_are_told_in_one_line() {
         mistake(&["trace", "-s", value], &expected);
     }
     mistake(&["trace", "--export", "otlp=http://localhost:99999"], "tracer: --export otlp: ");
+    mistake(
+        &["trace", "--export", "json=same", "--export", "text=./same"],
+        "tracer: --export: `./same` is given twice",
+    );
+    mistake(
+        &["trace", "--otlp-spill", "/tmp"],
+        "tracer: --otlp-spill does nothing without --export otlp",
+    );
+    mistake(
+        &["trace", "--tree", "--export", "json"],
+        "tracer: --tree does nothing without --export text",
+    );
     mistake(&["trace", "-e", "signal=SIGNO"], "tracer: --signal: no signal `SIGNO`");
     mistake(&["trace", "--quiet=exits-of-all"], "tracer: --quiet: unknown message `exits-of-all`");
     mistake(&["trace", "-p", "many"], "tracer: --pid: `many` is not a process id");

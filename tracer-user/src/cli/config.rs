@@ -18,10 +18,12 @@ use tracer_common::{
 use super::{
     args::{ColorChoice, ErrorStatusChoice, TraceArgs},
     containers::{self, ContainerError},
+    files,
+    filters::{Filters, is_of_calls, others},
     limits::{self, LimitError, Share},
     parquet::{self, TargetError},
     place,
-    signal_set::{self, SignalError},
+    signal_set::SignalError,
 };
 use crate::{
     descriptors::Detail,
@@ -30,7 +32,7 @@ use crate::{
         otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
         parquet::ParquetOptions,
     },
-    filter::{FilterError, SyscallFilter, nearest},
+    filter::{FilterError, nearest},
     kernel::{
         ResultFilter,
         cgroup::{self, CgroupError},
@@ -85,6 +87,10 @@ pub(super) enum UsageError {
     Parquet(#[from] TargetError),
     #[error("--traceparent: `{value}` is no W3C traceparent: {source}")]
     TraceParent { value: String, source: TraceParentError },
+    #[error("--export: `{}` is given twice; each destination needs a file of its own", .0.display())]
+    SameFile(PathBuf),
+    #[error("--{option} does nothing without --export {kind}")]
+    Without { option: &'static str, kind: &'static str },
     #[error("--export: null takes no file")]
     NullTarget,
     #[error("--export: the URL of otlp is not UTF-8")]
@@ -102,6 +108,10 @@ pub(super) struct TraceConfig {
     pub(super) exports: Vec<ExportConfig>,
     /// How much each of them gets, in the same order.
     pub(super) shares: Vec<Share>,
+    /// Names of containers that are waited for.
+    pub(super) awaited: Vec<String>,
+    /// Whether `-e` names calls.
+    pub(super) names_calls: bool,
     pub(super) command: Vec<OsString>,
     pub(super) ledger: Option<PathBuf>,
     pub(super) control: Option<PathBuf>,
@@ -141,16 +151,20 @@ impl ExportConfig {
 pub(super) enum Target {
     Stdout,
     Stderr,
+    /// One that this process was started with, by its number.
+    Descriptor(i32),
     File(PathBuf),
 }
 
 impl TraceConfig {
     pub(super) fn new(args: TraceArgs) -> Result<Self, UsageError> {
+        let names_calls = args.trace.iter().any(is_of_calls);
         let Filters { syscalls, signals, quiet } = Filters::of(&args)?;
         let mut cgroups: Vec<_> =
             args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?;
         let containers = containers::find(&args.container, args.wait_for_container)?;
         cgroups.extend(containers.found);
+        let awaited = containers.awaited;
         let options = TraceOptions {
             pids: args.pid.iter().map(|pid| parse_pid(pid)).collect::<Result<_, _>>()?,
             launched: None,
@@ -196,6 +210,8 @@ impl TraceConfig {
             options,
             shares: limits::shares(&exports, &args.sample, &args.max_rate)?,
             exports,
+            awaited,
+            names_calls,
             shutdown_timeout,
             duration: parse_time("duration", args.duration.as_deref())?,
             command: args.command,
@@ -208,72 +224,6 @@ impl TraceConfig {
             verbose: args.verbose,
         })
     }
-}
-
-/// What `-e` and the options beside it say.
-struct Filters {
-    syscalls: SyscallFilter,
-    /// Where they are named.
-    signals: Option<u64>,
-    /// No ends of processes.
-    quiet: bool,
-}
-
-impl Filters {
-    fn of(args: &TraceArgs) -> Result<Self, UsageError> {
-        let quiet = args.quiet >= 2;
-        let mut all = Self { syscalls: SyscallFilter::all(), signals: None, quiet };
-        for expression in &args.trace {
-            match expression.split_once('=') {
-                Some(("signal" | "signals" | "s", set)) => {
-                    all.signals = Some(signal_set::parse(set)?)
-                }
-                Some(("quiet" | "silent" | "silence" | "q", set)) => all.add_quiet(set)?,
-                _ => all.syscalls.add(expression)?,
-            }
-        }
-        for set in &args.signal {
-            all.signals = Some(signal_set::parse(set)?);
-        }
-        args.quiet_set.iter().try_for_each(|set| all.add_quiet(set))?;
-        Ok(all)
-    }
-
-    /// strace's set of messages that are left out. Of those, tracer has the ends of processes alone.
-    fn add_quiet(&mut self, text: &str) -> Result<(), UsageError> {
-        let (is_negated, list) = match text.strip_prefix('!') {
-            Some(rest) => (true, rest),
-            None => (false, text),
-        };
-        let mut has_exit = false;
-        for word in list.split(',').map(str::trim) {
-            match word {
-                "exit" | "exits" | "all" => has_exit = true,
-                "attach" | "path-resolution" | "path-resolve" | "personality" | "thread-execve"
-                | "superseded" | "none" => {}
-                _ => return Err(UsageError::Quiet(word.to_owned())),
-            }
-        }
-        self.quiet |= has_exit != is_negated;
-        Ok(())
-    }
-}
-
-/// Which lines about no call belong to what is shown: with a filter on calls, those of processes that
-/// have shown one.
-fn others(args: &TraceArgs) -> Lines {
-    let is_call = |text: &String| {
-        !matches!(
-            text.split_once('='),
-            Some(("signal" | "signals" | "s" | "quiet" | "silent" | "silence" | "q", _))
-        )
-    };
-    let filters = args.trace.iter().any(is_call)
-        || args.successful
-        || args.failed
-        || !args.errno.is_empty()
-        || args.min_duration.is_some();
-    if filters { Lines::OfShown } else { Lines::All }
 }
 
 fn names(count: u8) -> Option<Detail> {
@@ -317,6 +267,15 @@ fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportCon
     if all.is_empty() {
         all.push(ExportConfig::Text(Target::Stderr));
     }
+    files::check(&all, args.ledger.as_deref())?;
+    let has = |kind: &str| all.iter().any(|export| export.name() == kind);
+    for (option, is_given, kind) in
+        [("otlp-spill", args.otlp_spill.is_some(), "otlp"), ("tree", args.tree, "text")]
+    {
+        if is_given && !has(kind) {
+            return Err(UsageError::Without { option, kind });
+        }
+    }
     Ok(all)
 }
 
@@ -351,7 +310,10 @@ fn target(file: Option<&OsStr>, default: Target) -> Target {
         None | Some(b"") => default,
         Some(b"-" | b"/dev/stdout") => Target::Stdout,
         Some(b"/dev/stderr") => Target::Stderr,
-        Some(path) => Target::File(PathBuf::from(OsStr::from_bytes(path))),
+        Some(path) => match files::descriptor(path) {
+            Some(fd) => Target::Descriptor(fd),
+            None => Target::File(PathBuf::from(OsStr::from_bytes(path))),
+        },
     }
 }
 
@@ -463,6 +425,14 @@ mod tests {
         assert!(parse("parquet").unwrap_err().to_string().contains("parquet=DIR"));
         assert!(parse("xml=f").unwrap_err().to_string().contains("text[=FILE]"));
         assert!(parse("null=f").is_err());
+    }
+
+    #[test]
+    fn inherited_descriptors_are_told_by_their_number() {
+        let parse = |text: &str| target(Some(OsStr::new(text)), Target::Stderr);
+        assert_eq!(parse("/dev/fd/63"), Target::Descriptor(63));
+        assert_eq!(parse("/proc/self/fd/1"), Target::Descriptor(1));
+        assert_eq!(parse("/dev/fd/x"), Target::File("/dev/fd/x".into()));
     }
 
     #[test]

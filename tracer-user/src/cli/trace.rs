@@ -12,7 +12,7 @@ use super::{
     Failure, LOSS, RUN_TIME,
     args::{ColorChoice, TraceArgs},
     config::{ExportConfig, Target, TraceConfig},
-    control,
+    control, hints,
     limits::Share,
     say,
     signals::{self, Event, Events},
@@ -59,6 +59,7 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     let socket = socket.transpose().map_err(Failure::run_time)?;
 
     config.options.launched = waiting.as_ref().map(Waiting::pid);
+    hints::before(&config, invoker);
     let (events, requests) = signals::listen().map_err(Failure::run_time)?;
     let trace = Trace::start(&config.options, destinations).map_err(Failure::run_time)?;
     give_memory_back();
@@ -180,6 +181,7 @@ impl Session {
             write_ledger(file, &ledger)?;
         }
         report(&ledger, config.verbose > 0);
+        hints::after(&ledger, config);
         let end = ended?;
         if config.fail_on_loss && !(ledger.losses().is_empty() && ledger.balanced()) {
             return Ok(LOSS);
@@ -279,6 +281,7 @@ fn open_target(target: &Target, invoker: Option<Invoker>) -> Result<Output, Fail
     match target {
         Target::Stdout => Output::stdout().map_err(Failure::run_time),
         Target::Stderr => Output::stderr().map_err(Failure::run_time),
+        Target::Descriptor(fd) => Output::inherited(*fd).map_err(Failure::run_time),
         Target::File(path) => open_file(path, invoker),
     }
 }

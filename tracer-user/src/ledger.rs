@@ -7,6 +7,7 @@ use tracer_common::counter::Counter;
 
 use crate::{
     kernel::KernelCounts,
+    losses,
     reader::ReaderCounts,
     ring_buffer::{BufferStats, Delivery, DropReason},
 };
@@ -45,6 +46,10 @@ pub struct SpanAccount {
     pub made: u64,
     /// Of these, spans of processes.
     pub processes: u64,
+    /// Of these, records of losses.
+    pub losses: u64,
+    /// What these records say was lost, together.
+    pub lost_told: u64,
     /// Records of processes, which are no spans.
     pub lifecycle: u64,
     /// Processes whose first record was neither their birth nor the look at attach.
@@ -139,6 +144,8 @@ impl Ledger {
         let spans = SpanAccount {
             made: reader.spans.load(Ordering::Relaxed),
             processes: reader.process_spans.load(Ordering::Relaxed),
+            losses: reader.losses.load(Ordering::Relaxed),
+            lost_told: reader.lost_told.load(Ordering::Relaxed),
             lifecycle: reader.lifecycle.load(Ordering::Relaxed),
             unannounced: reader.unannounced.load(Ordering::Relaxed),
             late: reader.late.load(Ordering::Relaxed),
@@ -233,12 +240,19 @@ impl Ledger {
             ),
             ("residual = 0", i128::from(self.ring.residual_bytes), 0),
             (
-                "read = spans - processes + lifecycle + decode_error + filtered_user",
+                "read = spans - processes - losses + lifecycle + decode_error + filtered_user",
                 i128::from(self.ring.read),
-                self.spans.wanted() - i128::from(self.spans.processes)
+                self.spans.wanted()
+                    - i128::from(self.spans.processes)
+                    - i128::from(self.spans.losses)
                     + i128::from(self.spans.lifecycle)
                     + i128::from(self.spans.decode_errors)
                     + i128::from(self.spans.filtered),
+            ),
+            (
+                "lost in the kernel = lost_told",
+                losses::lost(&self.kernel).map(|loss| i128::from(loss.total())).sum(),
+                i128::from(self.spans.lost_told),
             ),
             ("span queue = 0", i128::from(self.spans.queued), 0),
             (
@@ -331,6 +345,8 @@ impl Ledger {
                 "spans": self.spans.made.saturating_sub(self.spans.filtered),
                 "filtered_user": self.spans.filtered,
                 "processes": self.spans.processes,
+                "losses": self.spans.losses,
+                "lost_told": self.spans.lost_told,
                 "lifecycle": self.spans.lifecycle,
                 "unannounced": self.spans.unannounced,
                 "late": self.spans.late,
@@ -383,7 +399,13 @@ mod tests {
         Ledger {
             kernel,
             ring: RingAccount { size: 4096, read: 95, residual_bytes: 0 },
-            spans: SpanAccount { made: 93, processes: 2, lifecycle: 4, ..SpanAccount::default() },
+            spans: SpanAccount {
+                made: 93,
+                processes: 2,
+                lifecycle: 4,
+                lost_told: 12,
+                ..SpanAccount::default()
+            },
             identity: IdentityAccount { cgroups_told: 4, ..IdentityAccount::default() },
             destinations: vec![DestinationAccount {
                 name: "json".into(),

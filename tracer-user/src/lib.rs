@@ -33,6 +33,7 @@ pub mod values;
 
 pub mod filter;
 pub mod ledger;
+mod losses;
 pub mod pipeline;
 
 pub mod cli;

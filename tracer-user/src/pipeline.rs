@@ -7,6 +7,7 @@ use std::{
     os::{fd::AsFd, unix::ffi::OsStrExt},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,6 +25,7 @@ use crate::{
         cgroup::{self, Cgroup},
     },
     ledger::{IdentityAccount, Ledger, RingAccount},
+    losses::Losses,
     reader::{Asked, MOST_ASKED, Reader, ReaderCounts, ring::Ring},
     ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer, Stage},
     tree::{LaunchPlace, TreeOptions},
@@ -201,6 +203,7 @@ pub struct Trace {
     shown: Arc<Shown>,
     kernel_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     reader: Reader,
+    losses: Losses,
     reader_counts: Arc<ReaderCounts>,
     buffer: Arc<SpanRingBuffer>,
     ring_size: u32,
@@ -253,6 +256,7 @@ impl Trace {
         let watch = Watch::start(Arc::clone(&identity), cgroup_ring, asked, listener);
         let watch = watch.map(Some).map_err(at("identity"))?;
         let reader_counts = reader.counts();
+        let losses = Losses::new(reader.notices());
         let ring_size = options.ring_size;
         Ok(Self {
             attached,
@@ -266,10 +270,19 @@ impl Trace {
             shown,
             kernel_log,
             reader,
+            losses,
             reader_counts,
             buffer,
             ring_size,
         })
+    }
+
+    /// Tells in the stream what the kernel side has lost since the last time, if anything. To be
+    /// called from time to time; without that a loss is told at the end.
+    pub fn tell_losses(&mut self) -> Result<(), TraceError> {
+        let counts = self.attached.own_counts()?;
+        self.losses.look(&counts, false);
+        Ok(())
     }
 
     /// Changes which syscalls are traced. A call that is running is shown if it was traced when it
@@ -368,6 +381,13 @@ impl Trace {
     pub fn stop(mut self, patience: Option<Duration>) -> Result<Ledger, TraceError> {
         // The reader goes on meanwhile, so that the ring has room for unfinished calls.
         let stopped = self.attached.stop();
+        let counts = self.attached.own_counts()?;
+        self.losses.look(&counts, true);
+        while !self.losses.is_told() {
+            // Until the reader has made room for it.
+            thread::park_timeout(Duration::from_millis(1));
+            self.losses.look(&counts, true);
+        }
         self.flush_kernel_log();
         drop(self.watch.take());
         let Self { attached, reader, reader_counts, buffer, ring_size, identity, .. } = self;

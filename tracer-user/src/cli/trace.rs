@@ -30,12 +30,17 @@ use crate::{
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
     ledger::Ledger,
+    losses,
     pipeline::Trace,
     ring_buffer::Destination,
+    span_record::LossPlace,
 };
 
 /// How often the number of live processes is asked for.
 const LIVE_CHECK: Duration = Duration::from_millis(20);
+
+/// How often it is asked whether the kernel side has lost anything.
+const LOSS_CHECK: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     let mut config = TraceConfig::new(args)?;
@@ -119,8 +124,13 @@ struct Session {
 
 impl Session {
     fn wait(&mut self, events: &Events, deadline: Option<Instant>) -> Result<End, Failure> {
+        let mut looked = Instant::now();
         loop {
             self.trace.flush_kernel_log();
+            if looked.elapsed() >= LOSS_CHECK {
+                looked = Instant::now();
+                self.trace.tell_losses().map_err(Failure::run_time)?;
+            }
             self.reap()?;
             let running = self.running.is_some() && self.status.is_none();
             // A command's status comes a moment after the kernel side has seen its end.
@@ -199,20 +209,22 @@ impl Session {
 
 /// Says what was lost, and with `all` what was not.
 fn report(ledger: &Ledger, all: bool) {
+    for loss in losses::lost(&ledger.kernel).filter(|loss| loss.total() > 0) {
+        let hint = match loss.place {
+            LossPlace::KernelRing => "; a narrower scope loses less too",
+            _ => "",
+        };
+        say(&format!("{}: {}{hint}", loss.words(), loss.place.words()));
+    }
     let losses = ledger.losses();
     // A reader that closes its pipe has seen enough: no loss worth a word.
     let told: Vec<String> = losses
         .iter()
-        .filter(|(name, _)| !name.ends_with(": pipe_closed"))
+        .filter(|(name, _)| !name.ends_with(": pipe_closed") && !losses::is_told(name))
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     if !told.is_empty() {
-        let hint = if losses.iter().any(|(name, _)| name == "reserve_failed") {
-            "; a larger --ring-size or a narrower scope loses less"
-        } else {
-            ""
-        };
-        say(&format!("lost: {}{hint}", told.join(", ")));
+        say(&format!("lost: {}", told.join(", ")));
     }
     let unseen = ledger.kernel.get(Counter::IoUringOps);
     if unseen > 0 {

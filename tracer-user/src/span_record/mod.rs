@@ -5,6 +5,7 @@
 //! [`SpanRecord::new`] from names and maps of the caller's own.
 
 mod fd_name;
+mod loss;
 mod payload;
 mod process;
 mod signal;
@@ -12,6 +13,7 @@ mod syscall;
 
 pub use fd_name::FdName;
 use fd_name::FdNames;
+pub use loss::{Loss, LossPlace};
 pub use payload::Payload;
 pub use process::{Attribute, ProcessEnd, ProcessSpan, ProgramStart, Value};
 pub use signal::SignalSpan;
@@ -128,6 +130,7 @@ struct Named {
     status_message: String,
     attributes: HashMap<String, String>,
     resource: HashMap<String, String>,
+    loss: Option<Loss>,
 }
 
 // The ring buffer copies a span in and out: four cache lines, and no more by accident.
@@ -190,6 +193,7 @@ impl SpanRecord {
             status_message,
             attributes,
             resource,
+            loss: None,
         };
         Self {
             span_id,
@@ -217,6 +221,38 @@ impl SpanRecord {
             status_code: call.status(),
             fd_names: None,
             body: Body::Syscall(context.process, call),
+        }
+    }
+
+    /// Makes the record of a loss between two moments, in nanoseconds since the Unix epoch. Its ids
+    /// follow from them, and its process is this one.
+    pub fn from_loss(from: u64, to: u64, loss: Loss) -> Self {
+        let place = u64::from(loss.place as u8) + 1;
+        let id = (from.rotate_left(32) ^ to).max(1);
+        let mut trace_id = [0; 16];
+        trace_id[..8].copy_from_slice(&place.to_be_bytes());
+        trace_id[8..].copy_from_slice(&id.to_be_bytes());
+        let process_id = std::process::id();
+        let body = Named {
+            trace_id,
+            parent_span_id: None,
+            process_id,
+            name: "lost".to_owned(),
+            status_message: loss.words(),
+            attributes: loss.attributes(),
+            resource: HashMap::new(),
+            loss: Some(loss),
+        };
+        Self {
+            span_id: id.to_be_bytes(),
+            start_time_nanos: from,
+            end_time_nanos: to,
+            logical_clock: 0,
+            thread_id: u64::from(process_id),
+            span_kind: SpanKind::Internal,
+            status_code: StatusCode::Error,
+            fd_names: None,
+            body: Body::Named(Box::new(body)),
         }
     }
 
@@ -370,6 +406,13 @@ impl SpanRecord {
         match &self.body {
             Body::Process(_, life) => Some(life),
             Body::Syscall(..) | Body::Signal(..) | Body::Named(_) => None,
+        }
+    }
+    /// The loss, for the record of one, which is no span of anything that was traced.
+    pub fn loss(&self) -> Option<&Loss> {
+        match &self.body {
+            Body::Named(named) => named.loss.as_ref(),
+            Body::Syscall(..) | Body::Process(..) | Body::Signal(..) => None,
         }
     }
     /// The signal, for the span of one that was delivered.

@@ -258,9 +258,52 @@ fn loss_can_be_made_an_error() {
     args.extend(workload);
     let output = tracer(&args);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
-    assert!(stderr(&output).contains("lost: reserve_failed"), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("tracer: lost ") && said.contains("the kernel ring was full"), "{said}");
     let output = tracer(&["--export", "null", "--fail-on-loss", "--", "true"]);
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+/// Every destination has it, and it adds up to what the ledger counts.
+#[test]
+fn a_loss_is_told_where_it_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (text, lines, books) = (file("text"), file("json"), file("books"));
+    let (program, calls) = (workload_path(), rounds(200_000, 10_000).to_string());
+    let output = tracer(&[
+        "--ring-size",
+        "4KiB",
+        "-e",
+        "getppid",
+        "-o",
+        &text,
+        "--export",
+        &format!("json={lines}"),
+        "--ledger",
+        &books,
+        "--",
+        &program,
+        "now",
+        "processes",
+        "4",
+        &calls,
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let books = json(Path::new(&books));
+    let kernel = |name: &str| books["kernel"][name].as_u64().unwrap();
+    assert_eq!((&books["balanced"], kernel("reserve_failed") > 0), (&true.into(), true));
+    let lost: Vec<Value> = all_json_lines(Path::new(&lines))
+        .into_iter()
+        .filter(|line| !line["lost"].is_null())
+        .collect();
+    let sum = |name: &str| lost.iter().map(|it| it["lost"][name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("calls"), kernel("reserve_failed"));
+    assert_eq!(sum("others"), kernel("lifecycle_reserve_failed") + kernel("signal_reserve_failed"));
+    assert_eq!(lost.len() as u64, books["spans"]["losses"].as_u64().unwrap());
+    let text = fs::read_to_string(text).unwrap();
+    let told = text.lines().filter(|line| line.contains(" --- lost "));
+    assert_eq!(told.count(), lost.len());
 }
 
 #[test]

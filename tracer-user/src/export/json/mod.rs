@@ -314,6 +314,16 @@ pub(super) fn resource(description: &Description<'_>) -> Vec<u8> {
 }
 
 fn push_attributes(out: &mut Vec<u8>, span: &SpanRecord) {
+    if let Some(loss) = span.loss() {
+        push_key(out, "lost");
+        out.push(b'{');
+        escape::push_json(out, b"calls");
+        out.push(b':');
+        push_integer(out, loss.calls);
+        push_number(out, "others", loss.others);
+        push_text(out, "place", loss.place.name());
+        return out.push(b'}');
+    }
     out.extend(b",\"attributes\":");
     push_entries(out, span.attributes());
 }

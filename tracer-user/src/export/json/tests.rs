@@ -2,7 +2,7 @@
 
 use super::super::who::tests::{ID, known};
 use super::*;
-use crate::span_record::{Payload, SpanContext, SpanKind, StatusCode};
+use crate::span_record::{Loss, LossPlace, Payload, SpanContext, SpanKind, StatusCode};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::{collections::HashMap, sync::Arc};
@@ -133,6 +133,16 @@ fn other_spans_carry_their_attributes() {
     let value = parse(&span);
     assert_eq!(value["attributes"]["k\""], "v\n");
     assert_eq!((&value["kind"], &value["status"]), (&"client".into(), &"ok".into()));
+}
+
+#[test]
+fn a_loss_is_an_object_of_its_own() {
+    let loss = Loss { place: LossPlace::KernelRing, calls: 12, others: 3 };
+    let value = parse(&SpanRecord::from_loss(5, 9, loss));
+    assert_eq!((&value["name"], &value["duration_nano"]), (&"lost".into(), &4.into()));
+    let expected = serde_json::json!({"calls": 12, "others": 3, "place": "kernel_ring"});
+    assert_eq!(value["lost"], expected);
+    assert!(value.get("syscall").is_none() && value["parent_span_id"].is_null());
 }
 
 #[test]

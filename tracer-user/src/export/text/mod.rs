@@ -24,7 +24,9 @@ use super::{
     output,
 };
 use crate::escape;
-use crate::span_record::{Captured, ProcessEnd, ProcessSpan, SignalSpan, SpanRecord, SyscallSpan};
+use crate::span_record::{
+    Captured, Loss, ProcessEnd, ProcessSpan, SignalSpan, SpanRecord, SyscallSpan,
+};
 use crate::values::{self, Context, TextArgument};
 
 const SECOND: u64 = 1_000_000_000;
@@ -106,6 +108,9 @@ impl Writer {
             return if is_wanted {
                 self.push_end(out, span, life)
             };
+        }
+        if let Some(loss) = span.loss() {
+            return self.push_loss(out, span, loss);
         }
         if span.signal().is_some() && !self.wants(self.style.signals, span) {
             return;
@@ -305,6 +310,20 @@ impl Writer {
             values::push_siginfo(out, signal.info());
         }
         out.extend(b" ---");
+    }
+
+    /// `--- lost 12 calls between 14:05:02.117301 and 14:05:31.620114: the kernel ring was full ---`
+    fn push_loss(&mut self, out: &mut Vec<u8>, span: &SpanRecord, loss: &Loss) {
+        self.push_time(out, span.end_time_nanos());
+        out.extend(b" --- ");
+        self.paint(out, AnsiColor::Red, |out| out.extend(loss.words().bytes()));
+        out.extend(b" between ");
+        self.push_time(out, span.start_time_nanos());
+        out.extend(b" and ");
+        self.push_time(out, span.end_time_nanos());
+        out.extend(b": ");
+        out.extend(loss.place.words().bytes());
+        out.extend(b" ---\n");
     }
 
     /// A span that is no syscall: its name and how it ended.

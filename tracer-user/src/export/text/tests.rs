@@ -4,7 +4,7 @@ use super::*;
 use std::sync::Arc;
 
 use crate::process::Process;
-use crate::span_record::{Payload, SpanContext, SpanTimes};
+use crate::span_record::{LossPlace, Payload, SpanContext, SpanTimes};
 use tracer_common::event::{Abi, CaptureState};
 
 fn context() -> SpanContext {
@@ -176,6 +176,17 @@ fn ends_are_those_of_processes_that_have_shown_a_line() {
     assert_eq!(lines(Lines::All, Lines::All), (3, 2));
     assert_eq!(lines(Lines::OfShown, Lines::OfShown), (1, 1));
     assert_eq!(lines(Lines::None, Lines::None), (0, 0));
+}
+
+#[test]
+fn a_loss_is_a_line_of_words() {
+    let loss = Loss { place: LossPlace::KernelRing, calls: 3_105_519, others: 0 };
+    let from = 1_700_000_000_000_000_000;
+    assert_eq!(
+        line_of(&SpanRecord::from_loss(from, from + 29_500_000_000, loss), false),
+        "22:13:49.500000 --- lost 3,105,519 calls between 22:13:20.000000 and 22:13:49.500000: \
+         the kernel ring was full (--ring-size) ---\n"
+    );
 }
 
 #[test]

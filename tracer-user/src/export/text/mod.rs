@@ -30,6 +30,9 @@ use crate::span_record::{
 use crate::values::{self, Context, TextArgument};
 
 const SECOND: u64 = 1_000_000_000;
+/// Durations from which on colours set them off, in nanoseconds.
+const SLOW: u64 = 10_000_000;
+const SLOWEST: u64 = SECOND;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -269,7 +272,13 @@ impl Writer {
             values::push_result_note(out, context, returned);
         }
         if call.record == Record::Complete {
-            push_duration(out, span.duration_nanos());
+            let duration = span.duration_nanos();
+            let write = |out: &mut Vec<u8>| push_duration(out, duration);
+            match duration {
+                SLOWEST.. => self.paint(out, AnsiColor::Red, write),
+                SLOW.. => self.paint(out, AnsiColor::Yellow, write),
+                _ => write(out),
+            }
         }
     }
 

@@ -201,4 +201,11 @@ fn nothing_hostile_reaches_the_terminal() {
 #[test]
 fn colours_only_when_asked_for() {
     assert!(line(openat(b"/x", -2), true).contains("\x1b[31m-1 ENOENT\x1b[0m"));
+    let took = |duration_nanos| {
+        let context = SpanContext { duration_nanos, ..context() };
+        line_of(&SpanRecord::from_syscall(context, openat(b"/x", 3)), true)
+    };
+    assert!(took(9_999_999).ends_with("= 3 <0.009999999>\n"));
+    assert!(took(10_000_000).contains("\x1b[33m <0.010000000>\x1b[0m"));
+    assert!(took(2_000_000_000).contains("\x1b[31m <2.000000000>\x1b[0m"));
 }

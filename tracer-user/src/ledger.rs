@@ -103,6 +103,8 @@ pub struct DestinationAccount {
     pub queued: u64,
     /// Spans that a receiver may have beyond those delivered.
     pub possible_duplicates: u64,
+    /// Records of losses that it made itself.
+    pub announced: u64,
     /// What first went wrong.
     pub first_error: Option<String>,
 }
@@ -121,6 +123,7 @@ impl DestinationAccount {
             dropped,
             queued: delivery.queued(),
             possible_duplicates: delivery.possible_duplicates(),
+            announced: delivery.announced(),
             first_error: delivery.first_error(),
         }
     }
@@ -263,8 +266,8 @@ impl Ledger {
         ];
         for it in &self.destinations {
             equations.push((
-                "spans = delivered + dropped + queued",
-                self.spans.wanted(),
+                "spans + announced = delivered + dropped + queued",
+                self.spans.wanted() + i128::from(it.announced),
                 i128::from(it.delivered) + i128::from(it.dropped_total()) + i128::from(it.queued),
             ));
         }
@@ -327,6 +330,7 @@ impl Ledger {
                     "dropped": dropped,
                     "queued": it.queued,
                     "possible_duplicates": it.possible_duplicates,
+                    "announced": it.announced,
                     "first_error": it.first_error,
                 });
                 (it.name.clone(), account)
@@ -413,6 +417,7 @@ mod tests {
                 dropped: vec![("io", 2), ("not_sampled", 0)],
                 queued: 0,
                 possible_duplicates: 0,
+                announced: 0,
                 first_error: None,
             }],
         }
@@ -464,6 +469,9 @@ mod tests {
         assert!(!wrong.balanced());
         let mut wrong = ledger();
         wrong.destinations[0].delivered -= 1;
-        assert_eq!(wrong.imbalances(), ["spans = delivered + dropped + queued: 93 is not 92"]);
+        assert_eq!(
+            wrong.imbalances(),
+            ["spans + announced = delivered + dropped + queued: 93 is not 92"]
+        );
     }
 }

@@ -246,6 +246,7 @@ fn open_destinations(
     let all = config.exports.iter().zip(&config.shares);
     all.map(|(export, Share { name, limits })| {
         let destination = open_destination(name.clone(), export, config, invoker, resolver)?;
+        let destination = destination.telling_losses();
         let is_limited = *limits != Limits::default();
         Ok(if is_limited { destination.limited(*limits) } else { destination })
     })

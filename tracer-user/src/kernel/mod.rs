@@ -79,7 +79,10 @@ pub enum KernelError {
     #[error("no process with id {0}; `ps -e` lists the running ones")]
     NoSuchProcess(u32),
     /// A process to trace has ended, and its parent has not asked how.
-    #[error("process {0} has ended; it is left (`Z` in ps) until its parent asks for its status")]
+    #[error(
+        "no process with id {0}: it has ended, and is listed (`Z` in ps) until its parent asks for \
+         its status"
+    )]
     HasEnded(u32),
     /// A thread of the kernel was to be traced.
     #[error("process {0} is a thread of the kernel, and makes no system calls")]

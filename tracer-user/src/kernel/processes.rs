@@ -22,12 +22,14 @@ pub struct ProcessScope {
     control: Control,
     /// Processes that this side has marked, less those it has taken off.
     marked: i64,
+    /// Those that it was asked to mark, ended ones too.
+    asked: BTreeSet<u32>,
 }
 
 impl ProcessScope {
     pub(super) fn new(map: &MapData, control: Control) -> io::Result<Self> {
         let marks = Mapping::read_write(map.fd().as_fd(), 0, PROCESS_WORDS as usize * 8)?;
-        Ok(Self { marks, control, marked: 0 })
+        Ok(Self { marks, control, marked: 0, asked: BTreeSet::new() })
     }
 
     /// Makes ready for a command that is about to be started: tracing of it begins with its
@@ -44,6 +46,7 @@ impl ProcessScope {
         for pid in pids {
             check_process(*pid)?;
             self.mark(*pid)?;
+            self.asked.insert(*pid);
             family.insert(*pid);
         }
         // A child born before its parent was marked is found by the next look; one born later is
@@ -72,17 +75,19 @@ impl ProcessScope {
 
     /// Takes a process out of scope; its descendants stay. A call that is running is shown still.
     ///
-    /// Returns whether it was in scope.
+    /// Returns whether it was in scope, now or once by its own id.
     pub fn remove(&mut self, pid: u32) -> bool {
         let (word, bit) = process_bit(pid);
         let Some(word) = self.marks.word64(word as usize) else { return false };
+        let was_asked_for = self.asked.contains(&pid);
         if word.load(Ordering::Acquire) & bit == 0 {
-            return false;
+            return was_asked_for;
         }
         self.control.set(control::EDITED, 1);
-        let was_marked = word.fetch_and(!bit, Ordering::AcqRel) & bit != 0;
-        self.marked -= i64::from(was_marked);
-        was_marked
+        if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
+            self.marked -= 1;
+        }
+        true
     }
 
     fn mark(&mut self, pid: u32) -> Result<(), KernelError> {

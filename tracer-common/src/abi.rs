@@ -31,12 +31,18 @@ pub mod program {
     pub const AGAIN: [&str; 3] = ["process_fork_again", "process_exec_again", "process_exit_again"];
     /// Runs for each operation that is submitted to `io_uring`, where the kernel has its tracepoint.
     pub const IO_URING_SUBMIT: &str = "io_uring_submit";
+    /// Runs in a thread that gets a signal.
+    pub const SIGNAL_DELIVER: &str = "signal_deliver";
+    /// Runs when a signal is sent, by whom it is sent.
+    pub const SIGNAL_GENERATE: &str = "signal_generate";
     /// Runs when a cgroup is made, where the kernel has its tracepoint.
     pub const CGROUP_MKDIR: &str = "cgroup_mkdir";
     /// A task iterator: writes a record for each call that is still running.
     pub const UNFINISHED: &str = "unfinished";
     /// Another one: writes a record for each process in scope.
     pub const ALIVE: &str = "alive";
+    /// Another one: writes a record for each call that was entered before tracing began.
+    pub const RUNNING: &str = "running";
 }
 
 /// Names of the maps that the user side opens.
@@ -78,6 +84,8 @@ pub mod global {
     pub const CGROUPS_CHANGE: &str = "CGROUPS_CHANGE";
     /// `u32`: [`crate::plan::result`] bits that are switched on.
     pub const RESULT_FILTER: &str = "RESULT_FILTER";
+    /// `u64`: the signals that are recorded, as a set, see [`crate::signal::signal_bit`].
+    pub const SIGNALS: &str = "SIGNALS";
     /// `u64`: shortest duration that passes, in nanoseconds.
     pub const MIN_DURATION_NS: &str = "MIN_DURATION_NS";
     /// `u32`: bytes captured of each string of `argv`.
@@ -126,6 +134,12 @@ pub mod global {
     pub const SIGNAL_GROUP_EXIT_CODE: &str = "SIGNAL_GROUP_EXIT_CODE";
     /// `u32`: offset of `task_struct.flags`.
     pub const TASK_FLAGS: &str = "TASK_FLAGS";
+    /// `u32`: offset of `task_struct.__state`.
+    pub const TASK_STATE: &str = "TASK_STATE";
+    /// `u32`: offset of `task_struct.on_cpu`; 0 where the kernel has none, being for one processor.
+    pub const TASK_ON_CPU: &str = "TASK_ON_CPU";
+    /// `u32`: offset of `task_struct.nvcsw`, which rises each time the task gives up the processor.
+    pub const TASK_SWITCHES: &str = "TASK_SWITCHES";
     /// `u32`: offset of `task_struct.real_parent`.
     pub const TASK_REAL_PARENT: &str = "TASK_REAL_PARENT";
     /// `u32`: offset of `task_struct.exit_code`.

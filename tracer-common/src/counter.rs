@@ -49,6 +49,12 @@ counters! {
     Submitted = "submitted",
     /// Records for which the ring had no room.
     ReserveFailed = "reserve_failed",
+    /// Calls in scope that were entered before tracing began and had not returned then.
+    RunningAtAttach = "running_at_attach",
+    /// Records of these written to the ring.
+    RunningSubmitted = "running_submitted",
+    /// Records of these for which the ring had no room.
+    RunningReserveFailed = "running_reserve_failed",
     /// Processes in scope that were there when tracing began, as looked up after that.
     Alive = "alive",
     /// Births of processes and threads in scope.
@@ -61,6 +67,14 @@ counters! {
     LifecycleSubmitted = "lifecycle_submitted",
     /// Records of these four for which the ring had no room.
     LifecycleReserveFailed = "lifecycle_reserve_failed",
+    /// Signals in scope that were delivered.
+    Signals = "signals",
+    /// Records of these written to the ring.
+    SignalSubmitted = "signal_submitted",
+    /// Records of these for which the ring had no room.
+    SignalReserveFailed = "signal_reserve_failed",
+    /// Deadly signals of which nothing was kept until they were delivered: the kernel had no memory.
+    SignalNotKept = "signal_not_kept",
     /// Programs whose path, arguments and environment were not read: no memory to keep them.
     LaunchNotRead = "launch_not_read",
     /// Strings not read because the kernel had no memory to keep them.
@@ -86,11 +100,17 @@ counters! {
 pub const COUNT: usize = Counter::ALL.len();
 
 /// The counters of one CPU.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Counters {
     /// Indexed by [`Counter`].
     pub values: [u64; COUNT],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self { values: [0; COUNT] }
+    }
 }
 
 impl Counters {

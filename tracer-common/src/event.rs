@@ -34,10 +34,11 @@ pub struct SyscallEvent {
     pub tid: u32,
     /// Bytes after this struct that belong to the record.
     pub payload_len: u32,
-    /// Boot clock at entry, in nanoseconds (`CLOCK_BOOTTIME`); for [`Record::ExitOnly`] at exit.
+    /// Boot clock at entry, in nanoseconds (`CLOCK_BOOTTIME`); for [`Record::ExitOnly`] at exit, for
+    /// [`Reason::RunningAtAttach`] when the thread was looked at.
     pub start_ns: u64,
     /// Time between entry and exit, in nanoseconds; for a call without an exit, time until the
-    /// record was made.
+    /// record was made. 0 where the entry was not seen.
     pub duration_ns: u64,
     /// The result as the kernel returns it: -4095..=-1 is an error number.
     pub ret: i64,
@@ -110,6 +111,9 @@ wire_enum! {
         Superseded = 4 "superseded",
         /// The exit came without an entry: the call was running at attach, or denied by seccomp.
         EnterNotSeen = 5 "enter_not_seen",
+        /// The call was entered before tracing began, and had not returned then. Its exit, where it
+        /// comes, has a record of its own.
+        RunningAtAttach = 6 "running_at_attach",
     }
 }
 

@@ -10,7 +10,8 @@
 //!                           └────────────── payload_len bytes ───────────────────────···
 //! ```
 //!
-//! or a [`lifecycle::LifecycleEvent`], which tells of a process. The first two bytes say which.
+//! or a [`lifecycle::LifecycleEvent`], which tells of a process, or a [`signal::SignalEvent`]. The
+//! first two bytes say which.
 //!
 //! All fields are fixed width, in the byte order of the host, with padding written out and zeroed.
 //! Enumerations cross as integers; a value this build does not know is data, not an error.
@@ -30,6 +31,7 @@ pub mod memory;
 pub mod parse;
 pub mod plan;
 pub mod scope;
+pub mod signal;
 
 pub mod errno;
 pub mod syscalls;

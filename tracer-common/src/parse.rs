@@ -3,6 +3,7 @@
 use crate::{
     event::{CaptureHeader, KIND_SYSCALL, MAX_ARGS, SyscallEvent},
     lifecycle::{KIND_LIFECYCLE, LifecycleEvent, padded},
+    signal::{KIND_SIGNAL, SIGINFO_LEN, SignalEvent},
 };
 
 /// Why bytes are not a record.
@@ -97,7 +98,65 @@ pub fn syscall_event(bytes: &[u8]) -> Result<(SyscallEvent, &[u8]), ParseError> 
 /// Whether these bytes are the record of a process and not of a call.
 #[inline]
 pub fn is_lifecycle(bytes: &[u8]) -> bool {
-    bytes.first_chunk().is_some_and(|kind| u16::from_ne_bytes(*kind) == KIND_LIFECYCLE)
+    kind_of(bytes) == Some(KIND_LIFECYCLE)
+}
+
+/// Whether these bytes are the record of a signal.
+#[inline]
+pub fn is_signal(bytes: &[u8]) -> bool {
+    kind_of(bytes) == Some(KIND_SIGNAL)
+}
+
+#[inline]
+fn kind_of(bytes: &[u8]) -> Option<u16> {
+    bytes.first_chunk().map(|kind| u16::from_ne_bytes(*kind))
+}
+
+/// The record of a signal. One that claims more information than there is room for is none.
+pub fn signal_event(bytes: &[u8]) -> Result<SignalEvent, ParseError> {
+    const FIXED: usize = size_of::<SignalEvent>();
+    let Some((fixed, [])) = bytes.split_first_chunk::<FIXED>() else {
+        return Err(ParseError::TooShort { len: bytes.len(), need: FIXED });
+    };
+    let kind = field!(fixed, u16, 0);
+    if kind != KIND_SIGNAL {
+        return Err(ParseError::UnknownKind { kind });
+    }
+    let info_len = field!(fixed, u16, 2);
+    if usize::from(info_len) > SIGINFO_LEN {
+        return Err(ParseError::LengthMismatch { len: FIXED, claimed: info_len.into() });
+    }
+    let mut info = [0; SIGINFO_LEN];
+    info.copy_from_slice(&fixed[40..88]);
+    Ok(SignalEvent {
+        kind,
+        info_len,
+        signal: field!(fixed, u32, 4),
+        tgid: field!(fixed, u32, 8),
+        tid: field!(fixed, u32, 12),
+        time_ns: field!(fixed, u64, 16),
+        process_start_ns: field!(fixed, u64, 24),
+        cgroup_id: field!(fixed, u64, 32),
+        info,
+        comm: field!(fixed, u128, 88).to_ne_bytes(),
+    })
+}
+
+/// The bytes of such a record as the kernel side writes them: the inverse of [`signal_event`].
+pub fn signal_bytes(event: &SignalEvent) -> [u8; size_of::<SignalEvent>()] {
+    let mut out = [0; size_of::<SignalEvent>()];
+    let mut put = |at: usize, bytes: &[u8]| out[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, &event.kind.to_ne_bytes());
+    put(2, &event.info_len.to_ne_bytes());
+    put(4, &event.signal.to_ne_bytes());
+    put(8, &event.tgid.to_ne_bytes());
+    put(12, &event.tid.to_ne_bytes());
+    put(16, &event.time_ns.to_ne_bytes());
+    put(24, &event.process_start_ns.to_ne_bytes());
+    put(32, &event.cgroup_id.to_ne_bytes());
+    put(40, &event.info);
+    put(88, &event.comm);
+    out
 }
 
 /// What follows the record of an exec; empty where the kernel side had no memory for it.
@@ -360,6 +419,31 @@ mod tests {
         let bytes = lifecycle_bytes(&bare);
         assert!(is_lifecycle(&bytes) && syscall_event(&bytes).is_err());
         assert_eq!(lifecycle_event(&bytes).unwrap(), (bare, LaunchParts::default()));
+    }
+
+    #[test]
+    fn a_signal_is_read_as_it_was_written() {
+        let event = SignalEvent {
+            kind: KIND_SIGNAL,
+            info_len: 48,
+            signal: 10,
+            tgid: 7,
+            tid: 8,
+            time_ns: 1 << 40,
+            process_start_ns: 1 << 39,
+            cgroup_id: 5,
+            info: [3; SIGINFO_LEN],
+            comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",
+        };
+        let mut bytes = signal_bytes(&event).to_vec();
+        assert!(is_signal(&bytes) && !is_lifecycle(&bytes) && syscall_event(&bytes).is_err());
+        assert_eq!(signal_event(&bytes).unwrap(), event);
+        assert!(signal_event(&bytes[..100]).is_err());
+        bytes.push(0);
+        assert!(signal_event(&bytes).is_err());
+        bytes.pop();
+        bytes[2] = 49;
+        assert!(signal_event(&bytes).is_err());
     }
 
     proptest! {

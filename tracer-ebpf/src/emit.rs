@@ -9,6 +9,7 @@ use aya_ebpf::{
 use tracer_common::{
     counter::Counter,
     event::{LARGE_PAYLOAD, Reason, Record, SMALL_PAYLOAD, SyscallEvent},
+    signal::SignalEvent,
 };
 
 use crate::{
@@ -25,6 +26,12 @@ const EVENT: usize = size_of::<SyscallEvent>();
 /// `bpf_ringbuf_output`, which does not know how many words there are.
 #[inline(always)]
 pub(crate) fn bare(stats: Stats, event: &mut SyscallEvent) {
+    bare_as(stats, event, Counter::Submitted, Counter::ReserveFailed);
+}
+
+/// The same, counted under other counters.
+#[inline(always)]
+pub(crate) fn bare_as(stats: Stats, event: &mut SyscallEvent, written: Counter, lost: Counter) {
     event.payload_len = 0;
     event.captures = 0;
     event.pad = 0;
@@ -32,14 +39,14 @@ pub(crate) fn bare(stats: Stats, event: &mut SyscallEvent) {
     // SAFETY: the ring is a ring.
     let room = unsafe { bpf_ringbuf_reserve(ring, EVENT as u64, 0) };
     if room.is_null() {
-        stats.bump(Counter::ReserveFailed);
+        stats.bump(lost);
         return;
     }
     // SAFETY: both have room for an event, aligned to 8 bytes.
     unsafe { copy_words::<{ EVENT / 8 }>(core::ptr::from_ref(event).cast(), room.cast()) };
     // SAFETY: reserved just now, and there is no way out between.
     unsafe { bpf_ringbuf_submit(room, u64::from(BPF_RB_NO_WAKEUP)) };
-    stats.bump(Counter::Submitted);
+    stats.bump(written);
 }
 
 /// Copies words one by one: the compiler would make a call of a function that copies bytes.
@@ -132,6 +139,17 @@ pub(crate) fn lifecycle(stats: Stats, counter: Counter, data: *const u8, len: u6
         stats.bump(Counter::LifecycleSubmitted);
     } else {
         stats.bump(Counter::LifecycleReserveFailed);
+    }
+}
+
+/// Writes the record of a signal.
+#[inline(always)]
+pub(crate) fn signal(stats: Stats, event: &SignalEvent) {
+    stats.bump(Counter::Signals);
+    if write(core::ptr::from_ref(event).cast(), size_of::<SignalEvent>() as u64) {
+        stats.bump(Counter::SignalSubmitted);
+    } else {
+        stats.bump(Counter::SignalReserveFailed);
     }
 }
 

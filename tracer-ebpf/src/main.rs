@@ -38,7 +38,10 @@ mod alive;
 mod cgroup;
 mod io_uring;
 mod lifecycle;
+mod signal;
 mod syscall;
+
+mod running;
 mod unfinished;
 
 #[cfg(target_arch = "bpf")]

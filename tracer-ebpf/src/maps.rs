@@ -20,6 +20,7 @@ use tracer_common::{
     memory::OpWords,
     plan::{MAX_FILES, PLANS as PLAN_COUNT},
     scope::{CGROUP_LIMIT, PROCESS_WORDS, control::COUNT as CONTROLS},
+    signal::SIGINFO_LEN,
 };
 
 /// Per-task storage: keyed by the task itself, so it survives a change of thread id by exec, is
@@ -183,6 +184,20 @@ pub(crate) struct Threads {
     pub(crate) is_over: u32,
 }
 
+/// The signal by which a process ends, kept with its first thread until a thread of it gets it.
+#[repr(C)]
+pub(crate) struct Deadly {
+    /// Its number.
+    pub(crate) signal: u32,
+    /// 1 until it has been recorded. Taken with [`crate::stats::swap`].
+    pub(crate) untold: u32,
+    /// Bytes of `info` that are known.
+    pub(crate) info_len: u64,
+    pub(crate) info: [u8; SIGINFO_LEN],
+}
+
+#[btf_map]
+pub(crate) static DEADLY: TaskStorage<Deadly> = TaskStorage::new();
 #[btf_map]
 pub(crate) static LAUNCHED: TaskStorage<Launched> = TaskStorage::new();
 #[btf_map]
@@ -243,6 +258,7 @@ globals! {
     CGROUPS_CHANGE: u32 = 0;
     RESULT_FILTER: u32 = 0;
     MIN_DURATION_NS: u64 = 0;
+    SIGNALS: u64 = 0;
     STRING_LIMIT: u32 = 32;
     DATA_LIMIT: u32 = 0;
     ATOMIC_COUNTERS: u32 = 1;
@@ -266,6 +282,9 @@ globals! {
     SIGNAL_FLAGS: u32 = 0;
     SIGNAL_GROUP_EXIT_CODE: u32 = 0;
     TASK_FLAGS: u32 = 0;
+    TASK_STATE: u32 = 0;
+    TASK_ON_CPU: u32 = 0;
+    TASK_SWITCHES: u32 = 0;
     TASK_REAL_PARENT: u32 = 0;
     TASK_EXIT_CODE: u32 = 0;
     TASK_EXEC_ID: u32 = 0;

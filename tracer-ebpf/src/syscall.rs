@@ -277,7 +277,7 @@ fn exit_alone(task: Task, regs: *const pt_regs, ret: i64) {
 /// # Safety
 /// There must be room for an event.
 #[inline(always)]
-unsafe fn write_event(
+pub(crate) unsafe fn write_event(
     event: *mut SyscallEvent,
     task: Task,
     (abi, nr): (Abi, u32),
@@ -309,7 +309,7 @@ fn abi_of(event: &SyscallEvent) -> Abi {
 
 /// What to do with this call.
 #[inline(always)]
-fn plan(abi: Abi, nr: u32) -> Plan {
+pub(crate) fn plan(abi: Abi, nr: u32) -> Plan {
     Plan(PLANS.get(plan_index(abi, nr)).copied().unwrap_or(0))
 }
 

@@ -13,8 +13,8 @@ use crate::maps::{
     CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CSS_SET_DFL_CGRP, KERNFS_NODE_ID,
     MM_ARG_START, PID_LEVEL, PID_NUMBERS, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE,
     TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS,
-    TASK_GROUP_LEADER, TASK_MM, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME,
-    TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
+    TASK_GROUP_LEADER, TASK_MM, TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL,
+    TASK_START_BOOTTIME, TASK_STATE, TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
 };
 
 /// A task that the kernel handed to a program.
@@ -100,6 +100,40 @@ impl Task {
         self.read::<u32>(TASK_FLAGS.load()) & PF_KTHREAD != 0
     }
 
+    /// Whether it runs code of a program: a thread that the kernel has started in a process (of
+    /// `io_uring`, or for a virtual machine) does not, nor one that is exiting. The flags:
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1686>.
+    #[inline(always)]
+    pub(crate) fn is_of_program(self) -> bool {
+        const PF_EXITING: u32 = 0x4;
+        const PF_IO_WORKER: u32 = 0x10;
+        const PF_USER_WORKER: u32 = 0x4000;
+        const PF_KTHREAD: u32 = 0x0020_0000;
+        let others = PF_EXITING | PF_IO_WORKER | PF_USER_WORKER | PF_KTHREAD;
+        self.read::<u32>(TASK_FLAGS.load()) & others == 0
+    }
+
+    /// How often the task has given up the processor, where it waits for something and is on none:
+    /// of two looks with the same number, the task has run nothing in between. `None` for one that
+    /// runs, could run, or is stopped.
+    #[inline(always)]
+    pub(crate) fn waits(self) -> Option<u64> {
+        /// `TASK_INTERRUPTIBLE` and `TASK_UNINTERRUPTIBLE`,
+        /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L100>.
+        const WAITING: u32 = 0x1 | 0x2;
+        /// `__TASK_STOPPED` and `__TASK_TRACED`.
+        const STOPPED: u32 = 0x4 | 0x8;
+        let state: u32 = self.read(TASK_STATE.load());
+        if state & WAITING == 0 || state & STOPPED != 0 {
+            return None;
+        }
+        let on_cpu = TASK_ON_CPU.load();
+        if on_cpu != 0 && self.read::<u32>(on_cpu) != 0 {
+            return None;
+        }
+        Some(self.read(TASK_SWITCHES.load()))
+    }
+
     /// The number of the exec by which it got its program.
     #[inline(always)]
     pub(crate) fn exec_id(self) -> u32 {
@@ -158,6 +192,19 @@ impl Task {
             return unsafe { field(signal, SIGNAL_GROUP_EXIT_CODE.load()) };
         }
         self.leader().read(TASK_EXIT_CODE.load())
+    }
+
+    /// The signal by which the whole process is ending, 0 where there is none.
+    #[inline(always)]
+    pub(crate) fn deadly_signal(self) -> u32 {
+        const SIGNAL_GROUP_EXIT: u32 = 4;
+        const NUMBER: u32 = 0x7f;
+        let signal: *mut u8 = self.read(TASK_SIGNAL.load());
+        // SAFETY: as in `live_threads`.
+        let flags: u32 = unsafe { field(signal, SIGNAL_FLAGS.load()) };
+        // SAFETY: likewise.
+        let code: u32 = unsafe { field(signal, SIGNAL_GROUP_EXIT_CODE.load()) };
+        if flags & SIGNAL_GROUP_EXIT == 0 { 0 } else { code & NUMBER }
     }
 
     /// Id of the task's cgroup in the v2 hierarchy: what `bpf_get_current_cgroup_id` returns, without

@@ -12,7 +12,7 @@ use tracer_common::{
 use crate::{
     clock::WallClock,
     ids::IdSource,
-    span_record::{Payload, SpanContext, SpanRecord, SyscallSpan},
+    span_record::{Payload, SignalSpan, SpanContext, SpanRecord, SyscallSpan},
     tree::{Tree, TreeOptions},
 };
 
@@ -74,6 +74,9 @@ impl Decoder {
         if parse::is_lifecycle(bytes) {
             return self.lifecycle(bytes).map(|()| None);
         }
+        if parse::is_signal(bytes) {
+            return self.signal(bytes).map(Some);
+        }
         let (event, payload) = parse::syscall_event(bytes)?;
         let call = call(&event, payload)?;
         let place = self.tree.call(&event);
@@ -86,6 +89,37 @@ impl Decoder {
             thread_id: event.tid,
         };
         Ok(Some(SpanRecord::from_syscall(context, call)))
+    }
+
+    #[cold]
+    fn signal(&mut self, bytes: &[u8]) -> Result<SpanRecord, DecodeError> {
+        let event = parse::signal_event(bytes)?;
+        let moment = SyscallEvent {
+            tgid: event.tgid,
+            tid: event.tid,
+            start_ns: event.time_ns,
+            process_start_ns: event.process_start_ns,
+            cgroup_id: event.cgroup_id,
+            comm: event.comm,
+            ..SyscallEvent::default()
+        };
+        let place = self.tree.call(&moment);
+        let context = SpanContext {
+            process: place.process,
+            span_id: self.ids.call(event.tid, event.time_ns),
+            start_time_nanos: place.start_time_nanos,
+            duration_nanos: 0,
+            logical_clock: place.logical_clock,
+            thread_id: event.tid,
+        };
+        let signal = SignalSpan {
+            signal: event.signal,
+            info: event.info,
+            info_len: event.info_len,
+            comm: event.comm,
+            cgroup_id: event.cgroup_id,
+        };
+        Ok(SpanRecord::from_signal(context, signal))
     }
 
     #[cold]

@@ -28,6 +28,12 @@ pub enum LaunchError {
     /// No such program.
     #[error("{0}: command not found")]
     NotFound(String),
+    /// No such program where sudo looks.
+    #[error(
+        "{0}: command not found in the PATH that sudo sets, which need not be yours; give the \
+         command with its folder, or keep your PATH: sudo env \"PATH=$PATH\" tracer …"
+    )]
+    NotInSudoPath(String),
     /// It is there and cannot be run.
     #[error("{command}: {reason}")]
     NotExecutable {
@@ -48,7 +54,7 @@ impl LaunchError {
     /// The exit status that shells give for this error.
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound(_) => 127,
+            Self::NotFound(_) | Self::NotInSudoPath(_) => 127,
             Self::NotExecutable { .. } => 126,
             Self::Identity(_) | Self::Process(_) => 1,
         }
@@ -93,6 +99,7 @@ const READY: u8 = 0;
 const NOT_FOUND: u8 = 1;
 const NOT_EXECUTABLE: u8 = 2;
 const IDENTITY: u8 = 3;
+const NOT_IN_SUDO_PATH: u8 = 4;
 
 /// Makes a process for `command`, which must have a first element. To be called before this
 /// process has other threads: the child goes on in this program's memory. `traceparent` is what its
@@ -131,6 +138,7 @@ fn failure(state: u8, command: String, mut report: PipeReader) -> LaunchError {
     }
     match state {
         NOT_FOUND => LaunchError::NotFound(command),
+        NOT_IN_SUDO_PATH => LaunchError::NotInSudoPath(command),
         IDENTITY => LaunchError::Identity(reason),
         _ => LaunchError::NotExecutable { command, reason },
     }
@@ -202,21 +210,28 @@ fn run(
     reporter: &mut PipeWriter,
     waiter: &mut PipeReader,
 ) -> Result<Infallible, (u8, String)> {
-    if let Some(invoker) = invoker {
-        become_user(invoker).map_err(|error| (IDENTITY, error.to_string()))?;
-    }
+    let become_user = |invoker| become_user(invoker).map_err(|error| (IDENTITY, error.to_string()));
+    let user = invoker.map(become_user).transpose()?.flatten();
     let name = command.first().ok_or((NOT_FOUND, String::new()))?;
-    let path = resolve(name)?;
+    let path = resolve(name).map_err(|(state, reason)| match state {
+        NOT_FOUND if invoker.is_some() && !name.as_bytes().contains(&b'/') => {
+            (NOT_IN_SUDO_PATH, reason)
+        }
+        _ => (state, reason),
+    })?;
     let text =
         |bytes: &[u8]| CString::new(bytes).map_err(|error| (NOT_EXECUTABLE, error.to_string()));
     let program = text(path.as_os_str().as_bytes())?;
     let args: Vec<CString> =
         command.iter().map(|arg| text(arg.as_bytes())).collect::<Result<_, _>>()?;
-    const TRACEPARENT: &str = "TRACEPARENT";
-    let told = traceparent.map(|value| (TRACEPARENT.into(), value.into()));
+    let traceparent = traceparent.map(|value| ("TRACEPARENT", value.into()));
+    let set: Vec<(&str, OsString)> =
+        traceparent.into_iter().chain(user.iter().flat_map(variables)).collect();
+    let unset = if invoker.is_some() { &OF_THE_USER[..] } else { &[] };
     let environment: Vec<CString> = std::env::vars_os()
-        .filter(|(key, _)| told.is_none() || key != TRACEPARENT)
-        .chain(told.clone())
+        .filter(|(key, _)| !set.iter().any(|(name, _)| key == name))
+        .filter(|(key, _)| !unset.iter().any(|name| key == name))
+        .chain(set.iter().map(|(key, value)| (key.into(), value.clone())))
         .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<_, _>>()?;
     reset_signals();
@@ -239,16 +254,33 @@ fn reset_signals() {
     }
 }
 
-fn become_user(invoker: Invoker) -> nix::Result<()> {
+/// Variables that say who runs a program. sudo has set them to root's; of a user without an entry in
+/// the password database none is true.
+const OF_THE_USER: [&str; 5] = ["HOME", "USER", "LOGNAME", "SHELL", "MAIL"];
+
+/// Those of them that the password database knows.
+fn variables(user: &User) -> [(&'static str, OsString); 4] {
+    [
+        ("HOME", user.dir.clone().into()),
+        ("USER", user.name.clone().into()),
+        ("LOGNAME", user.name.clone().into()),
+        ("SHELL", user.shell.clone().into()),
+    ]
+}
+
+/// Returns the user's entry in the password database.
+fn become_user(invoker: Invoker) -> nix::Result<Option<User>> {
     let (uid, gid) = (Uid::from_raw(invoker.uid), Gid::from_raw(invoker.gid));
-    if let Some(user) = User::from_uid(uid)? {
-        let name = CString::new(user.name).map_err(|_| Errno::EINVAL)?;
+    let user = User::from_uid(uid)?;
+    if let Some(user) = &user {
+        let name = CString::new(user.name.as_str()).map_err(|_| Errno::EINVAL)?;
         initgroups(&name, gid)?;
     } else {
         nix::unistd::setgroups(&[gid])?;
     }
     setgid(gid)?;
-    setuid(uid)
+    setuid(uid)?;
+    Ok(user)
 }
 
 /// The program that a shell would run for this name.

@@ -7,6 +7,7 @@ use tracer_common::counter::Counter;
 
 use crate::{
     kernel::KernelCounts,
+    losses,
     reader::ReaderCounts,
     ring_buffer::{BufferStats, Delivery, DropReason},
 };
@@ -45,6 +46,10 @@ pub struct SpanAccount {
     pub made: u64,
     /// Of these, spans of processes.
     pub processes: u64,
+    /// Of these, records of losses.
+    pub losses: u64,
+    /// What these records say was lost, together.
+    pub lost_told: u64,
     /// Records of processes, which are no spans.
     pub lifecycle: u64,
     /// Processes whose first record was neither their birth nor the look at attach.
@@ -98,6 +103,8 @@ pub struct DestinationAccount {
     pub queued: u64,
     /// Spans that a receiver may have beyond those delivered.
     pub possible_duplicates: u64,
+    /// Records of losses that it made itself.
+    pub announced: u64,
     /// What first went wrong.
     pub first_error: Option<String>,
 }
@@ -116,6 +123,7 @@ impl DestinationAccount {
             dropped,
             queued: delivery.queued(),
             possible_duplicates: delivery.possible_duplicates(),
+            announced: delivery.announced(),
             first_error: delivery.first_error(),
         }
     }
@@ -139,6 +147,8 @@ impl Ledger {
         let spans = SpanAccount {
             made: reader.spans.load(Ordering::Relaxed),
             processes: reader.process_spans.load(Ordering::Relaxed),
+            losses: reader.losses.load(Ordering::Relaxed),
+            lost_told: reader.lost_told.load(Ordering::Relaxed),
             lifecycle: reader.lifecycle.load(Ordering::Relaxed),
             unannounced: reader.unannounced.load(Ordering::Relaxed),
             late: reader.late.load(Ordering::Relaxed),
@@ -173,6 +183,19 @@ impl Ledger {
         sum - i128::from(self.kernel.get(Counter::FilteredResult))
     }
 
+    /// Records of every kind that the kernel side wrote to the ring.
+    fn submitted(&self) -> u64 {
+        [
+            Counter::Submitted,
+            Counter::LifecycleSubmitted,
+            Counter::RunningSubmitted,
+            Counter::SignalSubmitted,
+        ]
+        .into_iter()
+        .map(|counter| self.kernel.get(counter))
+        .sum()
+    }
+
     /// The equations of the books that do not hold, each in one line.
     pub fn imbalances(&self) -> Vec<String> {
         let k = |counter| i128::from(self.kernel.get(counter));
@@ -204,18 +227,35 @@ impl Ledger {
                 k(Counter::LifecycleSubmitted) + k(Counter::LifecycleReserveFailed),
             ),
             (
-                "submitted + lifecycle_submitted = read",
-                k(Counter::Submitted) + k(Counter::LifecycleSubmitted),
+                "running_at_attach = running_submitted + running_reserve_failed",
+                k(Counter::RunningAtAttach),
+                k(Counter::RunningSubmitted) + k(Counter::RunningReserveFailed),
+            ),
+            (
+                "signals = signal_submitted + signal_reserve_failed",
+                k(Counter::Signals),
+                k(Counter::SignalSubmitted) + k(Counter::SignalReserveFailed),
+            ),
+            (
+                "submitted + lifecycle_submitted + running_submitted + signal_submitted = read",
+                i128::from(self.submitted()),
                 i128::from(self.ring.read),
             ),
             ("residual = 0", i128::from(self.ring.residual_bytes), 0),
             (
-                "read = spans - processes + lifecycle + decode_error + filtered_user",
+                "read = spans - processes - losses + lifecycle + decode_error + filtered_user",
                 i128::from(self.ring.read),
-                self.spans.wanted() - i128::from(self.spans.processes)
+                self.spans.wanted()
+                    - i128::from(self.spans.processes)
+                    - i128::from(self.spans.losses)
                     + i128::from(self.spans.lifecycle)
                     + i128::from(self.spans.decode_errors)
                     + i128::from(self.spans.filtered),
+            ),
+            (
+                "lost in the kernel = lost_told",
+                losses::lost(&self.kernel).map(|loss| i128::from(loss.total())).sum(),
+                i128::from(self.spans.lost_told),
             ),
             ("span queue = 0", i128::from(self.spans.queued), 0),
             (
@@ -226,8 +266,8 @@ impl Ledger {
         ];
         for it in &self.destinations {
             equations.push((
-                "spans = delivered + dropped + queued",
-                self.spans.wanted(),
+                "spans + announced = delivered + dropped + queued",
+                self.spans.wanted() + i128::from(it.announced),
                 i128::from(it.delivered) + i128::from(it.dropped_total()) + i128::from(it.queued),
             ));
         }
@@ -245,9 +285,15 @@ impl Ledger {
 
     /// What was lost, by name; empty when nothing was. What was left out on request is not lost.
     pub fn losses(&self) -> Vec<(String, u64)> {
-        let kernel =
-            [Counter::ReserveFailed, Counter::LifecycleReserveFailed, Counter::StoreFailed]
-                .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
+        let kernel = [
+            Counter::ReserveFailed,
+            Counter::LifecycleReserveFailed,
+            Counter::RunningReserveFailed,
+            Counter::SignalReserveFailed,
+            Counter::SignalNotKept,
+            Counter::StoreFailed,
+        ]
+        .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
         let misses = ("recursion_misses".to_owned(), self.kernel.recursion_misses);
         let errors = ("decode_error".to_owned(), self.spans.decode_errors);
         let wanted =
@@ -284,6 +330,7 @@ impl Ledger {
                     "dropped": dropped,
                     "queued": it.queued,
                     "possible_duplicates": it.possible_duplicates,
+                    "announced": it.announced,
                     "first_error": it.first_error,
                 });
                 (it.name.clone(), account)
@@ -293,8 +340,7 @@ impl Ledger {
             "kernel": kernel,
             "ring": {
                 "size": self.ring.size,
-                "submitted": self.kernel.get(Counter::Submitted)
-                    + self.kernel.get(Counter::LifecycleSubmitted),
+                "submitted": self.submitted(),
                 "read": self.ring.read,
                 "residual": self.ring.residual_bytes,
             },
@@ -303,6 +349,8 @@ impl Ledger {
                 "spans": self.spans.made.saturating_sub(self.spans.filtered),
                 "filtered_user": self.spans.filtered,
                 "processes": self.spans.processes,
+                "losses": self.spans.losses,
+                "lost_told": self.spans.lost_told,
                 "lifecycle": self.spans.lifecycle,
                 "unannounced": self.spans.unannounced,
                 "late": self.spans.late,
@@ -348,18 +396,28 @@ mod tests {
         set(Counter::Forked, 3);
         set(Counter::Exited, 2);
         set(Counter::LifecycleSubmitted, 4);
+        set(Counter::RunningAtAttach, 2);
+        set(Counter::RunningSubmitted, 1);
+        set(Counter::RunningReserveFailed, 1);
         set(Counter::LifecycleReserveFailed, 1);
         Ledger {
             kernel,
-            ring: RingAccount { size: 4096, read: 94, residual_bytes: 0 },
-            spans: SpanAccount { made: 92, processes: 2, lifecycle: 4, ..SpanAccount::default() },
+            ring: RingAccount { size: 4096, read: 95, residual_bytes: 0 },
+            spans: SpanAccount {
+                made: 93,
+                processes: 2,
+                lifecycle: 4,
+                lost_told: 12,
+                ..SpanAccount::default()
+            },
             identity: IdentityAccount { cgroups_told: 4, ..IdentityAccount::default() },
             destinations: vec![DestinationAccount {
                 name: "json".into(),
-                delivered: 90,
+                delivered: 91,
                 dropped: vec![("io", 2), ("not_sampled", 0)],
                 queued: 0,
                 possible_duplicates: 0,
+                announced: 0,
                 first_error: None,
             }],
         }
@@ -370,7 +428,11 @@ mod tests {
         let ledger = ledger();
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         let lost = |name: &str, count| (name.to_owned(), count);
-        let kernel = [lost("reserve_failed", 10), lost("lifecycle_reserve_failed", 1)];
+        let kernel = [
+            lost("reserve_failed", 10),
+            lost("lifecycle_reserve_failed", 1),
+            lost("running_reserve_failed", 1),
+        ];
         let all = [&kernel[..], &[lost("json: io", 2)]].concat();
         assert_eq!(ledger.losses(), all);
         assert_eq!(ledger.to_json()["balanced"], true);
@@ -395,6 +457,10 @@ mod tests {
         assert_eq!(count(Counter::CgroupLost), 1);
         assert_eq!(count(Counter::Executed), 1);
         assert_eq!(count(Counter::LifecycleSubmitted), 2);
+        assert_eq!(count(Counter::RunningAtAttach), 1);
+        assert_eq!(count(Counter::RunningSubmitted), 2);
+        assert_eq!(count(Counter::Signals), 1);
+        assert_eq!(count(Counter::SignalSubmitted), 2);
         let mut wrong = ledger();
         wrong.spans.made -= 1;
         assert_eq!(wrong.imbalances().len(), 2);
@@ -403,6 +469,9 @@ mod tests {
         assert!(!wrong.balanced());
         let mut wrong = ledger();
         wrong.destinations[0].delivered -= 1;
-        assert_eq!(wrong.imbalances(), ["spans = delivered + dropped + queued: 92 is not 91"]);
+        assert_eq!(
+            wrong.imbalances(),
+            ["spans + announced = delivered + dropped + queued: 93 is not 92"]
+        );
     }
 }

@@ -32,6 +32,7 @@ pub mod values;
 
 pub mod filter;
 pub mod ledger;
+mod losses;
 pub mod pipeline;
 
 pub mod cli;

@@ -7,6 +7,7 @@ use std::{
     os::{fd::AsFd, unix::ffi::OsStrExt},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,6 +25,7 @@ use crate::{
         cgroup::{self, Cgroup},
     },
     ledger::{IdentityAccount, Ledger, RingAccount},
+    losses::Losses,
     reader::{Asked, MOST_ASKED, Reader, ReaderCounts, ring::Ring},
     ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
     tree::{LaunchPlace, TreeOptions},
@@ -63,6 +65,9 @@ pub struct TraceOptions {
     pub data: DataLimit,
     /// Which results.
     pub result: ResultFilter,
+    /// Which signals have a span as they are delivered, as a set of
+    /// [`tracer_common::signal::signal_bit`]. None unless asked for.
+    pub signals: u64,
     /// Look up the files of descriptors at the call, in this detail.
     pub names: Option<FileDetail>,
     /// Bytes of the kernel ring: a power of two, at least one page.
@@ -91,6 +96,7 @@ impl Default for TraceOptions {
             syscalls: SyscallFilter::all(),
             data: DataLimit::default(),
             result: ResultFilter::default(),
+            signals: 0,
             names: None,
             ring_size: DEFAULT_RING_SIZE,
             queue_capacity: DEFAULT_CAPACITY,
@@ -125,6 +131,7 @@ impl TraceOptions {
             operations,
             data: self.data,
             result: self.result.clone(),
+            signals: self.signals,
             files: self.names,
             ring_size: self.ring_size,
             kernel_log: self.kernel_log,
@@ -174,6 +181,7 @@ pub struct Trace {
     options: TraceOptions,
     kernel_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     reader: Reader,
+    losses: Losses,
     reader_counts: Arc<ReaderCounts>,
     buffer: Arc<SpanRingBuffer>,
     ring_size: u32,
@@ -218,11 +226,13 @@ impl Trace {
             processes.attach(&options.pids, options.follow)?;
         }
         attached.write_alive()?;
+        attached.write_running()?;
         let identity = options.identity.clone().unwrap_or_default();
         let listener = containers_listener(options.containers.clone(), Arc::clone(&scope));
         let watch = Watch::start(Arc::clone(&identity), cgroup_ring, asked, listener);
         let watch = watch.map(Some).map_err(at("identity"))?;
         let reader_counts = reader.counts();
+        let losses = Losses::new(reader.notices());
         let ring_size = options.ring_size;
         Ok(Self {
             attached,
@@ -235,10 +245,19 @@ impl Trace {
             options: options.clone(),
             kernel_log,
             reader,
+            losses,
             reader_counts,
             buffer,
             ring_size,
         })
+    }
+
+    /// Tells in the stream what the kernel side has lost since the last time, if anything. To be
+    /// called from time to time; without that a loss is told at the end.
+    pub fn tell_losses(&mut self) -> Result<(), TraceError> {
+        let counts = self.attached.own_counts()?;
+        self.losses.look(&counts, false);
+        Ok(())
     }
 
     /// Changes which syscalls are traced. A call that is running is shown if it was traced when it
@@ -258,13 +277,12 @@ impl Trace {
         Ok(self.attached.write_alive()?)
     }
 
-    /// Takes a process out of scope, if it is in it; its descendants stay.
+    /// Takes a process out of scope, and says whether it was in it; its descendants stay.
     ///
     /// # Errors
     /// When the scope of this trace is not by process.
-    pub fn remove_process(&mut self, pid: u32) -> Result<(), TraceError> {
-        self.processes.as_mut().ok_or(TraceError::NotByProcess)?.remove(pid);
-        Ok(())
+    pub fn remove_process(&mut self, pid: u32) -> Result<bool, TraceError> {
+        Ok(self.processes.as_mut().ok_or(TraceError::NotByProcess)?.remove(pid))
     }
 
     /// Takes a cgroup into scope, with all below it; says whether it was not in it.
@@ -337,6 +355,13 @@ impl Trace {
     pub fn stop(mut self, patience: Option<Duration>) -> Result<Ledger, TraceError> {
         // The reader goes on meanwhile, so that the ring has room for unfinished calls.
         let stopped = self.attached.stop();
+        let counts = self.attached.own_counts()?;
+        self.losses.look(&counts, true);
+        while !self.losses.is_told() {
+            // Until the reader has made room for it.
+            thread::park_timeout(Duration::from_millis(1));
+            self.losses.look(&counts, true);
+        }
         self.flush_kernel_log();
         drop(self.watch.take());
         let Self { attached, reader, reader_counts, buffer, ring_size, identity, .. } = self;

@@ -62,7 +62,27 @@ fn mistakes_are_told_in_one_line() {
     mistake(&["trace", "-e", "%fiel"], "tracer: --trace: unknown syscall class `%fiel`; did you");
     mistake(&["trace", "--errno", "ENOEMT"], "tracer: --errno: unknown error `ENOEMT`; did you");
     mistake(&["trace", "--ring-size", "100KiB"], "tracer: --ring-size: 102400 is not a power");
-    mistake(&["trace", "--ring-size", "1KiB"], "tracer: --ring-size: 1024 is not a power");
+    mistake(&["trace", "--ring-size", "1KiB"], "tracer: --ring-size: 1024 bytes are less than a");
+    mistake(&["trace", "--ring-size", "4GiB"], "tracer: --ring-size: 4294967296 bytes are more th");
+    for value in ["100000", "4097", "-1", "many"] {
+        let expected = format!("tracer: --string-limit: `{value}` is not a number of bytes from 0");
+        mistake(&["trace", "-s", value], &expected);
+    }
+    mistake(&["trace", "--export", "otlp=http://localhost:99999"], "tracer: --export otlp: ");
+    mistake(
+        &["trace", "--export", "json=same", "--export", "text=./same"],
+        "tracer: --export: `./same` is given twice",
+    );
+    mistake(
+        &["trace", "--otlp-spill", "/tmp"],
+        "tracer: --otlp-spill does nothing without --export otlp",
+    );
+    mistake(
+        &["trace", "--tree", "--export", "json"],
+        "tracer: --tree does nothing without --export text",
+    );
+    mistake(&["trace", "-e", "signal=SIGNO"], "tracer: --signal: no signal `SIGNO`");
+    mistake(&["trace", "--quiet=exits-of-all"], "tracer: --quiet: unknown message `exits-of-all`");
     mistake(&["trace", "-p", "many"], "tracer: --pid: `many` is not a process id");
     mistake(&["trace", "-u", "no-such-user"], "tracer: --uid: no user `no-such-user`");
     mistake(&["trace", "--min-duration", "soon"], "tracer: --min-duration: `soon` is not a time");

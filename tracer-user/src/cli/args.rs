@@ -117,9 +117,15 @@ pub(super) struct TraceArgs {
     #[arg(short, long = "uid", value_name = "USER", value_delimiter = ',', help_heading = "Scope")]
     pub(super) uid: Vec<String>,
 
-    /// Trace these syscalls: names, numbers, %classes (%file, %network, …), /regex/; ! takes out
+    /// Trace these syscalls: names, numbers, %classes (%file, %network, …), /regex/; ! takes out;
+    /// signal=SET as --signal
     #[arg(short = 'e', long = "trace", value_name = "SET", help_heading = "Filter")]
     pub(super) trace: Vec<String>,
+
+    /// Show these signals as they are delivered: names or numbers, all, none; ! takes out. The same
+    /// as -e signal=SET
+    #[arg(long, value_name = "SET", allow_hyphen_values = true, help_heading = "Filter")]
+    pub(super) signal: Vec<String>,
 
     /// Show only calls that succeeded
     #[arg(short = 'z', long, conflicts_with = "failed", help_heading = "Filter")]
@@ -139,8 +145,8 @@ pub(super) struct TraceArgs {
 
     /// Show data that is read and written: up to N bytes of each buffer, and of each argument of a
     /// program (at most 4096)
-    #[arg(short, long, value_name = "N", help_heading = "Output")]
-    pub(super) string_limit: Option<u16>,
+    #[arg(short, long, value_name = "N", allow_hyphen_values = true, help_heading = "Output")]
+    pub(super) string_limit: Option<String>,
 
     /// Show data that is read and written, 32 bytes of it; it may hold secrets
     #[arg(long, help_heading = "Output")]
@@ -216,6 +222,23 @@ pub(super) struct TraceArgs {
     /// Colours in text
     #[arg(long, value_name = "WHEN", default_value = "auto", help_heading = "Output")]
     pub(super) color: ColorChoice,
+
+    /// Say less: -qq, or --quiet=exit, shows no ends of processes. -q alone is about messages that
+    /// tracer does not print
+    #[arg(short, action = ArgAction::Count, help_heading = "Output")]
+    pub(super) quiet: u8,
+
+    /// The same by strace's names: attach, exit, path-resolution, personality, thread-execve, all,
+    /// none; ! takes out
+    #[arg(
+        long = "quiet",
+        value_name = "SET",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "attach,personality",
+        help_heading = "Output"
+    )]
+    pub(super) quiet_set: Vec<String>,
 
     /// Say more: -v for the accounting at the end, -vv for details of the start
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]

@@ -18,16 +18,20 @@ use tracer_common::{
 use super::{
     args::{ColorChoice, ErrorStatusChoice, TraceArgs},
     containers::{self, ContainerError},
+    files,
+    filters::{Filters, is_of_calls, others},
     limits::{self, LimitError, Share},
     parquet::{self, TargetError},
     place,
+    signal_set::SignalError,
 };
 use crate::{
     export::{
+        Lines, TextStyle,
         otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
         parquet::ParquetOptions,
     },
-    filter::{FilterError, SyscallFilter, nearest},
+    filter::{FilterError, nearest},
     kernel::{
         FileDetail, ResultFilter,
         cgroup::{self, CgroupError},
@@ -52,19 +56,27 @@ pub(super) enum UsageError {
     User(String),
     #[error("--trace: {0}")]
     Syscalls(#[from] FilterError),
+    #[error(transparent)]
+    Signal(#[from] SignalError),
+    #[error(
+        "--quiet: unknown message `{0}`; known are attach, exit, path-resolution, personality, \
+         thread-execve, all and none"
+    )]
+    Quiet(String),
     #[error("--errno: unknown error `{name}`{hint}")]
     Errno { name: String, hint: String },
     #[error("--{option}: `{value}` is not a time; write it like 500us, 10ms or 1s")]
     Time { option: &'static str, value: String },
     #[error("--{option}: `{value}` is not a size; write it like 64KiB or 16MiB")]
     Size { option: &'static str, value: String },
-    #[error(
-        "--ring-size: {value} is not a power of two of at least one page ({page} bytes); \
-         the nearest are {below} and {above}"
-    )]
-    RingSize { value: u64, page: u64, below: String, above: String },
-    #[error("--string-limit: {value} is more than {MAX_DATA} bytes")]
-    StringLimit { value: u16 },
+    #[error("--ring-size: {value} is not a power of two; the nearest are {below} and {above}")]
+    RingSize { value: u64, below: String, above: String },
+    #[error("--ring-size: {value} bytes are less than a page; the least is {least}")]
+    RingTooSmall { value: u64, least: String },
+    #[error("--ring-size: {value} bytes are more than a ring may have; the most is {most}")]
+    RingTooLarge { value: u64, most: String },
+    #[error("--string-limit: `{value}` is not a number of bytes from 0 to {MAX_DATA}")]
+    StringLimit { value: String },
     #[error(
         "--export: unknown kind `{0}`; known are text[=FILE], json[=FILE], otlp[=URL], \
          parquet=DIR and null"
@@ -74,6 +86,10 @@ pub(super) enum UsageError {
     Parquet(#[from] TargetError),
     #[error("--traceparent: `{value}` is no W3C traceparent: {source}")]
     TraceParent { value: String, source: TraceParentError },
+    #[error("--export: `{}` is given twice; each destination needs a file of its own", .0.display())]
+    SameFile(PathBuf),
+    #[error("--{option} does nothing without --export {kind}")]
+    Without { option: &'static str, kind: &'static str },
     #[error("--export: null takes no file")]
     NullTarget,
     #[error("--export: the URL of otlp is not UTF-8")]
@@ -91,6 +107,10 @@ pub(super) struct TraceConfig {
     pub(super) exports: Vec<ExportConfig>,
     /// How much each of them gets, in the same order.
     pub(super) shares: Vec<Share>,
+    /// Names of containers that are waited for.
+    pub(super) awaited: Vec<String>,
+    /// Whether `-e` names calls.
+    pub(super) names_calls: bool,
     pub(super) command: Vec<OsString>,
     pub(super) ledger: Option<PathBuf>,
     pub(super) control: Option<PathBuf>,
@@ -98,7 +118,7 @@ pub(super) struct TraceConfig {
     pub(super) shutdown_timeout: Duration,
     pub(super) fail_on_loss: bool,
     pub(super) color: ColorChoice,
-    pub(super) tree: bool,
+    pub(super) style: TextStyle,
     /// What the command's `TRACEPARENT` is set to.
     pub(super) exported_traceparent: Option<String>,
     pub(super) verbose: u8,
@@ -130,19 +150,20 @@ impl ExportConfig {
 pub(super) enum Target {
     Stdout,
     Stderr,
+    /// One that this process was started with, by its number.
+    Descriptor(i32),
     File(PathBuf),
 }
 
 impl TraceConfig {
     pub(super) fn new(args: TraceArgs) -> Result<Self, UsageError> {
-        let mut syscalls = SyscallFilter::all();
-        for expression in &args.trace {
-            syscalls.add(expression)?;
-        }
+        let names_calls = args.trace.iter().any(is_of_calls);
+        let Filters { syscalls, signals, quiet } = Filters::of(&args)?;
         let mut cgroups: Vec<_> =
             args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?;
         let containers = containers::find(&args.container, args.wait_for_container)?;
         cgroups.extend(containers.found);
+        let awaited = containers.awaited;
         let options = TraceOptions {
             pids: args.pid.iter().map(|pid| parse_pid(pid)).collect::<Result<_, _>>()?,
             launched: None,
@@ -153,6 +174,7 @@ impl TraceConfig {
             comms: args.comm.iter().map(|name| parse_comm(name)).collect::<Result<_, _>>()?,
             uids: args.uid.iter().map(|user| parse_user(user)).collect::<Result<_, _>>()?,
             syscalls,
+            signals: signals.unwrap_or(u64::MAX),
             data: data_limit(&args)?,
             result: ResultFilter {
                 successful: args.successful,
@@ -174,12 +196,21 @@ impl TraceConfig {
         let shutdown_timeout =
             parse_time("shutdown-timeout", Some(&args.shutdown_timeout))?.unwrap_or_default();
         let exports = exports(&args, shutdown_timeout)?;
+        let style = TextStyle {
+            color: false,
+            tree: args.tree,
+            exits: if quiet { Lines::None } else { others(&args) },
+            // Who names signals wants to see them.
+            signals: if signals.is_some() { Lines::All } else { others(&args) },
+        };
         let place = options.launch.filter(|_| args.export_traceparent);
         let exported_traceparent = place.map(|place| place.traceparent().header());
         Ok(Self {
             options,
             shares: limits::shares(&exports, &args.sample, &args.max_rate)?,
             exports,
+            awaited,
+            names_calls,
             shutdown_timeout,
             duration: parse_time("duration", args.duration.as_deref())?,
             command: args.command,
@@ -187,7 +218,7 @@ impl TraceConfig {
             ledger: args.ledger,
             fail_on_loss: args.fail_on_loss,
             color: args.color,
-            tree: args.tree,
+            style,
             exported_traceparent,
             verbose: args.verbose,
         })
@@ -204,13 +235,12 @@ fn names(count: u8) -> Option<FileDetail> {
 
 fn data_limit(args: &TraceArgs) -> Result<DataLimit, UsageError> {
     let default = DataLimit::default();
-    let Some(value) = args.string_limit else {
+    let Some(value) = &args.string_limit else {
         return Ok(DataLimit { data: args.data, ..default });
     };
-    if usize::from(value) > MAX_DATA {
-        return Err(UsageError::StringLimit { value });
-    }
-    Ok(DataLimit { bytes: value, data: true })
+    let bytes = value.trim().parse().ok().filter(|bytes| usize::from(*bytes) <= MAX_DATA);
+    let illegal = || UsageError::StringLimit { value: value.clone() };
+    Ok(DataLimit { bytes: bytes.ok_or_else(illegal)?, data: true })
 }
 
 fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportConfig>, UsageError> {
@@ -235,6 +265,15 @@ fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportCon
     all.extend(texts.map(ExportConfig::Text));
     if all.is_empty() {
         all.push(ExportConfig::Text(Target::Stderr));
+    }
+    files::check(&all, args.ledger.as_deref())?;
+    let has = |kind: &str| all.iter().any(|export| export.name() == kind);
+    for (option, is_given, kind) in
+        [("otlp-spill", args.otlp_spill.is_some(), "otlp"), ("tree", args.tree, "text")]
+    {
+        if is_given && !has(kind) {
+            return Err(UsageError::Without { option, kind });
+        }
     }
     Ok(all)
 }
@@ -270,7 +309,10 @@ fn target(file: Option<&OsStr>, default: Target) -> Target {
         None | Some(b"") => default,
         Some(b"-" | b"/dev/stdout") => Target::Stdout,
         Some(b"/dev/stderr") => Target::Stderr,
-        Some(path) => Target::File(PathBuf::from(OsStr::from_bytes(path))),
+        Some(path) => match files::descriptor(path) {
+            Some(fd) => Target::Descriptor(fd),
+            None => Target::File(PathBuf::from(OsStr::from_bytes(path))),
+        },
     }
 }
 
@@ -327,16 +369,22 @@ fn parse_ring_size(text: &str) -> Result<u32, UsageError> {
     let value = parse_size("ring-size", text)?;
     let page = page_size() as u64;
     let largest = 1u64 << 30;
-    if value.is_power_of_two() && (page..=largest).contains(&value) {
+    if value < page {
+        return Err(UsageError::RingTooSmall { value, least: size_text(page) });
+    }
+    if value > largest {
+        return Err(UsageError::RingTooLarge { value, most: size_text(largest) });
+    }
+    if value.is_power_of_two() {
         return Ok(u32::try_from(value).unwrap_or(u32::MAX));
     }
-    let below = value.checked_ilog2().map_or(page, |bit| 1 << bit).clamp(page, largest);
-    let above = value.checked_next_power_of_two().unwrap_or(largest).clamp(page, largest);
-    Err(UsageError::RingSize { value, page, below: size_text(below), above: size_text(above) })
+    let (below, above) = (1 << value.ilog2(), value.next_power_of_two());
+    Err(UsageError::RingSize { value, below: size_text(below), above: size_text(above) })
 }
 
 fn size_text(bytes: u64) -> String {
     match bytes {
+        _ if bytes >= 1 << 30 => format!("{}GiB", bytes >> 30),
         _ if bytes >= 1 << 20 => format!("{}MiB", bytes >> 20),
         _ => format!("{}KiB", bytes >> 10),
     }
@@ -353,7 +401,11 @@ mod tests {
         assert_eq!(parse_ring_size("65536").unwrap(), 65536);
         let error = parse_ring_size("100KiB").unwrap_err().to_string();
         assert!(error.contains("64KiB and 128KiB"), "{error}");
-        assert!(parse_ring_size("1KiB").is_err() && parse_ring_size("8GiB").is_err());
+        let said = |text| parse_ring_size(text).unwrap_err().to_string();
+        assert!(said("4GiB").ends_with("the most is 1GiB"), "{}", said("4GiB"));
+        assert!(said("1KiB").ends_with(&format!("the least is {}", size_text(page_size() as u64))));
+        assert!(said("0").contains("less than a page"));
+        assert!(said("700MiB").contains("512MiB and 1GiB"));
         assert!(matches!(parse_ring_size("big"), Err(UsageError::Size { .. })));
     }
 
@@ -372,6 +424,14 @@ mod tests {
         assert!(parse("parquet").unwrap_err().to_string().contains("parquet=DIR"));
         assert!(parse("xml=f").unwrap_err().to_string().contains("text[=FILE]"));
         assert!(parse("null=f").is_err());
+    }
+
+    #[test]
+    fn inherited_descriptors_are_told_by_their_number() {
+        let parse = |text: &str| target(Some(OsStr::new(text)), Target::Stderr);
+        assert_eq!(parse("/dev/fd/63"), Target::Descriptor(63));
+        assert_eq!(parse("/proc/self/fd/1"), Target::Descriptor(1));
+        assert_eq!(parse("/dev/fd/x"), Target::File("/dev/fd/x".into()));
     }
 
     #[test]

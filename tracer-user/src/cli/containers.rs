@@ -50,6 +50,8 @@ pub(super) struct Containers {
     /// All of them by name, for cgroups that are made later: a container that is started again has
     /// new ones.
     pub(super) later: Vec<ContainerName>,
+    /// The names of those that are not there.
+    pub(super) awaited: Vec<String>,
 }
 
 /// Finds the containers with these names. One that is not there is an error, unless `wait`.
@@ -84,6 +86,9 @@ pub(super) fn find(names: &[String], wait: bool) -> Result<Containers, Container
         if fitting.is_empty() && !wait {
             let (name, looked_at) = (text.clone(), existing.len());
             return Err(ContainerError::NotFound { name, looked_at, mount: mount.at });
+        }
+        if fitting.is_empty() {
+            containers.awaited.push(text.clone());
         }
         containers.found.extend(fitting.iter().map(|it| mount.cgroup(it.id, &it.path)));
         containers.later.push(name);

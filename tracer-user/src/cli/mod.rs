@@ -4,9 +4,13 @@ mod args;
 mod config;
 mod containers;
 mod control;
+mod files;
+mod filters;
+mod hints;
 mod limits;
 mod parquet;
 mod place;
+mod signal_set;
 mod signals;
 mod trace;
 

@@ -12,7 +12,7 @@ use super::{
     Failure, LOSS, RUN_TIME,
     args::{ColorChoice, TraceArgs},
     config::{ExportConfig, Target, TraceConfig},
-    control,
+    control, hints,
     limits::Share,
     say,
     signals::{self, Event, Events},
@@ -30,12 +30,17 @@ use crate::{
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
     ledger::Ledger,
+    losses,
     pipeline::Trace,
     ring_buffer::Destination,
+    span_record::LossPlace,
 };
 
 /// How often the number of live processes is asked for.
 const LIVE_CHECK: Duration = Duration::from_millis(20);
+
+/// How often it is asked whether the kernel side has lost anything.
+const LOSS_CHECK: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     let mut config = TraceConfig::new(args)?;
@@ -43,6 +48,12 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     let invoker = Invoker::from_sudo();
     // Asked early, so that nothing is created or started in vain.
     preflight::check().map_err(Failure::run_time)?;
+    // Before any thread is started, see `launch::prepare`; and before any file is made, so that none
+    // is left where there is no such command.
+    let waiting = match config.command.as_slice() {
+        [] => None,
+        command => Some(launch::prepare(command, invoker, config.exported_traceparent.as_deref())?),
+    };
     let resolver = Arc::default();
     let destinations = open_destinations(&config, invoker, &resolver)?;
     let told =
@@ -52,12 +63,8 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     let socket = config.control.as_deref().map(|path| Socket::bind(path, owner(invoker)));
     let socket = socket.transpose().map_err(Failure::run_time)?;
 
-    // Before any thread is started, see `launch::prepare`.
-    let waiting = match config.command.as_slice() {
-        [] => None,
-        command => Some(launch::prepare(command, invoker, config.exported_traceparent.as_deref())?),
-    };
     config.options.launched = waiting.as_ref().map(Waiting::pid);
+    hints::before(&config, invoker);
     let (events, requests) = signals::listen().map_err(Failure::run_time)?;
     let trace = Trace::start(&config.options, destinations).map_err(Failure::run_time)?;
     give_memory_back();
@@ -117,8 +124,13 @@ struct Session {
 
 impl Session {
     fn wait(&mut self, events: &Events, deadline: Option<Instant>) -> Result<End, Failure> {
+        let mut looked = Instant::now();
         loop {
             self.trace.flush_kernel_log();
+            if looked.elapsed() >= LOSS_CHECK {
+                looked = Instant::now();
+                self.trace.tell_losses().map_err(Failure::run_time)?;
+            }
             self.reap()?;
             let running = self.running.is_some() && self.status.is_none();
             // A command's status comes a moment after the kernel side has seen its end.
@@ -179,6 +191,7 @@ impl Session {
             write_ledger(file, &ledger)?;
         }
         report(&ledger, config.verbose > 0);
+        hints::after(&ledger, config);
         let end = ended?;
         if config.fail_on_loss && !(ledger.losses().is_empty() && ledger.balanced()) {
             return Ok(LOSS);
@@ -196,20 +209,22 @@ impl Session {
 
 /// Says what was lost, and with `all` what was not.
 fn report(ledger: &Ledger, all: bool) {
+    for loss in losses::lost(&ledger.kernel).filter(|loss| loss.total() > 0) {
+        let hint = match loss.place {
+            LossPlace::KernelRing => "; a narrower scope loses less too",
+            _ => "",
+        };
+        say(&format!("{}: {}{hint}", loss.words(), loss.place.words()));
+    }
     let losses = ledger.losses();
     // A reader that closes its pipe has seen enough: no loss worth a word.
     let told: Vec<String> = losses
         .iter()
-        .filter(|(name, _)| !name.ends_with(": pipe_closed"))
+        .filter(|(name, _)| !name.ends_with(": pipe_closed") && !losses::is_told(name))
         .map(|(name, count)| format!("{name} {count}"))
         .collect();
     if !told.is_empty() {
-        let hint = if losses.iter().any(|(name, _)| name == "reserve_failed") {
-            "; a larger --ring-size or a narrower scope loses less"
-        } else {
-            ""
-        };
-        say(&format!("lost: {}{hint}", told.join(", ")));
+        say(&format!("lost: {}", told.join(", ")));
     }
     let unseen = ledger.kernel.get(Counter::IoUringOps);
     if unseen > 0 {
@@ -231,6 +246,7 @@ fn open_destinations(
     let all = config.exports.iter().zip(&config.shares);
     all.map(|(export, Share { name, limits })| {
         let destination = open_destination(name.clone(), export, config, invoker, resolver)?;
+        let destination = destination.telling_losses();
         let is_limited = *limits != Limits::default();
         Ok(if is_limited { destination.limited(*limits) } else { destination })
     })
@@ -255,7 +271,7 @@ fn open_destination(
             let output = open_target(target, invoker)?;
             let style = TextStyle {
                 color: wants_color(config.color, output.is_terminal()),
-                tree: config.tree,
+                ..config.style
             };
             Destination::new(name, TextExporter::new(output, style))
         }
@@ -278,6 +294,7 @@ fn open_target(target: &Target, invoker: Option<Invoker>) -> Result<Output, Fail
     match target {
         Target::Stdout => Output::stdout().map_err(Failure::run_time),
         Target::Stderr => Output::stderr().map_err(Failure::run_time),
+        Target::Descriptor(fd) => Output::inherited(*fd).map_err(Failure::run_time),
         Target::File(path) => open_file(path, invoker),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 macro_rules! drop_reasons {
@@ -88,6 +88,10 @@ struct Account {
     /// Sent, and not answered yet.
     in_doubt: u64,
     possible_duplicates: u64,
+    /// Records of losses that the destination made itself: they are offered beside the spans.
+    announced: u64,
+    /// Spans that found the queue full, and of which there is no record yet.
+    unannounced: Option<Missing>,
     first_error: Option<String>,
     /// Why the exporter takes no more spans.
     gone: Option<DropReason>,
@@ -95,7 +99,25 @@ struct Account {
     ended: bool,
 }
 
+/// Spans that are missing between two moments, in nanoseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missing {
+    pub(crate) spans: u64,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
 impl Account {
+    /// The queue was full.
+    fn refuse(&mut self, spans: u64) {
+        self.drop_spans(DropReason::QueueFull, spans);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let missing = self.unannounced.get_or_insert(Missing { spans: 0, from: now, to: now });
+        missing.spans += spans;
+        missing.to = now.max(missing.from);
+    }
+
     const fn drop_spans(&mut self, reason: DropReason, spans: u64) {
         self.dropped[reason as usize] += spans;
     }
@@ -223,8 +245,28 @@ impl Delivery {
         } else if account.queued + spans <= limit && send() {
             account.queued += spans;
         } else {
-            account.drop_spans(DropReason::QueueFull, spans);
+            account.refuse(spans);
         }
+    }
+
+    /// Takes out what was refused since the last time, if it has gone on for so long, for a record of
+    /// it, which is held then like a span. `None` where there is nothing to tell, or nobody who takes it.
+    pub(crate) fn announce(&self, least: Duration) -> Option<Missing> {
+        let mut account = self.account();
+        let is_long = |it: &Missing| u128::from(it.to - it.from) >= least.as_nanos();
+        if account.gone.is_some() || !account.unannounced.as_ref().is_some_and(is_long) {
+            return None;
+        }
+        let missing = account.unannounced.take()?;
+        account.announced += 1;
+        account.held += 1;
+        Some(missing)
+    }
+
+    /// Records of losses that the destination has made itself: in the books they stand beside the
+    /// spans that it was offered.
+    pub fn announced(&self) -> u64 {
+        self.account().announced
     }
 
     /// A batch leaves the queue for the exporter; the reason, if the exporter takes no more.
@@ -299,6 +341,25 @@ mod tests {
         delivery.end();
         assert_eq!((delivery.queued(), delivery.dropped(DropReason::Unsettled)), (0, 3));
         assert_eq!(delivery.delivered() + delivery.dropped_total(), 20);
+    }
+
+    #[test]
+    fn what_was_refused_is_announced_once() {
+        let delivery = Delivery::new("test");
+        assert_eq!(delivery.announce(Duration::ZERO), None);
+        delivery.enqueue(10, 15, || true);
+        delivery.enqueue(10, 15, || true);
+        delivery.enqueue(7, 15, || false);
+        let missing = delivery.announce(Duration::ZERO).unwrap();
+        assert_eq!((missing.spans, missing.from <= missing.to), (17, true));
+        assert_eq!(
+            (delivery.announce(Duration::ZERO), delivery.announced(), delivery.queued()),
+            (None, 1, 11)
+        );
+        delivery.settle_delivered(1);
+        delivery.take(10).unwrap();
+        delivery.settle_delivered(10);
+        assert_eq!(delivery.delivered() + delivery.dropped_total(), 27 + delivery.announced());
     }
 
     #[test]

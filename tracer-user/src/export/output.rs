@@ -2,9 +2,9 @@
 
 use std::{
     fs::File,
-    io::{self, IsTerminal, Seek, Write},
+    io::{self, IsTerminal, Seek, SeekFrom, Write},
     os::{
-        fd::AsFd,
+        fd::{AsFd, BorrowedFd},
         unix::fs::{MetadataExt, fchown},
     },
     path::{Path, PathBuf},
@@ -40,6 +40,21 @@ pub enum OutputError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A pipe that would be waited for.
+    #[error("cannot write `{path}`: nobody reads this pipe; start its reader first")]
+    NoReader {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// There is no such descriptor.
+    #[error(
+        "cannot write to descriptor {fd}: this process was not started with it (sudo closes all \
+         above 2: use a named pipe, or pipe from -)"
+    )]
+    NoDescriptor {
+        /// Its number.
+        fd: i32,
     },
     /// Followed as root, a link could lead anywhere.
     #[error(
@@ -77,6 +92,21 @@ impl Output {
         Ok(Self { file: io::stderr().lock().as_fd_clone()? })
     }
 
+    /// A descriptor that this process was started with: those that it has opened itself are closed on
+    /// exec, all of them.
+    pub fn inherited(fd: i32) -> Result<Self, OutputError> {
+        let missing = |_| OutputError::NoDescriptor { fd };
+        // SAFETY: takes a number, and no memory.
+        let flags = unsafe { libc::fcntl(fd, libc::F_GETFD) };
+        if flags < 0 || flags & libc::FD_CLOEXEC != 0 {
+            return Err(OutputError::NoDescriptor { fd });
+        }
+        // SAFETY: it is open, as was asked just now, and nobody else closes it.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        let file = File::from(borrowed.try_clone_to_owned().map_err(missing)?);
+        Ok(Self { file })
+    }
+
     /// Creates or empties a file that only its owner can read: it shows what programs do. A new
     /// file is given to `owner`, user and group. As this may run as root for somebody else, no
     /// symbolic link is followed, and an existing file must belong to the owner or to root and
@@ -84,6 +114,7 @@ impl Output {
     pub fn create(path: &Path, owner: Option<(u32, u32)>) -> Result<Self, OutputError> {
         let failed = |source: Errno| match source {
             Errno::ELOOP => OutputError::SymbolicLink { path: path.to_owned() },
+            Errno::ENXIO => OutputError::NoReader { path: path.to_owned() },
             _ => OutputError::Open { path: path.to_owned(), source: source.into() },
         };
         let open = |flags: OFlag| {
@@ -147,11 +178,13 @@ impl Output {
         Ok(())
     }
 
-    /// Writes what `push` makes of each span, in one piece where the system takes it.
+    /// Writes what `push` makes of each span, in one piece where the system takes it. Where it takes
+    /// a part, as on a full disk, a file ends with the last whole line of that, and the spans of the
+    /// whole lines are the ones delivered.
     pub(super) fn write_batch(
         &mut self,
         batch: &[SpanRecord],
-        buffer: &mut Vec<u8>,
+        buffer: &mut Lines,
         mut push: impl FnMut(&mut Vec<u8>, &SpanRecord),
     ) -> Result<(), ExportError> {
         /// Bytes kept in memory before they are written.
@@ -159,16 +192,73 @@ impl Output {
         let mut written = 0;
         buffer.clear();
         for (index, span) in batch.iter().enumerate() {
-            push(buffer, span);
-            if buffer.len() >= CHUNK || index + 1 == batch.len() {
-                self.file
-                    .write_all(buffer)
-                    .map_err(|source| ExportError::from_io(written, source))?;
+            push(&mut buffer.bytes, span);
+            buffer.ends.push(buffer.bytes.len());
+            if buffer.bytes.len() >= CHUNK || index + 1 == batch.len() {
+                if let Err((taken, source)) = write(&mut self.file, &buffer.bytes) {
+                    let (whole, end) = buffer.whole(taken);
+                    self.cut_back(taken - end);
+                    return Err(ExportError::from_io(written + whole, source));
+                }
                 written = index + 1;
                 buffer.clear();
             }
         }
         Ok(())
+    }
+
+    /// Takes the last bytes off a file, unless somebody has written behind them.
+    fn cut_back(&mut self, bytes: usize) {
+        let cut = || -> io::Result<()> {
+            let (mut file, found) = (&self.file, self.file.metadata()?);
+            let at = if found.is_file() { file.stream_position()? } else { return Ok(()) };
+            if at == found.len() {
+                let end = at.saturating_sub(bytes as u64);
+                file.set_len(end)?;
+                file.seek(SeekFrom::Start(end))?;
+            }
+            Ok(())
+        };
+        if bytes > 0
+            && let Err(error) = cut()
+        {
+            log::warn!("the output ends within a line: {error}");
+        }
+    }
+}
+
+/// Writes all of it, or as much as the system takes; then the error, and how much that was.
+fn write(file: &mut impl Write, bytes: &[u8]) -> Result<(), (usize, io::Error)> {
+    let mut taken = 0;
+    while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return Err((taken, io::ErrorKind::WriteZero.into())),
+            Ok(len) => taken += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err((taken, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Lines that are to be written.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    bytes: Vec<u8>,
+    /// Where each span's ends.
+    ends: Vec<usize>,
+}
+
+impl Lines {
+    /// The spans of which the first `taken` bytes hold the whole lines, and where those end.
+    fn whole(&self, taken: usize) -> (usize, usize) {
+        let whole = self.ends.iter().take_while(|end| **end <= taken);
+        whole.fold((0, 0), |(spans, _), end| (spans + 1, *end))
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
     }
 }
 
@@ -230,7 +320,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         nix::unistd::mkfifo(&path, PRIVATE).unwrap();
-        assert!(matches!(Output::create(&path, None), Err(OutputError::Open { .. })));
+        let error = Output::create(&path, None).unwrap_err();
+        assert!(matches!(error, OutputError::NoReader { .. }), "{error}");
     }
 
     #[test]
@@ -241,6 +332,81 @@ mod tests {
         drop(reader);
         assert!(matches!(output.check_reader(), Err(ExportError::PipeClosed { .. })));
         Output::from(tempfile::tempfile().unwrap()).check_reader().unwrap();
+    }
+
+    #[test]
+    fn a_descriptor_of_our_own_is_not_one_that_was_given() {
+        use std::os::fd::AsRawFd;
+        let own = tempfile::tempfile().unwrap();
+        assert!(Output::inherited(own.as_raw_fd()).is_err());
+        fcntl(&own, FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+        assert!(Output::inherited(own.as_raw_fd()).is_ok());
+        assert!(Output::inherited(1_000_000).is_err());
+    }
+
+    /// Takes so many bytes.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let taken = bytes.len().min(self.0).min(1000);
+            self.0 -= taken;
+            let full = || Errno::ENOSPC.into();
+            (taken > 0).then_some(taken).ok_or_else(full)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn how_much_was_taken_is_known() {
+        let (taken, error) = write(&mut Full(2500), &[0; 4000]).unwrap_err();
+        assert_eq!((taken, error.raw_os_error()), (2500, Some(libc::ENOSPC)));
+        assert!(write(&mut Full(4000), &[0; 4000]).is_ok());
+    }
+
+    #[test]
+    fn the_whole_lines_of_what_was_taken_are_delivered() {
+        let lines = Lines { bytes: Vec::new(), ends: vec![10, 20, 20, 30] };
+        let whole = |taken| lines.whole(taken);
+        assert_eq!(whole(0), (0, 0));
+        assert_eq!(whole(9), (0, 0));
+        assert_eq!(whole(10), (1, 10));
+        assert_eq!(whole(29), (3, 20));
+        assert_eq!(whole(30), (4, 30));
+    }
+
+    #[test]
+    fn a_file_is_cut_back_unless_somebody_has_written_behind_it() {
+        let mut output = Output::from(tempfile::tempfile().unwrap());
+        output
+            .file
+            .write_all(
+                b"whole
+hal",
+            )
+            .unwrap();
+        output.cut_back(3);
+        output
+            .file
+            .write_all(
+                b"other
+",
+            )
+            .unwrap();
+        let mut text = String::new();
+        output.file.rewind().unwrap();
+        std::io::Read::read_to_string(&mut output.file, &mut text).unwrap();
+        assert_eq!(
+            text,
+            "whole
+other
+"
+        );
+        output.file.seek(SeekFrom::Start(3)).unwrap();
+        output.cut_back(3);
+        assert_eq!(output.file.metadata().unwrap().len(), 12);
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub struct Settings {
     pub result: ResultFilter,
     /// Look up the files of descriptors, in this detail.
     pub files: Option<FileDetail>,
+    /// Which signals are recorded as they are delivered, as a set of
+    /// [`tracer_common::signal::signal_bit`].
+    pub signals: u64,
     /// Bytes of the ring: a power of two and at least one page.
     pub ring_size: u32,
     /// Let the kernel side write its diagnostic log.
@@ -118,7 +121,7 @@ impl Loaded {
         let types = KernelTypes::parse(&btf_bytes)?;
         let btf = Btf::parse(&btf_bytes, Endianness::default()).map_err(aya::EbpfError::from)?;
         let ebpf = load_object(settings, &types, &btf)?;
-        let hooks = programs::hooks(&types);
+        let hooks = programs::hooks(&types, settings.signals != 0);
         let mut loaded = Self { ebpf, btf, by_process: settings.by_process, hooks };
         loaded.fill_maps(settings)?;
         loaded.load_programs()?;
@@ -160,7 +163,7 @@ impl Loaded {
             }
         }
         self.hooks.retain(|hook| Some(*hook) != refused);
-        [program::UNFINISHED, program::ALIVE].into_iter().try_for_each(|name| {
+        [program::UNFINISHED, program::ALIVE, program::RUNNING].into_iter().try_for_each(|name| {
             let at = |source| KernelError::Program { action: "load", program: name, source };
             programs::iterator(&mut self.ebpf, name)?.load("task", &self.btf).map_err(at)
         })
@@ -258,6 +261,11 @@ pub struct Attached {
 impl Attached {
     /// Reads all counters.
     pub fn counts(&self) -> Result<KernelCounts, KernelError> {
+        Ok(KernelCounts { recursion_misses: self.recursion_misses(), ..self.own_counts()? })
+    }
+
+    /// Those that the programs themselves keep, which is quicker.
+    pub fn own_counts(&self) -> Result<KernelCounts, KernelError> {
         let at = |source| KernelError::Map { map: map::COUNTERS, source };
         let found = self.ebpf.map(map::COUNTERS).ok_or(KernelError::Missing(map::COUNTERS))?;
         let array: PerCpuArray<_, [u64; COUNT]> = found.try_into().map_err(at)?;
@@ -267,7 +275,7 @@ impl Attached {
                 *sum += value;
             }
         }
-        Ok(KernelCounts { counters, recursion_misses: self.recursion_misses() })
+        Ok(KernelCounts { counters, recursion_misses: 0 })
     }
 
     /// Changes which calls are traced. The entry of a call decides: one that is running is shown if
@@ -342,6 +350,12 @@ impl Attached {
         self.iterate(program::ALIVE)
     }
 
+    /// Writes a record for each call in scope that was entered before tracing began and has not
+    /// returned.
+    pub fn write_running(&mut self) -> Result<(), KernelError> {
+        self.iterate(program::RUNNING)
+    }
+
     /// Runs an iterator over all tasks.
     fn iterate(&mut self, name: &'static str) -> Result<(), KernelError> {
         let at = |source| KernelError::Program { action: "run", program: name, source };
@@ -355,10 +369,16 @@ impl Attached {
     }
 }
 
-/// Counters of the programs at enter and exit of a call.
-fn quiet(counts: KernelCounts) -> [u64; 4] {
-    [Counter::EnterSeen, Counter::Stored, Counter::Matched, Counter::Submitted]
-        .map(|counter| counts.get(counter))
+/// Counters of the programs at enter and exit of a call, and at signals.
+fn quiet(counts: KernelCounts) -> [u64; 5] {
+    [
+        Counter::EnterSeen,
+        Counter::Stored,
+        Counter::Matched,
+        Counter::Submitted,
+        Counter::SignalSubmitted,
+    ]
+    .map(|counter| counts.get(counter))
 }
 
 /// `MEMBARRIER_CMD_GLOBAL` waits for an RCU grace period, membarrier(2); tracepoint programs run
@@ -416,6 +436,9 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::SIGNAL_FLAGS, types.offset("signal_struct", "flags")?),
         (global::SIGNAL_GROUP_EXIT_CODE, types.offset("signal_struct", "group_exit_code")?),
         (global::TASK_FLAGS, task("flags")?),
+        (global::TASK_STATE, task("__state")?),
+        (global::TASK_ON_CPU, task("on_cpu").unwrap_or(0)),
+        (global::TASK_SWITCHES, task("nvcsw")?),
         (global::TASK_REAL_PARENT, task("real_parent")?),
         (global::TASK_EXIT_CODE, task("exit_code")?),
         (global::TASK_EXEC_ID, task("self_exec_id")?),
@@ -439,6 +462,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         .map_max_entries(map::RING, settings.ring_size)
         .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_WORDS } else { 1 })
         .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
+        .override_global(global::SIGNALS, &settings.signals, true)
         .override_global(global::LOG_LEVEL, &log_level, true);
     let files = match files::globals(types, settings.files) {
         Ok(globals) => globals,

@@ -80,6 +80,15 @@ pub enum KernelError {
     /// A process to trace does not exist.
     #[error("no process with id {0}; `ps -e` lists the running ones")]
     NoSuchProcess(u32),
+    /// A process to trace has ended, and its parent has not asked how.
+    #[error(
+        "no process with id {0}: it has ended, and is listed (`Z` in ps) until its parent asks for \
+         its status"
+    )]
+    HasEnded(u32),
+    /// A thread of the kernel was to be traced.
+    #[error("process {0} is a thread of the kernel, and makes no system calls")]
+    IsKernelThread(u32),
     /// A thread's id was given where a process's is needed.
     #[error("{tid} is a thread of process {tgid}; use -p {tgid}")]
     IsThread {

@@ -24,6 +24,9 @@ const LOCKDOWN: &str = "/sys/kernel/security/lockdown";
 /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/proc_ns.h#L46>.
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
+/// Inode number of the initial user namespace: `PROC_USER_INIT_INO`, in the same place.
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 const CAP_BPF: u32 = 39;
@@ -67,6 +70,20 @@ pub enum PreflightError {
         /// The names of the capabilities, joined.
         missing: String,
     },
+    /// Nothing can be found out about this process, nor about others.
+    #[error(
+        "cannot read /proc/self/status ({error}): tracer needs /proc; mount -t proc proc /proc"
+    )]
+    NoProc {
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Capabilities in another user namespace than the initial one are none over the kernel.
+    #[error(
+        "tracer runs in a user namespace of its own, where root may not load kernel programs; \
+         run it outside, as the host's root"
+    )]
+    UserNamespace,
     /// The kernel is older than [`OLDEST_KERNEL`].
     #[error(
         "kernel {found} is too old: tracer needs {OLDEST_KERNEL} or newer \
@@ -106,8 +123,10 @@ pub enum PreflightError {
 
 /// Checks privileges, kernel version, lockdown and BTF, in this order; returns the kernel's BTF.
 pub fn check() -> Result<Vec<u8>, PreflightError> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/self/status")
+        .map_err(|error| PreflightError::NoProc { error })?;
     capabilities(effective(&status))?;
+    user_namespace(fs::metadata("/proc/self/ns/user").map(|namespace| namespace.ino()).ok())?;
     if let Some(found) = KernelVersion::running() {
         version(found)?;
     }
@@ -130,6 +149,13 @@ fn lockdown(path: &Path) -> Result<(), PreflightError> {
 fn kernel_btf(path: &Path) -> Result<Vec<u8>, PreflightError> {
     fs::read(path)
         .map_err(|error| PreflightError::NoBtf { path: path.display().to_string(), error })
+}
+
+fn user_namespace(inode: Option<u64>) -> Result<(), PreflightError> {
+    match inode {
+        Some(inode) if inode != INITIAL_USER_NAMESPACE => Err(PreflightError::UserNamespace),
+        _ => Ok(()),
+    }
 }
 
 fn pid_namespace(inode: Option<u64>) -> Result<(), PreflightError> {
@@ -201,6 +227,13 @@ mod tests {
         assert!(pid_namespace(Some(INITIAL_PID_NAMESPACE)).is_ok());
         let error = pid_namespace(Some(4_026_532_001)).unwrap_err().to_string();
         assert!(error.contains("--pid=host"), "{error}");
+    }
+
+    #[test]
+    fn another_user_namespace_is_refused() {
+        assert!(user_namespace(Some(INITIAL_USER_NAMESPACE)).is_ok());
+        let error = user_namespace(Some(4_026_532_001)).unwrap_err().to_string();
+        assert!(error.contains("user namespace"), "{error}");
     }
 
     #[test]

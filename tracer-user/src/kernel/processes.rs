@@ -22,12 +22,14 @@ pub struct ProcessScope {
     control: Control,
     /// Processes that this side has marked, less those it has taken off.
     marked: i64,
+    /// Those that it was asked to mark, ended ones too.
+    asked: BTreeSet<u32>,
 }
 
 impl ProcessScope {
     pub(super) fn new(map: &MapData, control: Control) -> io::Result<Self> {
         let marks = Mapping::read_write(map.fd().as_fd(), 0, PROCESS_WORDS as usize * 8)?;
-        Ok(Self { marks, control, marked: 0 })
+        Ok(Self { marks, control, marked: 0, asked: BTreeSet::new() })
     }
 
     /// Makes ready for a command that is about to be started: tracing of it begins with its
@@ -44,6 +46,7 @@ impl ProcessScope {
         for pid in pids {
             check_process(*pid)?;
             self.mark(*pid)?;
+            self.asked.insert(*pid);
             family.insert(*pid);
         }
         // A child born before its parent was marked is found by the next look; one born later is
@@ -71,14 +74,20 @@ impl ProcessScope {
     }
 
     /// Takes a process out of scope; its descendants stay. A call that is running is shown still.
-    pub fn remove(&mut self, pid: u32) {
-        self.control.set(control::EDITED, 1);
+    ///
+    /// Returns whether it was in scope, now or once by its own id.
+    pub fn remove(&mut self, pid: u32) -> bool {
         let (word, bit) = process_bit(pid);
-        if let Some(word) = self.marks.word64(word as usize)
-            && word.fetch_and(!bit, Ordering::AcqRel) & bit != 0
-        {
+        let Some(word) = self.marks.word64(word as usize) else { return false };
+        let was_asked_for = self.asked.contains(&pid);
+        if word.load(Ordering::Acquire) & bit == 0 {
+            return was_asked_for;
+        }
+        self.control.set(control::EDITED, 1);
+        if word.fetch_and(!bit, Ordering::AcqRel) & bit != 0 {
             self.marked -= 1;
         }
+        true
     }
 
     fn mark(&mut self, pid: u32) -> Result<(), KernelError> {
@@ -111,19 +120,14 @@ impl ProcessScope {
     }
 }
 
-/// Whether a thread of the process has not begun to exit: field 9 of `/proc/PID/task/TID/stat` are
-/// its flags, proc(5); `PF_EXITING` is set before the kernel side hears of the exit,
+/// Whether a thread of the process has not begun to exit: `PF_EXITING` is set before the kernel side hears of the exit,
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c#L881>.
 fn is_alive(pid: u32) -> bool {
     const PF_EXITING: u64 = 4;
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
-    threads.filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok()).any(
-        |stat| {
-            // The name, in parentheses, can hold anything.
-            let flags = stat.rsplit(')').next().and_then(|rest| rest.split(' ').nth(7));
-            flags.and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|it| it & PF_EXITING == 0)
-        },
-    )
+    threads
+        .filter_map(|thread| flags(thread.ok()?.path().join("stat")))
+        .any(|flags| flags & PF_EXITING == 0)
 }
 
 /// Refuses what is not the id of a process, or is the tracer itself.
@@ -134,9 +138,27 @@ pub(crate) fn check_process(pid: u32) -> Result<(), KernelError> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))
         .map_err(|_| KernelError::NoSuchProcess(pid))?;
     match status_field(&status, "Tgid:") {
-        Some(tgid) if tgid != pid => Err(KernelError::IsThread { tid: pid, tgid }),
-        _ => Ok(()),
+        Some(tgid) if tgid != pid => return Err(KernelError::IsThread { tid: pid, tgid }),
+        _ => {}
     }
+    let state = status.lines().find_map(|line| line.strip_prefix("State:"));
+    if state.is_some_and(|state| state.trim_start().starts_with(['Z', 'X'])) {
+        return Err(KernelError::HasEnded(pid));
+    }
+    if flags(&format!("/proc/{pid}/stat")).is_some_and(|flags| flags & PF_KTHREAD != 0) {
+        return Err(KernelError::IsKernelThread(pid));
+    }
+    Ok(())
+}
+
+/// <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1702>
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Field 9 of a `stat` file, proc(5).
+fn flags(path: impl AsRef<Path>) -> Option<u64> {
+    let stat = fs::read_to_string(path).ok()?;
+    // The name, in parentheses, can hold anything.
+    stat.rsplit(')').next()?.split(' ').nth(7)?.parse().ok()
 }
 
 fn status_field(status: &str, name: &str) -> Option<u32> {
@@ -187,6 +209,10 @@ mod tests {
         assert!(matches!(check_process(0), Err(KernelError::NoSuchProcess(0))));
         assert!(matches!(check_process(u32::MAX), Err(KernelError::NoSuchProcess(_))));
         assert!(check_process(1).is_ok());
+        // `kthreadd`, unless this is a pid namespace of its own.
+        if fs::read_to_string("/proc/2/comm").is_ok_and(|comm| comm == "kthreadd\n") {
+            assert!(matches!(check_process(2), Err(KernelError::IsKernelThread(2))));
+        }
     }
 
     #[test]
@@ -194,6 +220,12 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert!(check_process(child.id()).is_ok());
         child.kill().unwrap();
+        // SAFETY: waits for our child to end, and leaves its status, wait(2).
+        unsafe {
+            let mut info = std::mem::zeroed();
+            libc::waitid(libc::P_PID, child.id(), &raw mut info, libc::WEXITED | libc::WNOWAIT)
+        };
+        assert!(matches!(check_process(child.id()), Err(KernelError::HasEnded(_))));
         child.wait().unwrap();
         assert!(matches!(check_process(child.id()), Err(KernelError::NoSuchProcess(_))));
         let (send, receive) = std::sync::mpsc::sync_channel(1);

@@ -71,6 +71,12 @@ const CALLS_PERF: [Hook; 2] = [
 
 const IO_URING: Hook = tracepoint(program::IO_URING_SUBMIT, "io_uring_submit_req");
 
+/// Delivery first: what is kept of a deadly signal is then not left without a record.
+const SIGNALS: [Hook; 2] = [
+    tracepoint(program::SIGNAL_DELIVER, "signal_deliver"),
+    tracepoint(program::SIGNAL_GENERATE, "signal_generate"),
+];
+
 const CGROUP_MKDIR: Hook = tracepoint(program::CGROUP_MKDIR, "cgroup_mkdir");
 
 /// Programs at the exit of calls.
@@ -79,8 +85,11 @@ pub(super) const AT_EXIT: [&str; 2] = [program::SYS_EXIT, program::SYS_EXIT_PERF
 pub(super) const AT_ENTER: [&str; 2] = [program::SYS_ENTER, program::SYS_ENTER_PERF];
 
 /// The programs for the running kernel, in the order of attaching.
-pub(super) fn hooks(types: &KernelTypes) -> Vec<Hook> {
+pub(super) fn hooks(types: &KernelTypes, with_signals: bool) -> Vec<Hook> {
     let mut hooks = Vec::new();
+    if with_signals {
+        hooks.extend(SIGNALS);
+    }
     if types.has_tracepoint("io_uring_submit_req") {
         hooks.push(IO_URING);
     }

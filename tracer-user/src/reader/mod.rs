@@ -16,14 +16,24 @@ use std::{
 use crossbeam_queue::ArrayQueue;
 
 use crate::{
-    clock::WallClock, decode::Decoder, process::Process, ring_buffer::SpanRingBuffer,
-    span_record::SpanRecord, tree::TreeCounts,
+    clock::WallClock,
+    decode::Decoder,
+    process::Process,
+    ring_buffer::SpanRingBuffer,
+    span_record::{Loss, SpanRecord},
+    tree::TreeCounts,
 };
 use ring::Ring;
 
 /// Processes that somebody shall look at while they live. When it is full they are looked at when
 /// they are asked for.
 pub type Asked = ArrayQueue<Arc<Process>>;
+
+/// Records of losses that the reader puts into the stream.
+pub type Notices = ArrayQueue<SpanRecord>;
+
+/// Notices that wait, at most.
+const MOST_NOTICES: usize = 64;
 
 /// Processes that wait to be looked at, at most.
 pub const MOST_ASKED: usize = 4096;
@@ -46,6 +56,10 @@ pub struct ReaderCounts {
     pub spans: AtomicU64,
     /// Of these, spans of processes.
     pub process_spans: AtomicU64,
+    /// Of these, records of losses.
+    pub losses: AtomicU64,
+    /// What these records say was lost, together.
+    pub lost_told: AtomicU64,
     /// Records of processes.
     pub lifecycle: AtomicU64,
     /// Records that could not be decoded.
@@ -70,6 +84,7 @@ struct Control {
 pub struct Reader {
     control: Arc<Control>,
     counts: Arc<ReaderCounts>,
+    notices: Arc<Notices>,
     thread: Option<JoinHandle<Ring>>,
 }
 
@@ -84,7 +99,9 @@ impl Reader {
     ) -> io::Result<Self> {
         let control = Arc::new(Control::default());
         let counts = Arc::new(ReaderCounts::default());
+        let notices = Arc::new(Notices::new(MOST_NOTICES));
         let work = Work {
+            notices: Arc::clone(&notices),
             ring,
             decoder,
             clock,
@@ -94,7 +111,12 @@ impl Reader {
             counts: Arc::clone(&counts),
         };
         let thread = thread::Builder::new().name("tracer-reader".into()).spawn(|| work.run())?;
-        Ok(Self { control, counts, thread: Some(thread) })
+        Ok(Self { control, counts, notices, thread: Some(thread) })
+    }
+
+    /// Where records of losses are put for it.
+    pub fn notices(&self) -> Arc<Notices> {
+        Arc::clone(&self.notices)
     }
 
     /// What has been done so far.
@@ -123,6 +145,7 @@ impl Drop for Reader {
 }
 
 struct Work {
+    notices: Arc<Notices>,
     ring: Ring,
     decoder: Decoder,
     clock: Arc<WallClock>,
@@ -208,6 +231,7 @@ impl Work {
             Err(_) => errors += 1,
         });
         ended += push_ended(decoder, spans);
+        push_notices(&self.notices, spans, &self.counts);
         self.counts.read.fetch_add(read as u64, Ordering::Relaxed);
         self.counts.spans.fetch_add(made + ended, Ordering::Relaxed);
         self.counts.process_spans.fetch_add(ended, Ordering::Relaxed);
@@ -221,7 +245,12 @@ impl Work {
 
     /// Ends the tree of processes, and waits until the span queue has taken all of it.
     fn finish_tree(&mut self) {
-        let Self { decoder, spans, counts, clock, .. } = self;
+        let Self { decoder, spans, counts, clock, notices, .. } = self;
+        while !notices.is_empty() {
+            push_notices(notices, spans, counts);
+            spans.wake();
+            thread::park_timeout(SHORTEST_WAIT);
+        }
         decoder.tree().finish(clock.boot_now());
         while let Some(span) = decoder.tree().next_span() {
             while spans.room() == 0 {
@@ -233,6 +262,19 @@ impl Work {
             counts.process_spans.fetch_add(1, Ordering::Relaxed);
         }
         counts.take_tree(decoder.tree().counts());
+    }
+}
+
+/// Pushes records of losses as long as there is room.
+fn push_notices(notices: &Notices, spans: &SpanRingBuffer, counts: &ReaderCounts) {
+    while spans.room() > 0
+        && let Some(span) = notices.pop()
+    {
+        let lost = span.loss().map_or(0, Loss::total);
+        counts.losses.fetch_add(1, Ordering::Relaxed);
+        counts.lost_told.fetch_add(lost, Ordering::Relaxed);
+        counts.spans.fetch_add(1, Ordering::Relaxed);
+        spans.push(span);
     }
 }
 

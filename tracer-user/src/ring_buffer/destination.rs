@@ -14,7 +14,7 @@ use std::{
 
 use crate::{
     export::{Delivery, DropReason, ExportError, Exporter, Limited, Limits},
-    span_record::SpanRecord,
+    span_record::{Loss, LossPlace, SpanRecord},
 };
 
 /// Spans that all destinations share.
@@ -31,6 +31,7 @@ const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 pub struct Destination {
     exporter: Box<dyn Exporter>,
     delivery: Arc<Delivery>,
+    tells_losses: bool,
 }
 
 impl std::fmt::Debug for Destination {
@@ -42,7 +43,8 @@ impl std::fmt::Debug for Destination {
 impl Destination {
     /// A destination called `name` in the ledger and in messages.
     pub fn new(name: impl Into<String>, exporter: impl Exporter + 'static) -> Self {
-        Self { exporter: Box::new(exporter), delivery: Arc::new(Delivery::new(name)) }
+        let delivery = Arc::new(Delivery::new(name));
+        Self { exporter: Box::new(exporter), delivery, tells_losses: false }
     }
 
     /// A destination whose exporter settles later: it keeps the account that `open` is given.
@@ -54,7 +56,8 @@ impl Destination {
         open: impl FnOnce(Arc<Delivery>) -> Result<X, E>,
     ) -> Result<Self, E> {
         let delivery = Arc::new(Delivery::new(name));
-        Ok(Self { exporter: Box::new(open(Arc::clone(&delivery))?), delivery })
+        let exporter = Box::new(open(Arc::clone(&delivery))?);
+        Ok(Self { exporter, delivery, tells_losses: false })
     }
 
     /// The same with fewer spans; those left out are counted with reasons of their own.
@@ -62,6 +65,13 @@ impl Destination {
     pub fn limited(self, limits: Limits) -> Self {
         let delivery = Arc::clone(&self.delivery);
         Self { exporter: Box::new(Limited::new(self.exporter, delivery, limits)), ..self }
+    }
+
+    /// The same with a record, in its place, of spans that found the queue full: the exporter gets
+    /// [`SpanRecord::loss`] for them, beside the spans that were pushed.
+    #[must_use]
+    pub fn telling_losses(self) -> Self {
+        Self { tells_losses: true, ..self }
     }
 
     /// Its counters, which stay readable when it is gone.
@@ -76,7 +86,7 @@ impl Destination {
         let name: String = format!("tracer-{}", delivery.name()).chars().take(15).collect();
         let work = move || {
             let ended = Ended(&self.delivery);
-            work(self.exporter, &self.delivery, &receiver);
+            work(self.exporter, &self.delivery, &receiver, self.tells_losses);
             drop(ended);
         };
         thread::Builder::new().name(name).spawn(work)?;
@@ -122,21 +132,40 @@ impl Finishing {
     }
 }
 
-fn work(mut exporter: Box<dyn Exporter>, delivery: &Delivery, receiver: &Receiver<Batch>) {
+/// While a loss goes on, a record of it comes that often.
+const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+
+fn work(
+    mut exporter: Box<dyn Exporter>,
+    delivery: &Delivery,
+    receiver: &Receiver<Batch>,
+    tells_losses: bool,
+) {
     loop {
         match receiver.recv_timeout(IDLE_INTERVAL) {
             Ok(batch) => match delivery.take(batch.len() as u64) {
-                Ok(()) => export(exporter.as_mut(), delivery, &batch),
+                Ok(()) => {
+                    export(exporter.as_mut(), delivery, &batch);
+                    if tells_losses {
+                        tell_loss(exporter.as_mut(), delivery, LOSS_INTERVAL);
+                    }
+                }
                 Err(DropReason::ShutdownDeadline) => return,
                 Err(reason) => delivery.settle_dropped(reason, batch.len() as u64),
             },
             Err(RecvTimeoutError::Timeout) if delivery.is_gone() => {}
             Err(RecvTimeoutError::Timeout) => {
+                if tells_losses {
+                    tell_loss(exporter.as_mut(), delivery, Duration::ZERO);
+                }
                 let outcome = catch_unwind(AssertUnwindSafe(|| exporter.idle()));
                 note_failure(delivery, outcome);
             }
             Err(RecvTimeoutError::Disconnected) => break,
         }
+    }
+    if tells_losses {
+        tell_loss(exporter.as_mut(), delivery, Duration::ZERO);
     }
     if delivery.is_gone() {
         return;
@@ -146,6 +175,15 @@ fn work(mut exporter: Box<dyn Exporter>, delivery: &Delivery, receiver: &Receive
         Ok(Err(error)) => delivery.note(&error.to_string()),
         Err(_) => delivery.note("the exporter panicked at shutdown"),
     }
+}
+
+/// Exports a record of the spans that found the queue full, if they did for so long. When that is
+/// empty, all that was queued before them stands before it.
+fn tell_loss(exporter: &mut dyn Exporter, delivery: &Delivery, least: Duration) {
+    let Some(missing) = delivery.announce(least) else { return };
+    let loss = Loss { place: LossPlace::DestinationQueue, calls: missing.spans, others: 0 };
+    let record = SpanRecord::from_loss(missing.from, missing.to, loss);
+    export(exporter, delivery, &Arc::new(vec![record]));
 }
 
 fn export(exporter: &mut dyn Exporter, delivery: &Delivery, batch: &Batch) {

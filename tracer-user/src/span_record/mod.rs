@@ -5,13 +5,18 @@
 //! [`SpanRecord::new`] from names and maps of the caller's own.
 
 mod file;
+mod loss;
 mod payload;
 mod process;
+mod signal;
 mod syscall;
 
 pub use file::{DescriptorFile, SocketFile};
+pub use loss::{Loss, LossPlace};
 pub use payload::Payload;
 pub use process::{Attribute, ProcessEnd, ProcessSpan, ProgramStart, Value};
+pub use signal::SignalSpan;
+pub(crate) use signal::signal_number;
 #[cfg(test)]
 pub(crate) use syscall::tests::call as test_call;
 pub use syscall::{Captured, SyscallSpan};
@@ -110,6 +115,7 @@ pub struct SpanRecord {
 enum Body {
     Syscall(Arc<Process>, SyscallSpan),
     Process(Arc<Process>, Box<ProcessSpan>),
+    Signal(Arc<Process>, SignalSpan),
     Named(Box<Named>),
 }
 
@@ -122,6 +128,7 @@ struct Named {
     status_message: String,
     attributes: HashMap<String, String>,
     resource: HashMap<String, String>,
+    loss: Option<Loss>,
 }
 
 // The ring buffer copies a span in and out: four cache lines, and no more by accident.
@@ -184,6 +191,7 @@ impl SpanRecord {
             status_message,
             attributes,
             resource,
+            loss: None,
         };
         Self {
             span_id,
@@ -212,6 +220,51 @@ impl SpanRecord {
         }
     }
 
+    /// Makes the record of a loss between two moments, in nanoseconds since the Unix epoch. Its ids
+    /// follow from them, and its process is this one.
+    pub fn from_loss(from: u64, to: u64, loss: Loss) -> Self {
+        let place = u64::from(loss.place as u8) + 1;
+        let id = (from.rotate_left(32) ^ to).max(1);
+        let mut trace_id = [0; 16];
+        trace_id[..8].copy_from_slice(&place.to_be_bytes());
+        trace_id[8..].copy_from_slice(&id.to_be_bytes());
+        let process_id = std::process::id();
+        let body = Named {
+            trace_id,
+            parent_span_id: None,
+            process_id,
+            name: "lost".to_owned(),
+            status_message: loss.words(),
+            attributes: loss.attributes(),
+            resource: HashMap::new(),
+            loss: Some(loss),
+        };
+        Self {
+            span_id: id.to_be_bytes(),
+            start_time_nanos: from,
+            end_time_nanos: to,
+            logical_clock: 0,
+            thread_id: u64::from(process_id),
+            span_kind: SpanKind::Internal,
+            status_code: StatusCode::Error,
+            body: Body::Named(Box::new(body)),
+        }
+    }
+
+    /// Makes the span of a signal, which takes no time; allocates nothing.
+    pub fn from_signal(context: SpanContext, signal: SignalSpan) -> Self {
+        Self {
+            span_id: context.span_id,
+            start_time_nanos: context.start_time_nanos,
+            end_time_nanos: context.start_time_nanos,
+            logical_clock: context.logical_clock,
+            thread_id: u64::from(context.thread_id),
+            span_kind: SpanKind::Internal,
+            status_code: StatusCode::Unset,
+            body: Body::Signal(context.process, signal),
+        }
+    }
+
     /// Makes the span of a process.
     pub fn from_process(times: SpanTimes, process: Arc<Process>, life: ProcessSpan) -> Self {
         Self {
@@ -229,7 +282,9 @@ impl SpanRecord {
     /// The trace the span belongs to.
     pub fn trace_id(&self) -> [u8; 16] {
         match &self.body {
-            Body::Syscall(process, _) | Body::Process(process, _) => process.trace_id,
+            Body::Syscall(process, _) | Body::Process(process, _) | Body::Signal(process, _) => {
+                process.trace_id
+            }
             Body::Named(named) => named.trace_id,
         }
     }
@@ -240,7 +295,7 @@ impl SpanRecord {
     /// The span this one is part of; `None` for a root.
     pub fn parent_span_id(&self) -> Option<[u8; 8]> {
         match &self.body {
-            Body::Syscall(process, _) => Some(process.span_id),
+            Body::Syscall(process, _) | Body::Signal(process, _) => Some(process.span_id),
             Body::Process(process, _) => process.parent_span_id,
             Body::Named(named) => named.parent_span_id,
         }
@@ -250,6 +305,7 @@ impl SpanRecord {
         match &self.body {
             Body::Syscall(_, call) => call.name(),
             Body::Process(_, life) => Cow::Borrowed(&life.name),
+            Body::Signal(_, signal) => Cow::Owned(signal.span_name()),
             Body::Named(named) => Cow::Borrowed(&named.name),
         }
     }
@@ -282,27 +338,30 @@ impl SpanRecord {
         match &self.body {
             Body::Syscall(_, call) => call.error().unwrap_or_default(),
             Body::Process(_, life) => life.end.signal_name().unwrap_or_default(),
+            Body::Signal(..) => Cow::Borrowed(""),
             Body::Named(named) => Cow::Borrowed(&named.status_message),
         }
     }
     /// Attributes that have no accessor of their own.
     pub fn attributes(&self) -> &HashMap<String, String> {
         match &self.body {
-            Body::Syscall(..) | Body::Process(..) => &NO_ENTRIES,
+            Body::Syscall(..) | Body::Process(..) | Body::Signal(..) => &NO_ENTRIES,
             Body::Named(named) => &named.attributes,
         }
     }
     /// What the span's process is, where it was told.
     pub fn resource(&self) -> &HashMap<String, String> {
         match &self.body {
-            Body::Syscall(..) | Body::Process(..) => &NO_ENTRIES,
+            Body::Syscall(..) | Body::Process(..) | Body::Signal(..) => &NO_ENTRIES,
             Body::Named(named) => &named.resource,
         }
     }
     /// Process id (thread group id).
     pub fn process_id(&self) -> u32 {
         match &self.body {
-            Body::Syscall(process, _) | Body::Process(process, _) => process.tgid,
+            Body::Syscall(process, _) | Body::Process(process, _) | Body::Signal(process, _) => {
+                process.tgid
+            }
             Body::Named(named) => named.process_id,
         }
     }
@@ -311,13 +370,16 @@ impl SpanRecord {
         match &self.body {
             Body::Syscall(_, call) => Some(call.cgroup_id),
             Body::Process(_, life) => Some(life.cgroup_id),
+            Body::Signal(_, signal) => Some(signal.cgroup_id),
             Body::Named(_) => None,
         }
     }
     /// The process, where it is one that was traced.
     pub const fn process(&self) -> Option<&Arc<Process>> {
         match &self.body {
-            Body::Syscall(process, _) | Body::Process(process, _) => Some(process),
+            Body::Syscall(process, _) | Body::Process(process, _) | Body::Signal(process, _) => {
+                Some(process)
+            }
             Body::Named(_) => None,
         }
     }
@@ -329,14 +391,28 @@ impl SpanRecord {
     pub const fn syscall(&self) -> Option<&SyscallSpan> {
         match &self.body {
             Body::Syscall(_, call) => Some(call),
-            Body::Process(..) | Body::Named(_) => None,
+            Body::Process(..) | Body::Signal(..) | Body::Named(_) => None,
         }
     }
     /// The life, for the span of a process.
     pub const fn process_span(&self) -> Option<&ProcessSpan> {
         match &self.body {
             Body::Process(_, life) => Some(life),
-            Body::Syscall(..) | Body::Named(_) => None,
+            Body::Syscall(..) | Body::Signal(..) | Body::Named(_) => None,
+        }
+    }
+    /// The loss, for the record of one, which is no span of anything that was traced.
+    pub fn loss(&self) -> Option<&Loss> {
+        match &self.body {
+            Body::Named(named) => named.loss.as_ref(),
+            Body::Syscall(..) | Body::Process(..) | Body::Signal(..) => None,
+        }
+    }
+    /// The signal, for the span of one that was delivered.
+    pub const fn signal(&self) -> Option<&SignalSpan> {
+        match &self.body {
+            Body::Signal(_, signal) => Some(signal),
+            Body::Syscall(..) | Body::Process(..) | Body::Named(_) => None,
         }
     }
     /// Whether the span is part of no other.

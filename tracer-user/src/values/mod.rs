@@ -252,6 +252,16 @@ pub fn push_signal(out: &mut Vec<u8>, signal: i32) {
     out.extend(signal::name(signal).bytes());
 }
 
+/// Appends what came with a signal, a native `siginfo_t`: `{si_signo=SIGINT, si_code=SI_USER, …}`.
+pub fn push_siginfo(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    push_text(out, Some(Node::Fields(signal::native(bytes))))
+}
+
+/// The same as a JSON object.
+pub fn push_siginfo_detail(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    push_json(out, Some(Node::Fields(signal::native(bytes))))
+}
+
 /// Appends `makedev(0x8, 0x1)`, of a number as the kernel's `huge_encode_dev` makes it.
 pub fn push_device(out: &mut Vec<u8>, device: u64) {
     files::device(device).push_text(out);

@@ -136,6 +136,11 @@ fn sigval(value: u64) -> Fields {
     fields
 }
 
+/// A `siginfo_t` of a 64-bit kernel, as far as there are bytes.
+pub(super) fn native(bytes: &[u8]) -> Fields {
+    or_cut(&mut Reader::new(bytes, ANY), siginfo)
+}
+
 /// `siginfo_t`: which fields there are depends on the signal and on where it came from.
 pub(super) fn siginfo(reader: &mut Reader<'_>) -> Option<Fields> {
     let (signal, errno, code) = (reader.i32()?, reader.i32()?, reader.i32()?);

@@ -25,8 +25,9 @@ fn flood(ring_size: u32) -> (u64, u64) {
     let (spans, ledger) = trace_workload(&args, options);
     let account = &ledger.destinations[0];
     let delivered = spans.len() as u64;
-    // The others are spans of processes.
-    let others_dropped = ledger.spans.processes - (account.delivered - delivered);
+    // The others are spans of processes, and records of what was lost.
+    let others = ledger.spans.processes + ledger.spans.losses;
+    let others_dropped = others - (account.delivered - delivered);
     let lost = ledger.kernel.get(Counter::ReserveFailed)
         + ledger.kernel.get(Counter::StoreFailed)
         + ledger.spans.decode_errors

@@ -4,16 +4,18 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
     process::{Command, Stdio},
 };
 
+use nix::unistd::{Uid, User};
 use serde_json::Value;
 
 use crate::{
     arch::PAUSE,
     support::{
-        Running, Workload, all_json_lines, json, json_lines, rounds, stderr, tracer, tracer_path,
-        workload_path,
+        Running, Workload, all_json_lines, json, json_lines, rounds, skipped, stderr, tracer,
+        tracer_path, workload_path,
     },
 };
 
@@ -112,6 +114,79 @@ fn through_sudo_the_command_runs_as_the_invoking_user() {
 }
 
 #[test]
+fn through_sudo_the_command_has_the_environment_of_the_invoking_user() {
+    let output = Command::new(tracer_path())
+        .args(["trace", "--export", "null", "--", "env"])
+        .envs([("SUDO_UID", "65534"), ("SUDO_GID", "65534"), ("KEPT", "yes")])
+        .envs([("HOME", "/root"), ("USER", "root"), ("LOGNAME", "root")])
+        .envs([("SHELL", "/bin/of-root"), ("MAIL", "/var/mail/root")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    let value = |name: &str| {
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(&format!("{name}=")));
+        let value = values.next().map(str::to_owned);
+        assert_eq!(values.next(), None, "{text}");
+        value
+    };
+    let user = User::from_uid(Uid::from_raw(65534)).unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    assert_eq!(value("HOME"), user.as_ref().map(|user| path(&user.dir)));
+    assert_eq!(value("USER"), user.as_ref().map(|user| user.name.clone()));
+    assert_eq!(value("LOGNAME"), user.as_ref().map(|user| user.name.clone()));
+    assert_eq!(value("SHELL"), user.as_ref().map(|user| path(&user.shell)));
+    assert_eq!((value("MAIL"), value("KEPT")), (None, Some("yes".to_owned())));
+}
+
+#[test]
+fn a_command_that_is_not_found_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.txt");
+    let command = ["trace", "-o", out.to_str().unwrap(), "--", "no-such-command-here"];
+    let output = Command::new(tracer_path())
+        .args(command)
+        .envs([("SUDO_UID", "65534"), ("SUDO_GID", "65534")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(127));
+    let said = stderr(&output);
+    assert!(said.contains("command not found in the PATH that sudo sets"), "{said}");
+    assert_eq!((said.lines().count(), out.exists()), (1, false));
+}
+
+/// What a shell makes of `-o >(command)`.
+#[test]
+fn an_inherited_descriptor_can_be_written_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.txt");
+    let script =
+        format!("exec 7>'{}'; exec {} trace -o /dev/fd/7 -- true", out.display(), tracer_path());
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(fs::read_to_string(&out).unwrap().contains("exit_group(0) = ?"));
+}
+
+#[test]
+fn times_are_those_of_the_zone_that_tz_names() {
+    const ZONE: &str = "Asia/Tokyo";
+    if !Path::new("/usr/share/zoneinfo").join(ZONE).exists() {
+        return skipped("times by the name of a zone: this host has no database of zones");
+    }
+    let hour = || {
+        let date = Command::new("date").arg("+%H:").env("TZ", ZONE).output().unwrap();
+        String::from_utf8(date.stdout).unwrap().trim().to_owned()
+    };
+    let before = hour();
+    let output = Command::new(tracer_path())
+        .args(["trace", "-e", "execve", "--", "true"])
+        .env("TZ", ZONE)
+        .output()
+        .unwrap();
+    let (said, after) = (stderr(&output), hour());
+    assert!(said.starts_with(&before) || said.starts_with(&after), "{before} {after} {said}");
+}
+
+#[test]
 fn text_reads_like_strace() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out.txt");
@@ -183,9 +258,52 @@ fn loss_can_be_made_an_error() {
     args.extend(workload);
     let output = tracer(&args);
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
-    assert!(stderr(&output).contains("lost: reserve_failed"), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains("tracer: lost ") && said.contains("the kernel ring was full"), "{said}");
     let output = tracer(&["--export", "null", "--fail-on-loss", "--", "true"]);
     assert_eq!((output.status.code(), stderr(&output)), (Some(0), String::new()));
+}
+
+/// Every destination has it, and it adds up to what the ledger counts.
+#[test]
+fn a_loss_is_told_where_it_happened() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (text, lines, books) = (file("text"), file("json"), file("books"));
+    let (program, calls) = (workload_path(), rounds(200_000, 10_000).to_string());
+    let output = tracer(&[
+        "--ring-size",
+        "4KiB",
+        "-e",
+        "getppid",
+        "-o",
+        &text,
+        "--export",
+        &format!("json={lines}"),
+        "--ledger",
+        &books,
+        "--",
+        &program,
+        "now",
+        "processes",
+        "4",
+        &calls,
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let books = json(Path::new(&books));
+    let kernel = |name: &str| books["kernel"][name].as_u64().unwrap();
+    assert_eq!((&books["balanced"], kernel("reserve_failed") > 0), (&true.into(), true));
+    let lost: Vec<Value> = all_json_lines(Path::new(&lines))
+        .into_iter()
+        .filter(|line| !line["lost"].is_null())
+        .collect();
+    let sum = |name: &str| lost.iter().map(|it| it["lost"][name].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(sum("calls"), kernel("reserve_failed"));
+    assert_eq!(sum("others"), kernel("lifecycle_reserve_failed") + kernel("signal_reserve_failed"));
+    assert_eq!(lost.len() as u64, books["spans"]["losses"].as_u64().unwrap());
+    let text = fs::read_to_string(text).unwrap();
+    let told = text.lines().filter(|line| line.contains(" --- lost "));
+    assert_eq!(told.count(), lost.len());
 }
 
 #[test]

@@ -23,6 +23,28 @@ fn a_memlock_limit_that_cannot_be_raised_is_no_error() {
 }
 
 #[test]
+fn a_limit_on_memory_is_told_in_a_line() {
+    let mut tried = 0;
+    for kilobytes in (40_000..200_000).step_by(10_000) {
+        let under_limit = |arguments: &str| {
+            let script = format!("ulimit -v {kilobytes}; exec {} {arguments}", tracer_path());
+            Command::new("sh").args(["-c", &script]).output().unwrap()
+        };
+        // The system itself ends a program that does not fit.
+        if under_limit("--version").status.code() != Some(0) {
+            continue;
+        }
+        tried += 1;
+        let output = under_limit("trace --export null -- true");
+        let said = stderr(&output);
+        assert!(matches!(output.status.code(), Some(0 | 1)), "{kilobytes}: {output:?}");
+        assert!(said.lines().count() <= 1, "{kilobytes}: {said}");
+        assert_eq!(said.is_empty(), output.status.success(), "{kilobytes}: {said}");
+    }
+    assert!(tried > 0);
+}
+
+#[test]
 fn an_output_that_cannot_be_written_stops_before_the_start() {
     let output = tracer(&["-o", "/no/such/folder/out", "--", "touch", "/tmp/tracer-must-not-run"]);
     assert_eq!(output.status.code(), Some(1));

@@ -1,13 +1,13 @@
 //! What a host can do to tracer itself: errors of the disk, limits, descriptors that are closed.
 //! strace makes the errors, so that they come from the system calls that would meet them.
 
-use std::{path::Path, process::Command};
+use std::{fs, path::Path, process::Command, thread};
 
 use serde_json::Value;
 use tracer_user::export::parquet::recover::recover;
 
 use crate::{
-    parquet::rows,
+    parquet::{SmallDisk, rows},
     support::{Running, Workload, all_json_lines, json, stderr, tracer_path, workload_path},
 };
 
@@ -118,4 +118,55 @@ fn a_terminal_that_goes_away_ends_tracing_in_good_order() {
     let (status, said) = running.finish();
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(json(&books)["balanced"], true, "{said}");
+}
+
+/// The disk fills while it traces, and has room again: no line is half, each is counted, and it goes on.
+#[test]
+fn a_full_disk_costs_whole_lines_of_json() {
+    // More than is written meanwhile, however slow the machine is.
+    let disk = SmallDisk::new("256m");
+    let folder = tempfile::tempdir().unwrap();
+    let (ballast, out) = (disk.0.path().join("ballast"), disk.0.path().join("out.jsonl"));
+    let books = folder.path().join("ledger.json");
+    let mut workload = Workload::new(&["pace"]);
+    let pid = workload.pid().to_string();
+    let export = format!("json={}", out.display());
+    let running =
+        Running::start(&["-p", &pid, "--export", &export, "--ledger", books.to_str().unwrap()]);
+    workload.begin();
+    // The ledger may be read while it is written.
+    let account = |read: &dyn Fn(&Value) -> Option<u64>| loop {
+        running.signal(libc::SIGUSR1);
+        let ledger = fs::read(&books).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        if let Some(count) = ledger.and_then(|it: Value| read(&it["destinations"]["json"])) {
+            return count;
+        }
+        thread::yield_now();
+    };
+    let delivered = || account(&|json| json["delivered"].as_u64());
+    while delivered() == 0 {
+        thread::yield_now();
+    }
+    let source = fs::File::open("/dev/zero").unwrap();
+    let mut file = fs::File::create(&ballast).unwrap();
+    // Ends when there is no more room.
+    let _ = std::io::copy(&mut { source }, &mut file);
+    while account(&|json| json["dropped"]["io"].as_u64()) == 0 {
+        thread::yield_now();
+    }
+    let before = delivered();
+    fs::remove_file(&ballast).unwrap();
+    drop(file);
+    while delivered() <= before {
+        thread::yield_now();
+    }
+    running.signal(libc::SIGINT);
+    running.finish();
+    let text = fs::read_to_string(&out).unwrap();
+    assert!(text.ends_with('\n'));
+    let lines = text.lines().filter(|line| serde_json::from_str::<Value>(line).is_ok()).count();
+    assert_eq!(lines, text.lines().count());
+    let books = json(&books);
+    let account = &books["destinations"]["json"];
+    assert_eq!((&books["balanced"], &account["delivered"]), (&true.into(), &lines.into()));
 }

@@ -46,8 +46,10 @@ mod prototypes;
 #[path = "../otlp/receiver.rs"]
 mod receiver;
 mod recording;
+mod running;
 mod scope;
 mod scope_changes;
+mod signals;
 mod strings;
 mod trace_context;
 mod tree;

@@ -141,10 +141,10 @@ fn files_and_folders_are_the_invoking_users_alone() {
 }
 
 /// A file system of this size, gone with the value.
-struct SmallDisk(TempDir);
+pub(crate) struct SmallDisk(pub(crate) TempDir);
 
 impl SmallDisk {
-    fn new(size: &str) -> Self {
+    pub(crate) fn new(size: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let options = format!("size={size}");
         let mount = ["-t", "tmpfs", "-o", &options, "tmpfs"];

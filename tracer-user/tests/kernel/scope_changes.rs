@@ -84,6 +84,7 @@ fn a_thousand_changes_lose_and_double_no_span() {
             ended += 1;
         }
     }
+    assert_eq!(control.ask("remove pid 1"), "error 1 is not in scope");
     busy.wait();
     steady.join().unwrap();
     assert_eq!(control.status()["lost"], 0);

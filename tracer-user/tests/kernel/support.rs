@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde_json::Value;
-use tracer_common::counter::Counter;
+use tracer_common::{counter::Counter, event::Reason};
 use tracer_user::{
     export::MemoryExporter,
     filter::SyscallFilter,
@@ -171,13 +171,23 @@ impl Session {
         self.run.edited();
     }
 
-    /// Stops; the books must balance. The spans of calls.
+    /// Stops; the books must balance. The spans of calls, without those that only say that a call
+    /// was running at attach.
     pub(crate) fn stop(self) -> (Vec<SpanRecord>, Ledger) {
-        let (all, ledger) = self.stop_with_processes();
-        let (calls, processes): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|span| span.syscall().is_some());
-        assert_eq!(processes.len() as u64, ledger.spans.processes);
+        let (mut calls, ledger) = self.stop_with_running();
+        calls.retain(|span| !is_running_at_attach(span));
         (calls, ledger)
+    }
+
+    /// The same with these.
+    pub(crate) fn stop_with_running(self) -> (Vec<SpanRecord>, Ledger) {
+        let (mut spans, ledger) = self.stop_with_processes();
+        let processes = spans.iter().filter(|span| span.process_span().is_some()).count();
+        assert_eq!(processes as u64, ledger.spans.processes);
+        let signals = spans.iter().filter(|span| span.signal().is_some()).count();
+        assert_eq!(signals as u64, ledger.kernel.get(Counter::SignalSubmitted));
+        spans.retain(|span| span.syscall().is_some());
+        (spans, ledger)
     }
 
     /// The same with the spans of processes.
@@ -186,9 +196,17 @@ impl Session {
         let ledger = self.trace.stop(None).expect("tracing stops");
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         let spans = self.memory.take();
-        self.run.finish_with(&ledger.kernel, &spans, ledger.losses().is_empty());
+        // The witness counts entries.
+        let entered: Vec<_> =
+            spans.iter().filter(|span| !is_running_at_attach(span)).cloned().collect();
+        self.run.finish_with(&ledger.kernel, &entered, ledger.losses().is_empty());
         (spans, ledger)
     }
+}
+
+/// Whether the span says of a call that it was running at attach, and no more.
+pub(crate) fn is_running_at_attach(span: &SpanRecord) -> bool {
+    span.syscall().is_some_and(|call| call.reason == Reason::RunningAtAttach)
 }
 
 /// Traces one workload by its process id, from before it begins until it has ended.
@@ -338,9 +356,13 @@ impl Drop for Running {
     }
 }
 
-/// The spans of calls in a file of JSON lines.
+/// The spans of calls in a file of JSON lines, without those that only say that a call was running
+/// at attach.
 pub(crate) fn json_lines(path: &Path) -> Vec<Value> {
-    all_json_lines(path).into_iter().filter(|span| !span["syscall"].is_null()).collect()
+    let is_call = |span: &Value| {
+        !span["syscall"].is_null() && span["syscall"]["reason"] != "running_at_attach"
+    };
+    all_json_lines(path).into_iter().filter(is_call).collect()
 }
 
 /// All spans in a file of JSON lines.

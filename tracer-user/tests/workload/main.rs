@@ -86,6 +86,8 @@ fn main() {
         [_, "tree"] => tree::tree(),
         [_, "leaf", name, count] => tree::leaf(name, number(count)),
         [_, "hang"] => hang(),
+        [_, "accept"] => accept(),
+        [_, "fault"] => fault(),
         [_, "open", path] => open(path),
         [_, "open-every-byte"] => open_every_byte(),
         [_, "pace"] => pace(),
@@ -125,6 +127,20 @@ fn calls(count: u64) {
         // SAFETY: has no preconditions.
         unsafe { libc::syscall(libc::SYS_getppid) };
     }
+}
+
+/// Accepts one connection to the socket that is its standard input.
+fn accept() {
+    // SAFETY: null pointers say that the address is not wanted, accept(2).
+    let accepted = unsafe { libc::accept4(0, ptr::null_mut(), ptr::null_mut(), 0) };
+    assert!(accepted >= 0, "accept4: {}", io::Error::last_os_error());
+}
+
+/// Reads where no memory is, at address 16, which ends it.
+fn fault() {
+    let nowhere = ptr::without_provenance::<u64>(16);
+    // SAFETY: it is not: that is the point.
+    unsafe { nowhere.read_volatile() };
 }
 
 /// Forks, and runs `work` in the child.

@@ -36,6 +36,7 @@ fn configurations() -> [(&'static str, TraceOptions); 3] {
         uids: vec![0],
         data: DataLimit { bytes: 4096, data: true },
         result,
+        signals: u64::MAX,
         kernel_log: true,
         ..TraceOptions::default()
     };
@@ -56,6 +57,7 @@ mod tests {
         let settings = options.settings();
         assert!(settings.by_process && settings.follow && settings.kernel_log);
         assert!(!settings.cgroups.is_empty() && !settings.uids.is_empty());
+        assert!(settings.signals != 0);
         assert!(!settings.comms.is_empty() && !settings.result.errnos.is_empty());
     }
 }

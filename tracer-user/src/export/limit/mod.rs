@@ -75,6 +75,10 @@ impl Limited {
     }
 
     fn decide(&mut self, span: &SpanRecord) -> Option<DropReason> {
+        // A loss is of no trace, and never left out.
+        if span.loss().is_some() {
+            return None;
+        }
         let randomness = randomness(&span.trace_id());
         if randomness < self.threshold {
             return Some(DropReason::NotSampled);

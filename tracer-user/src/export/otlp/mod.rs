@@ -20,7 +20,7 @@ mod verdict;
 mod wire;
 
 pub use options::{
-    BatchLimits, Compression, ErrorStatus, OtlpOptionError, OtlpOptions, Protocol, Retry,
+    Assumed, BatchLimits, Compression, ErrorStatus, OtlpOptionError, OtlpOptions, Protocol, Retry,
     SpillOptions, TlsFiles,
 };
 pub use tls::TlsError;

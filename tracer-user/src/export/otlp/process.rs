@@ -1,4 +1,4 @@
-//! Spans of processes: their attributes and events.
+//! Spans of processes and of the signals that they get: their attributes and events.
 
 use super::{
     attributes::{OF_SPAN, own_attributes, push_int_of, push_text},
@@ -7,7 +7,8 @@ use super::{
 use crate::{
     escape,
     process::Process,
-    span_record::{Attribute, ProcessSpan, SpanRecord, Value},
+    span_record::{Attribute, ProcessSpan, SignalSpan, SpanRecord, Value},
+    values,
 };
 
 const KEY: Field = Field::new(1);
@@ -47,6 +48,27 @@ pub(super) fn push_process(
         open.end(out);
     }
     push_number(out, DROPPED_EVENTS, life.programs_left_out.into());
+}
+
+/// Attributes of a signal's span.
+pub(super) fn push_signal(
+    out: &mut Vec<u8>,
+    span: &SpanRecord,
+    signal: &SignalSpan,
+    text: &mut Vec<u8>,
+) {
+    for (key, value) in own_attributes(span) {
+        push_int_of(out, OF_SPAN, (key, ""), value);
+    }
+    push_attribute(out, OF_SPAN, &("thread.name", Value::Text(signal.comm().into())));
+    push_int_of(out, OF_SPAN, ("syscall.cgroup_id", ""), signal.cgroup_id.cast_signed());
+    push_int_of(out, OF_SPAN, ("tracer.signal.number", ""), signal.signal.into());
+    push_text(out, OF_SPAN, ("tracer.signal.name", ""), &signal.name());
+    if !signal.info().is_empty() {
+        text.clear();
+        values::push_siginfo(text, signal.info());
+        push_attribute(out, OF_SPAN, &("tracer.signal.info", Value::Text(text.as_slice().into())));
+    }
 }
 
 /// A `KeyValue`; after one that had to be escaped, another that says so.

@@ -66,6 +66,53 @@ fn without_room_on_disk_the_oldest_goes_first() {
     assert!(delivery.dropped(DropReason::RetryExhausted) > 0, "{delivery:?}");
 }
 
+/// What a receiver that answers `answer` to whatever comes makes the exporter say.
+fn said_of(answer: &'static [u8], set: &'static [(&'static str, &'static str)]) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let serve = move || {
+        // Until the test has ended.
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = stream;
+            let mut some = [0; 64];
+            let asked = std::io::Read::read(&mut stream, &mut some).is_ok_and(|len| len > 0);
+            if asked && std::io::Write::write_all(&mut stream, answer).is_err() {
+                return;
+            }
+        }
+    };
+    std::thread::Builder::new().name("receiver".into()).spawn(serve).unwrap();
+    let variable = |name: &str| {
+        set.iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| std::ffi::OsString::from(value))
+    };
+    let mut options = OtlpOptions::new(Some(&url), variable).unwrap();
+    options.retry.first = Duration::from_millis(1);
+    options.retry.limit = Duration::from_millis(200);
+    let delivery = Arc::new(Delivery::new("otlp"));
+    let mut exporter = OtlpExporter::open(&options, Arc::clone(&delivery)).unwrap();
+    export(&mut exporter, &delivery, 1);
+    exporter.shutdown().unwrap();
+    assert_eq!(delivery.delivered(), 0);
+    delivery.first_error().unwrap()
+}
+
+/// Each port but one is taken for that of HTTP.
+#[test]
+fn a_receiver_of_another_protocol_is_told_with_what_to_set() {
+    const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
+    // A `SETTINGS` frame, the first that a server of HTTP/2 sends.
+    const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
+    let said = said_of(SETTINGS, &[]);
+    assert!(said.contains("set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"), "{said}");
+    let said = said_of(SETTINGS, &[(PROTOCOL, "http/protobuf")]);
+    assert!(!said.contains(PROTOCOL), "{said}");
+    let busy = b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nretry-after: 9\r\n\r\n";
+    let said = said_of(busy, &[]);
+    assert!(!said.contains(PROTOCOL), "{said}");
+}
+
 #[test]
 fn an_exporter_without_spans_starts_no_thread() {
     let delivery = Arc::new(Delivery::new("otlp"));

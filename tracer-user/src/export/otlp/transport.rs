@@ -27,7 +27,7 @@ use hyper_util::{
 };
 
 use super::{
-    options::{Compression, OtlpOptions, Protocol},
+    options::{Assumed, Compression, OtlpOptions, Protocol},
     tls::{self, TlsError},
     verdict::{self, Answer, Failure, Verdict},
 };
@@ -80,6 +80,7 @@ impl Body for Posted {
 #[derive(Debug)]
 pub(super) struct Transport {
     protocol: Protocol,
+    assumed: Assumed,
     endpoint: Uri,
     headers: HeaderMap,
     connector: HttpsConnector<HttpConnector>,
@@ -101,6 +102,7 @@ impl Transport {
         };
         Ok(Self {
             protocol: options.protocol,
+            assumed: options.assumed,
             endpoint: options.endpoint.clone(),
             headers: headers(options),
             connections: Mutex::new(connections(options.protocol, &connector)),
@@ -117,9 +119,42 @@ impl Transport {
     /// Sends a body, framed and compressed, and judges the answer. Must be called in the runtime.
     pub(super) async fn send(&self, body: Bytes, departure: Departure) -> Verdict {
         match self.exchange(Posted { bytes: Some(body), departure }).await {
-            Ok(answer) => verdict::judge(self.protocol, &answer),
+            Ok(answer) => {
+                let is_other = verdict::is_of_another_protocol(self.protocol, &answer);
+                let mut verdict = verdict::judge(self.protocol, &answer);
+                if let (true, Verdict::Failed(failure)) = (is_other, &mut verdict) {
+                    self.add_hint(&mut failure.reason);
+                }
+                verdict
+            }
             Err(failure) => Verdict::Failed(failure),
         }
+    }
+
+    /// Says what to set where the receiver may speak another protocol than was assumed.
+    fn add_hint(&self, reason: &mut String) {
+        if self.assumed.protocol {
+            reason.push_str(match self.protocol {
+                Protocol::HttpProtobuf => {
+                    "; if the receiver speaks gRPC, set OTEL_EXPORTER_OTLP_PROTOCOL=grpc"
+                }
+                Protocol::Grpc => {
+                    "; if the receiver speaks HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf"
+                }
+            });
+        }
+    }
+
+    fn unanswered(&self, error: &(dyn Error + 'static)) -> Failure {
+        let mut text = reason(error);
+        if speaks_otherwise(error) {
+            self.add_hint(&mut text);
+        }
+        // The text of rustls for what is no TLS.
+        if self.assumed.scheme && text.contains("InvalidContentType") {
+            text.push_str("; an address without http:// means https");
+        }
+        Failure::unanswered(&text)
     }
 
     /// Leaves the connections to those who wait on them: what does not answer may be half open.
@@ -134,28 +169,46 @@ impl Transport {
         *request.uri_mut() = self.endpoint.clone();
         *request.headers_mut() = self.headers.clone();
         let connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let unanswered = |error| Failure::unanswered(&reason(&error));
-        let response = connections.request(request).await.map_err(unanswered)?;
-        read(response).await
+        let response = connections.request(request).await;
+        self.read(response.map_err(|error| self.unanswered(&error))?).await
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<Answer, Failure> {
+        let (parts, body) = response.into_parts();
+        let mut answer = Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: Bytes::new(),
+            trailers: None,
+        };
+        if verdict::needs_body(answer.status, &answer.headers) {
+            let all = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    Failure::malformed(&format!("more than {MAX_ANSWER} bytes"))
+                } else {
+                    self.unanswered(&*error)
+                }
+            })?;
+            answer.trailers = all.trailers().cloned();
+            answer.body = all.to_bytes();
+        }
+        Ok(answer)
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<Answer, Failure> {
-    let (parts, body) = response.into_parts();
-    let mut answer =
-        Answer { status: parts.status, headers: parts.headers, body: Bytes::new(), trailers: None };
-    if verdict::needs_body(answer.status, &answer.headers) {
-        let all = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                Failure::malformed(&format!("more than {MAX_ANSWER} bytes"))
-            } else {
-                Failure::unanswered(&reason(&*error))
-            }
-        })?;
-        answer.trailers = all.trailers().cloned();
-        answer.body = all.to_bytes();
+/// Whether what came back, or that nothing did, is what another protocol looks like.
+fn speaks_otherwise(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper::Error>() {
+            // Of errors of HTTP/2 hyper says no more than this.
+            return error.is_parse()
+                || error.is_incomplete_message()
+                || error.to_string().contains("http2 error");
+        }
+        cause = error.source();
     }
-    Ok(answer)
+    false
 }
 
 fn connections(protocol: Protocol, connector: &HttpsConnector<HttpConnector>) -> Connections {

@@ -94,25 +94,41 @@ impl ParquetOptions {
     }
 }
 
-/// The folder cannot be written to.
+/// The folder cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot write Parquet files in `{folder}`: {source}{hint}")]
+#[error("cannot {action} `{folder}`: {source}{hint}")]
 pub struct ParquetError {
+    action: &'static str,
     folder: PathBuf,
     source: io::Error,
     hint: &'static str,
 }
 
 impl ParquetError {
+    /// Files cannot be written there.
     fn new(folder: PathBuf, source: io::Error) -> Self {
+        Self::of("write Parquet files in", folder, source, "; make its parent folder first")
+    }
+
+    /// What was left there cannot be looked for.
+    fn recovering(folder: PathBuf, source: io::Error) -> Self {
+        Self::of("recover", folder, source, "; give the folder of a recording")
+    }
+
+    fn of(
+        action: &'static str,
+        folder: PathBuf,
+        source: io::Error,
+        where_missing: &'static str,
+    ) -> Self {
         let hint = match source.raw_os_error() {
             Some(libc::ELOOP) => {
                 "; tracer follows no symbolic links: give the path that it leads to"
             }
-            Some(libc::ENOENT) => "; make its parent folder first",
+            Some(libc::ENOENT) => where_missing,
             _ => "",
         };
-        Self { folder, source, hint }
+        Self { action, folder, source, hint }
     }
 }
 

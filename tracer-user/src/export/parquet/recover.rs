@@ -79,7 +79,7 @@ struct Remains {
 
 /// Recovers what is in the folder `path`, and says what was found; nothing found is nothing left.
 pub fn recover(path: &Path) -> Result<Vec<Finding>, ParquetError> {
-    let failed = |source| ParquetError::new(path.to_owned(), source);
+    let failed = |source| ParquetError::recovering(path.to_owned(), source);
     let owner = owner_of(path).map_err(failed)?;
     let root = Folder::open(path, owner).map_err(failed)?;
     let mut findings = Vec::new();

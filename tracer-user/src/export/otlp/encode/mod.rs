@@ -223,9 +223,11 @@ impl Encoder {
                 push_status(out, status, &call.error().unwrap_or_default());
             }
         } else {
-            match span.process().zip(span.process_span()) {
-                Some((process, life)) => process::push_process(out, span, process, life),
-                None => attributes::push_named(out, span),
+            let life = span.process().zip(span.process_span());
+            match (life, span.signal()) {
+                (Some((process, life)), _) => process::push_process(out, span, process, life),
+                (None, Some(signal)) => process::push_signal(out, span, signal, &mut self.text),
+                (None, None) => attributes::push_named(out, span),
             }
             let message = span.status_message();
             if span.status_code() != StatusCode::Unset || !message.is_empty() {

@@ -8,7 +8,7 @@ use hyper::{
 };
 use percent_encoding::percent_decode_str;
 
-use super::{Compression, OtlpOptionError, Protocol, TlsFiles};
+use super::{Assumed, Compression, OtlpOptionError, Protocol, TlsFiles};
 
 /// Where a URL on the command line was set.
 const OPTION: &str = "--export otlp";
@@ -102,7 +102,7 @@ impl<'a> Source<'a> {
         &self,
         url: Option<&str>,
         protocol: Option<Protocol>,
-    ) -> Result<(Uri, Protocol), OtlpOptionError> {
+    ) -> Result<(Uri, Protocol, Assumed), OtlpOptionError> {
         const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
         const ALL: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
         let (name, text, whole) = if let Some(url) = url {
@@ -120,6 +120,9 @@ impl<'a> Source<'a> {
             (OPTION, text.to_owned(), false)
         };
         let uri = self.parse_url(name, text.trim(), protocol)?;
+        let is_secure = uri.scheme_str() == Some("https");
+        let assumed =
+            Assumed { protocol: protocol.is_none(), scheme: is_secure && !text.contains("://") };
         let protocol = protocol.unwrap_or(match uri.port_u16() {
             Some(4317) => Protocol::Grpc,
             _ => Protocol::HttpProtobuf,
@@ -139,7 +142,7 @@ impl<'a> Source<'a> {
         let illegal = |_| OtlpOptionError::Url { name: name.to_owned(), value: text.clone() };
         parts.path_and_query = Some(path.parse().map_err(illegal)?);
         let illegal = |_| OtlpOptionError::Url { name: name.to_owned(), value: text.clone() };
-        Ok((Uri::from_parts(parts).map_err(illegal)?, protocol))
+        Ok((Uri::from_parts(parts).map_err(illegal)?, protocol, assumed))
     }
 
     fn parse_url(
@@ -166,7 +169,8 @@ impl<'a> Source<'a> {
         if authority.as_str().contains('@') {
             return Err(OtlpOptionError::UserInfo { name });
         }
-        if authority.host().is_empty() {
+        let has_port = authority.as_str() != authority.host();
+        if authority.host().is_empty() || (has_port && authority.port_u16().is_none()) {
             return Err(illegal);
         }
         match uri.scheme_str() {

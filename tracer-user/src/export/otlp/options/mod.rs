@@ -85,6 +85,15 @@ pub struct TlsFiles {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
+/// What nobody has said, so that it may be wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Assumed {
+    /// The protocol follows from the port.
+    pub protocol: bool,
+    /// The address has no scheme, and https is meant.
+    pub scheme: bool,
+}
+
 /// All that an OTLP destination is told.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtlpOptions {
@@ -92,6 +101,8 @@ pub struct OtlpOptions {
     pub endpoint: Uri,
     /// How they travel.
     pub protocol: Protocol,
+    /// What of these two nobody has said.
+    pub assumed: Assumed,
     /// Sent with each request; they may hold secrets and are shown nowhere.
     pub headers: HeaderMap,
     /// How they are compressed.
@@ -198,10 +209,11 @@ impl OtlpOptions {
     ) -> Result<Self, OtlpOptionError> {
         let source = Source::new(&variable);
         let protocol = source.protocol()?;
-        let (endpoint, protocol) = source.endpoint(url, protocol)?;
+        let (endpoint, protocol, assumed) = source.endpoint(url, protocol)?;
         Ok(Self {
             endpoint,
             protocol,
+            assumed,
             headers: source.headers()?,
             compression: source.compression()?,
             timeout: source.timeout()?,

@@ -55,6 +55,18 @@ fn without_a_scheme_grpc_is_safe_unless_told_otherwise() {
 }
 
 #[test]
+fn what_is_assumed_is_known() {
+    let assumed = |url, set: &[(&str, &str)]| {
+        let assumed = options(Some(url), set).unwrap().assumed;
+        (assumed.protocol, assumed.scheme)
+    };
+    assert_eq!(assumed("http://h:4317", &[]), (true, false));
+    assert_eq!(assumed("https://h:4317", &[(PROTOCOL, "grpc")]), (false, false));
+    assert_eq!(assumed("h:4317", &[]), (true, true));
+    assert_eq!(assumed("h:1", &[("OTEL_EXPORTER_OTLP_INSECURE", "true")]), (true, false));
+}
+
+#[test]
 fn wrong_values_are_named() {
     let message = |url, set: &[(&str, &str)]| options(url, set).unwrap_err().to_string();
     for (name, value, part) in [

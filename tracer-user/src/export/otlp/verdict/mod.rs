@@ -80,6 +80,17 @@ pub(super) fn needs_body(status: StatusCode, headers: &HeaderMap) -> bool {
     status.is_success() && !headers.contains_key("grpc-status")
 }
 
+/// Whether an answer is what a receiver of the other protocol gives.
+pub(super) fn is_of_another_protocol(protocol: Protocol, answer: &Answer) -> bool {
+    let kind = answer.headers.get(CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    match protocol {
+        Protocol::Grpc => !kind.starts_with(b"application/grpc"),
+        Protocol::HttpProtobuf => {
+            kind.starts_with(b"application/grpc") || answer.status.as_u16() == 415
+        }
+    }
+}
+
 /// Judges an answer.
 pub(super) fn judge(protocol: Protocol, answer: &Answer) -> Verdict {
     let judged = if answer.status.is_success() {

@@ -228,6 +228,13 @@ impl Columns {
             json::push_life_entries(&mut self.scratch, process, life);
             return self.few[Few::Attributes as usize].push(&self.scratch);
         }
+        if let Some(signal) = span.signal() {
+            self.scratch.clear();
+            self.scratch.extend(b"{\"signal\":");
+            json::push_signal(&mut self.scratch, signal);
+            self.scratch.push(b'}');
+            return self.few[Few::Attributes as usize].push(&self.scratch);
+        }
         match files_of(span) {
             Some(named) => self.push_entries(Few::Attributes, &named),
             None => self.push_entries(Few::Attributes, span.attributes()),
@@ -323,9 +330,11 @@ impl Columns {
         self.args.iter_mut().for_each(Numbers::push_null);
         self.texts.iter_mut().for_each(Dictionary::push_null);
         self.result.push_null();
-        if let Some(life) = span.process_span() {
-            self.push_comm(life.comm, life.comm());
-            return self.few(Few::CgroupId).push_fixed(life.cgroup_id.to_le_bytes());
+        let life = span.process_span().map(|it| (it.comm, it.comm(), it.cgroup_id));
+        let signal = span.signal().map(|it| (it.comm, it.comm(), it.cgroup_id));
+        if let Some((array, comm, cgroup_id)) = life.or(signal) {
+            self.push_comm(array, comm);
+            return self.few(Few::CgroupId).push_fixed(cgroup_id.to_le_bytes());
         }
         self.comm_escaped.push_null();
         self.few(Few::Comm).push_null();

@@ -5,13 +5,15 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     ExportError, Exporter, Output,
     argument::{self, arguments},
-    pointee,
+    output, pointee,
     who::{self, Fact, Who},
 };
 use crate::escape;
 use crate::identity::{Description, Resolver};
 use crate::process::Process;
-use crate::span_record::{Attribute, ProcessSpan, SpanRecord, SyscallSpan, Value, push_hex};
+use crate::span_record::{
+    Attribute, ProcessSpan, SignalSpan, SpanRecord, SyscallSpan, Value, push_hex,
+};
 use crate::values::{self, Context};
 use tracer_common::syscalls::ArgKind;
 
@@ -19,14 +21,14 @@ use tracer_common::syscalls::ArgKind;
 #[derive(Debug)]
 pub struct JsonExporter {
     output: Output,
-    buffer: Vec<u8>,
+    buffer: output::Lines,
     who: Who<Vec<u8>>,
 }
 
 impl JsonExporter {
     /// Writes to `output`.
     pub fn new(output: Output) -> Self {
-        Self { output, buffer: Vec::new(), who: Who::new(None, members) }
+        Self { output, buffer: output::Lines::default(), who: Who::new(None, members) }
     }
 
     /// Writes with each call what is known of its process.
@@ -97,12 +99,18 @@ fn push(out: &mut Vec<u8>, span: &SpanRecord, who: &[u8]) {
     push_text(out, "status", span.status_code().name());
     push_number(out, "pid", span.process_id());
     push_number(out, "tid", span.thread_id());
-    match span.syscall() {
-        Some(call) => push_call(out, call, who),
-        None => match span.process().zip(span.process_span()) {
-            Some((process, life)) => push_life(out, process, life, who),
-            None => push_attributes(out, span),
-        },
+    if let Some(call) = span.syscall() {
+        push_call(out, call, who);
+    } else if let Some(signal) = span.signal() {
+        push_comm(out, signal.comm());
+        push_number(out, "cgroup_id", signal.cgroup_id);
+        out.extend_from_slice(who);
+        push_key(out, "signal");
+        push_signal(out, signal);
+    } else if let Some((process, life)) = span.process().zip(span.process_span()) {
+        push_life(out, process, life, who);
+    } else {
+        push_attributes(out, span);
     }
     out.extend(b"}\n");
 }
@@ -193,6 +201,18 @@ pub(super) fn push_life_entries(out: &mut Vec<u8>, process: &Process, life: &Pro
     push_members(out, &life.attributes(process));
     push_key(out, "events");
     push_events(out, life);
+    out.push(b'}');
+}
+
+/// Appends a signal as an object: its number, its name, and what came with it.
+pub(super) fn push_signal(out: &mut Vec<u8>, signal: &SignalSpan) {
+    out.extend(b"{\"number\":");
+    push_integer(out, signal.signal);
+    push_text(out, "name", &signal.name());
+    if !signal.info().is_empty() {
+        push_key(out, "info");
+        values::push_siginfo_detail(out, signal.info());
+    }
     out.push(b'}');
 }
 
@@ -304,6 +324,16 @@ pub(super) fn resource(description: &Description<'_>) -> Vec<u8> {
 }
 
 fn push_attributes(out: &mut Vec<u8>, span: &SpanRecord) {
+    if let Some(loss) = span.loss() {
+        push_key(out, "lost");
+        out.push(b'{');
+        escape::push_json(out, b"calls");
+        out.push(b':');
+        push_integer(out, loss.calls);
+        push_number(out, "others", loss.others);
+        push_text(out, "place", loss.place.name());
+        return out.push(b'}');
+    }
     out.extend(b",\"attributes\":");
     push_entries(out, span.attributes());
 }
@@ -354,152 +384,4 @@ fn push_integer(out: &mut Vec<u8>, value: impl itoa::Integer) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::who::tests::{ID, known};
-    use super::*;
-    use crate::span_record::{Payload, SpanContext, SpanKind, StatusCode};
-    use proptest::prelude::*;
-    use serde_json::Value;
-    use std::{collections::HashMap, sync::Arc};
-    use tracer_common::event::{Abi, CaptureState, Reason, Record};
-
-    fn parse(span: &SpanRecord) -> Value {
-        let mut out = Vec::new();
-        push(&mut out, span, &[]);
-        assert_eq!(std::str::from_utf8(&out).unwrap().lines().count(), 1);
-        serde_json::from_slice(&out).unwrap()
-    }
-
-    #[test]
-    fn what_is_known_of_the_process_is_beside_the_call() {
-        let (span, resolver) = known();
-        let mut who = Who::new(Some(resolver), members);
-        let mut out = Vec::new();
-        push(&mut out, &span, who.of(&span).unwrap().0);
-        let value: Value = serde_json::from_slice(&out).unwrap();
-        let path = format!("/kubepods/burstable/pod8f1c4d2e-6a7b-4c3d-9e0f-112233445566/{ID}");
-        for (key, expected) in [
-            ("container_id", serde_json::json!(ID)),
-            ("pod_uid", "8f1c4d2e-6a7b-4c3d-9e0f-112233445566".into()),
-            ("pod_qos", "Burstable".into()),
-            ("cgroup_path", path.into()),
-            ("executable", "/bin/\\xff".into()),
-            ("executable_escaped", true.into()),
-            ("user", "web".into()),
-            ("uid", 33.into()),
-            ("gid", 44.into()),
-            ("cgroup_id", 7.into()),
-        ] {
-            assert_eq!(value[key], expected, "{key}");
-        }
-        assert_eq!(value.get("unit"), None);
-    }
-
-    fn span(path: &[u8], state: CaptureState, nr: u32) -> SpanRecord {
-        let mut payload = vec![1, state as u8, 0, 0];
-        payload.extend(u32::try_from(path.len()).unwrap().to_ne_bytes());
-        payload.extend(path);
-        payload.resize(payload.len().next_multiple_of(8), 0);
-        let call = SyscallSpan {
-            args: [0xffff_ff9c, 4096, 0x80000, 0, 0, u64::MAX],
-            ret: -2,
-            cgroup_id: 77,
-            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
-            payload: Payload::new(&payload),
-            nr,
-            abi: Abi::X86_64,
-            record: Record::Complete,
-            reason: Reason::None,
-        };
-        let context = SpanContext {
-            process: Arc::new(Process {
-                trace_id: [0xab; 16],
-                span_id: [3; 8],
-                tgid: 10,
-                ..Process::default()
-            }),
-            span_id: [2; 8],
-            start_time_nanos: 1_700_000_000_000_000_001,
-            duration_nanos: 5,
-            logical_clock: 9,
-            thread_id: 11,
-        };
-        SpanRecord::from_syscall(context, call)
-    }
-
-    #[test]
-    fn the_names_are_the_contracts() {
-        let value = parse(&span(b"/etc/hostname", CaptureState::Whole, 257));
-        let expected = serde_json::json!({
-            "trace_id": "abababababababababababababababab", "span_id": "0202020202020202",
-            "parent_span_id": "0303030303030303", "name": "openat", "kind": "internal",
-            "start_time_unix_nano": 1_700_000_000_000_000_001_u64, "duration_nano": 5,
-            "logical_clock": 9, "status": "error", "pid": 10, "tid": 11, "comm": "cat",
-            "cgroup_id": 77,
-            "syscall": {
-                "nr": 257, "name": "openat", "abi": "x86_64",
-                "args": [
-                    {"name": "dfd", "value": 0xffff_ff9c_u64, "text": "AT_FDCWD"},
-                    {"name": "filename", "value": 4096, "text": "/etc/hostname"},
-                    {"name": "flags", "value": 0x80000, "text": "O_RDONLY|O_CLOEXEC"},
-                ],
-                "ret": -2, "error": "ENOENT", "record": "complete", "reason": "none",
-            },
-        });
-        assert_eq!(value, expected);
-    }
-
-    #[test]
-    fn an_unknown_call_shows_all_registers() {
-        let value = parse(&span(b"", CaptureState::Fault, 499));
-        assert_eq!(value["name"], "syscall_499");
-        assert_eq!(value["syscall"]["args"].as_array().unwrap().len(), 6);
-        assert_eq!(value["syscall"]["args"][5]["value"], u64::MAX);
-    }
-
-    #[test]
-    fn a_string_that_could_not_be_read_says_so() {
-        let value = parse(&span(b"", CaptureState::Fault, 257));
-        let arg = &value["syscall"]["args"][1];
-        assert_eq!((&arg["state"], &arg["text"]), (&"fault".into(), &"0x1000".into()));
-        let value = parse(&span(b"/long", CaptureState::Truncated, 257));
-        assert_eq!(value["syscall"]["args"][1]["state"], "truncated");
-    }
-
-    #[test]
-    fn other_spans_carry_their_attributes() {
-        let attributes = HashMap::from([("k\"".to_owned(), "v\n".to_owned())]);
-        let span = SpanRecord::new(
-            [1; 16],
-            [2; 8],
-            Some([3; 8]),
-            "work".into(),
-            SpanKind::Client,
-            1,
-            2,
-            3,
-            StatusCode::Ok,
-            String::new(),
-            attributes,
-            HashMap::new(),
-            4,
-            5,
-        );
-        let value = parse(&span);
-        assert_eq!(value["attributes"]["k\""], "v\n");
-        assert_eq!((&value["kind"], &value["status"]), (&"client".into(), &"ok".into()));
-    }
-
-    proptest! {
-        #[test]
-        fn any_path_gives_one_valid_line(path in proptest::collection::vec(1u8.., 0..200)) {
-            let value = parse(&span(&path, CaptureState::Whole, 257));
-            let text = value["syscall"]["args"][1]["text"].as_str().unwrap();
-            if let Ok(path) = std::str::from_utf8(&path) {
-                prop_assert_eq!(text, path);
-            } else {
-                prop_assert_eq!(&value["syscall"]["args"][1]["escaped"], &Value::Bool(true));
-            }
-        }
-    }
-}
+mod tests;

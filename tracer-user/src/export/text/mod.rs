@@ -4,6 +4,8 @@
 //! 13:05:21.480101 cat[8431] openat(AT_FDCWD, "/etc/hostname", 0, 0) = 3 <0.000009412>
 //! ```
 
+mod shown;
+
 use std::{io, sync::LazyLock};
 
 use anstyle::{AnsiColor, Style};
@@ -15,16 +17,22 @@ use tracer_common::{
     syscalls::{ArgKind, Ret},
 };
 
+use self::shown::Shown;
 use super::{
     ExportError, Exporter, Output,
     argument::{self, arguments},
-    bounds,
+    bounds, output,
 };
 use crate::escape;
-use crate::span_record::{Captured, ProcessEnd, ProcessSpan, SpanRecord, SyscallSpan};
+use crate::span_record::{
+    Captured, Loss, ProcessEnd, ProcessSpan, SignalSpan, SpanRecord, SyscallSpan,
+};
 use crate::values::{self, Context, Returned, TextArgument};
 
 const SECOND: u64 = 1_000_000_000;
+/// Durations from which on colours set them off, in nanoseconds.
+const SLOW: u64 = 10_000_000;
+const SLOWEST: u64 = SECOND;
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,20 +41,40 @@ pub struct TextStyle {
     pub color: bool,
     /// Indented by the depth of the process in its tree.
     pub tree: bool,
+    /// Which ends of processes have a line.
+    pub exits: Lines,
+    /// Which signals have a line.
+    pub signals: Lines,
+}
+
+/// Which of the lines that are about no call are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Lines {
+    /// All.
+    #[default]
+    All,
+    /// Those of processes that have shown a line of a call.
+    OfShown,
+    /// None.
+    None,
 }
 
 /// Writes lines of text.
 #[derive(Debug)]
 pub struct TextExporter {
     output: Output,
-    buffer: Vec<u8>,
-    lines: Lines,
+    buffer: output::Lines,
+    lines: Writer,
 }
 
 impl TextExporter {
     /// Writes to `output`.
     pub fn new(output: Output, style: TextStyle) -> Self {
-        Self { output, buffer: Vec::new(), lines: Lines::new(style, TimeZone::system()) }
+        Self {
+            output,
+            buffer: output::Lines::default(),
+            lines: Writer::new(style, TimeZone::system()),
+        }
     }
 }
 
@@ -61,31 +89,54 @@ impl Exporter for TextExporter {
 }
 
 #[derive(Debug)]
-struct Lines {
+struct Writer {
     style: TextStyle,
     zone: TimeZone,
     /// Seconds at which `offset` was looked up; it holds for a quarter of an hour, and no zone
     /// changes at other times.
     looked_up: u64,
     offset: i64,
+    shown: Shown,
 }
 
-impl Lines {
+impl Writer {
     fn new(style: TextStyle, zone: TimeZone) -> Self {
-        Self { style, zone, looked_up: u64::MAX, offset: 0 }
+        Self { style, zone, looked_up: u64::MAX, offset: 0, shown: Shown::default() }
     }
 
     fn push(&mut self, out: &mut Vec<u8>, span: &SpanRecord) {
         if let Some(life) = span.process_span() {
-            return self.push_end(out, span, life);
+            let is_wanted = self.wants(self.style.exits, span);
+            self.shown.remove(span);
+            return if is_wanted {
+                self.push_end(out, span, life)
+            };
+        }
+        if let Some(loss) = span.loss() {
+            return self.push_loss(out, span, loss);
+        }
+        if span.signal().is_some() && !self.wants(self.style.signals, span) {
+            return;
+        }
+        if span.syscall().is_some() {
+            self.shown.insert(span);
         }
         self.push_time(out, span.start_time_nanos());
         self.push_indent(out, span);
-        match span.syscall() {
-            Some(call) => self.push_call(out, span, call),
-            None => self.push_other(out, span),
+        match (span.syscall(), span.signal()) {
+            (Some(call), _) => self.push_call(out, span, call),
+            (None, Some(signal)) => self.push_signal(out, span, signal),
+            (None, None) => self.push_other(out, span),
         }
         out.push(b'\n');
+    }
+
+    fn wants(&self, which: Lines, span: &SpanRecord) -> bool {
+        match which {
+            Lines::All => true,
+            Lines::OfShown => self.shown.contains(span),
+            Lines::None => false,
+        }
     }
 
     fn push_indent(&self, out: &mut Vec<u8>, span: &SpanRecord) {
@@ -193,6 +244,9 @@ impl Lines {
         match call.reason {
             Reason::Unfinished => return out.extend(b" <unfinished ...>"),
             Reason::Superseded => return out.extend(b" <unfinished ...> superseded"),
+            Reason::RunningAtAttach => {
+                return out.extend(b" <unfinished ...> entered before tracing");
+            }
             Reason::TaskDied => return out.extend(b") = ? <thread died>"),
             Reason::NoReturn => return out.extend(b") = ?"),
             Reason::None | Reason::EnterNotSeen => out.extend(b") = "),
@@ -228,7 +282,13 @@ impl Lines {
             values::push_result_note(out, context, returned);
         }
         if call.record == Record::Complete {
-            push_duration(out, span.duration_nanos());
+            let duration = span.duration_nanos();
+            let write = |out: &mut Vec<u8>| push_duration(out, duration);
+            match duration {
+                SLOWEST.. => self.paint(out, AnsiColor::Red, write),
+                SLOW.. => self.paint(out, AnsiColor::Yellow, write),
+                _ => write(out),
+            }
         }
     }
 
@@ -256,6 +316,33 @@ impl Lines {
             ProcessEnd::Unfinished | ProcessEnd::NotSeen | ProcessEnd::Continued => {}
         }
         out.extend(b" +++\n");
+    }
+
+    /// `--- SIGUSR1 {si_signo=SIGUSR1, si_code=SI_USER, si_pid=7, si_uid=0} ---`
+    fn push_signal(&self, out: &mut Vec<u8>, span: &SpanRecord, signal: &SignalSpan) {
+        self.paint(out, AnsiColor::Cyan, |out| escape::push_visible(out, signal.comm()));
+        push_ids(out, span);
+        out.extend(b" --- ");
+        out.extend(signal.name().bytes());
+        if !signal.info().is_empty() {
+            out.push(b' ');
+            values::push_siginfo(out, signal.info());
+        }
+        out.extend(b" ---");
+    }
+
+    /// `--- lost 12 calls between 14:05:02.117301 and 14:05:31.620114: the kernel ring was full ---`
+    fn push_loss(&mut self, out: &mut Vec<u8>, span: &SpanRecord, loss: &Loss) {
+        self.push_time(out, span.end_time_nanos());
+        out.extend(b" --- ");
+        self.paint(out, AnsiColor::Red, |out| out.extend(loss.words().bytes()));
+        out.extend(b" between ");
+        self.push_time(out, span.start_time_nanos());
+        out.extend(b" and ");
+        self.push_time(out, span.end_time_nanos());
+        out.extend(b": ");
+        out.extend(loss.place.words().bytes());
+        out.extend(b" ---\n");
     }
 
     /// A span that is no syscall: its name and how it ended.
@@ -347,138 +434,4 @@ fn push_padded(out: &mut Vec<u8>, value: u64, width: usize) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-
-    use crate::process::Process;
-    use crate::span_record::{Payload, SpanContext};
-    use tracer_common::event::{Abi, Phase};
-
-    fn line(call: SyscallSpan, color: bool) -> String {
-        let context = SpanContext {
-            process: Arc::new(Process {
-                trace_id: [1; 16],
-                span_id: [3; 8],
-                tgid: 8431,
-                ..Process::default()
-            }),
-            span_id: [2; 8],
-            start_time_nanos: 1_700_000_000_123_456_789,
-            duration_nanos: 9_876,
-            logical_clock: 1,
-            thread_id: 8432,
-        };
-        let mut out = Vec::new();
-        Lines::new(TextStyle { color, tree: false }, TimeZone::UTC)
-            .push(&mut out, &SpanRecord::from_syscall(context, call));
-        String::from_utf8(out).unwrap()
-    }
-
-    fn openat(path: &[u8], ret: i64) -> SyscallSpan {
-        let mut payload = vec![1, CaptureState::Whole as u8, 0, 0];
-        payload.extend(u32::try_from(path.len()).unwrap().to_ne_bytes());
-        payload.extend(path);
-        payload.resize(payload.len().next_multiple_of(8), 0);
-        SyscallSpan {
-            args: [0xffff_ff9c, 0x7fff_0000, 0x80000, 0, 0, 0],
-            ret,
-            cgroup_id: 1,
-            comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
-            payload: Payload::new(&payload),
-            nr: 257,
-            abi: Abi::X86_64,
-            record: Record::Complete,
-            reason: Reason::None,
-        }
-    }
-
-    #[test]
-    fn a_line_reads_like_strace() {
-        assert_eq!(
-            line(openat(b"/etc/hostname", 3), false),
-            "22:13:20.123456 cat[8431/8432] \
-             openat(AT_FDCWD, \"/etc/hostname\", O_RDONLY|O_CLOEXEC) = 3 <0.000009876>\n"
-        );
-        assert!(line(openat(b"/x", -2), false).ends_with(
-            "openat(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = -1 ENOENT (No such file or directory) \
-             <0.000009876>\n"
-        ));
-        assert!(
-            line(openat(b"/x", -512), false)
-                .contains(") = ? ERESTARTSYS (To be restarted if SA_RESTART is set)")
-        );
-    }
-
-    #[test]
-    fn arguments_of_clone_have_names() {
-        let clone = |flags, ret| SyscallSpan {
-            args: [flags, 0, 0x1000, 0x20, 0x30, 0],
-            payload: Payload::new(&[]),
-            nr: 56,
-            ..openat(b"", ret)
-        };
-        let text = |call| line(call, false).split_once("clone").unwrap().1.to_owned();
-        // `CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD`, as fork(3) asks for.
-        assert!(text(clone(0x120_0011, 7)).starts_with(
-            "(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD, \
-             child_tidptr=0x20) = 7 "
-        ));
-        // `CLONE_VM|CLONE_SETTLS|CLONE_PARENT_SETTID`
-        assert!(text(clone(0x18_0100, 7)).starts_with(
-            "(child_stack=NULL, flags=CLONE_VM|CLONE_SETTLS|CLONE_PARENT_SETTID, \
-             parent_tid=[7], tls=0x30) = 7 "
-        ));
-        assert!(text(clone(0x10_0000, -11)).contains("parent_tid=0x1000) = -1 EAGAIN"));
-    }
-
-    #[test]
-    fn a_clone_says_what_is_there_only_where_something_is() {
-        let clone = |place| SyscallSpan {
-            args: [0x10_0011, 0, place, 0, 0, 0],
-            payload: Payload::new(&[]),
-            nr: 56,
-            ..openat(b"", 7)
-        };
-        assert!(line(clone(0), false).contains("SIGCHLD, parent_tid=NULL) = 7"));
-        assert!(line(clone(1), false).contains("SIGCHLD, parent_tid=0x1) = 7"));
-        assert!(line(clone(0x1000), false).contains("SIGCHLD, parent_tid=[7]) = 7"));
-    }
-
-    #[test]
-    fn what_was_read_at_exit_is_marked() {
-        let text = |phase| {
-            let mut bytes = openat(b"/etc/hostname", 3).payload.as_slice().to_vec();
-            bytes[2] = phase as u8;
-            line(SyscallSpan { payload: Payload::new(&bytes), ..openat(b"", 3) }, false)
-        };
-        assert!(text(Phase::Late).contains(r#"(AT_FDCWD, "/etc/hostname"@exit, O_RDONLY"#));
-        assert!(text(Phase::Enter).contains(r#"(AT_FDCWD, "/etc/hostname", O_RDONLY"#));
-    }
-
-    #[test]
-    fn calls_without_both_ends_say_so() {
-        let call = |record, reason| SyscallSpan { record, reason, ..openat(b"/x", 5) };
-        let end = |call| line(call, false).split_once("openat").unwrap().1.to_owned();
-        let unfinished = call(Record::EnterOnly, Reason::Unfinished);
-        assert_eq!(end(unfinished), "(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC <unfinished ...>\n");
-        let noreturn = call(Record::EnterOnly, Reason::NoReturn);
-        assert_eq!(end(noreturn), "(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = ?\n");
-        let resumed = call(Record::ExitOnly, Reason::EnterNotSeen);
-        assert_eq!(end(resumed), " resumed>(AT_FDCWD, \"/x\", O_RDONLY|O_CLOEXEC) = 5\n");
-    }
-
-    #[test]
-    fn nothing_hostile_reaches_the_terminal() {
-        let mut call = openat(b"/a\x1b[2J\n\xff", 3);
-        call.comm = *b"\x1b]0;owned\x07\0\0\0\0\0\0";
-        let text = line(call, false);
-        assert_eq!(text.matches('\n').count(), 1);
-        assert!(!text.contains('\x1b'), "{text}");
-    }
-
-    #[test]
-    fn colours_only_when_asked_for() {
-        assert!(line(openat(b"/x", -2), true).contains("\x1b[31m-1 ENOENT\x1b[0m"));
-    }
-}
+mod tests;

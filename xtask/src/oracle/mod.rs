@@ -10,14 +10,15 @@ mod trace;
 mod turn;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
+use self::programs::Program;
 use self::rules::Rules;
 use self::tally::Tally;
-use self::trace::{Place, Run};
+use self::trace::{Place, Printouts, Run};
 use self::turn::Turn;
 use crate::parity::document::{self, Part};
 use crate::{calls, command, setup};
@@ -37,6 +38,9 @@ pub(crate) struct Options {
     /// Leave what was printed of each program in target/oracle/ABI/logs
     #[arg(long)]
     keep: bool,
+    /// Compare once more what was left there, by the rules of now, and run nothing
+    #[arg(long, conflicts_with = "keep")]
+    again: bool,
     /// Limit for one run of a program, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     timeout: u64,
@@ -91,20 +95,35 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut turn = Turn::new(options.lock.as_deref());
     let mut tallies = Vec::new();
     for abi in Abi::ALL {
-        if options.abi.is_none_or(|it| it == abi) {
-            let built = source::build(abi, options.mirror.as_deref())?;
-            let place = Place {
-                tracer: &tracer,
-                tests: &built.tests,
-                limit: options.timeout,
-                keep: options.keep.then_some(built.logs.as_path()),
+        if options.abi.is_some_and(|it| it != abi) {
+            continue;
+        }
+        let built = source::build(abi, options.mirror.as_deref())?;
+        let place = Place {
+            tracer: &tracer,
+            tests: &built.tests,
+            limit: options.timeout,
+        };
+        let (chosen, not_built) = chosen(&built, &options.filter);
+        tallies.push((abi, Tally { not_built, ..Tally::default() }));
+        for (number, batch) in chosen.chunks(BATCH).enumerate() {
+            let runs = if options.again {
+                From::Logs(&built.logs)
+            } else {
+                turn.take()?;
+                From::Runs { keep: options.keep.then_some(built.logs.as_path()) }
             };
-            tallies.push((abi, all(abi, &place, &built, &options.filter, &rules, &mut turn)?));
+            let of = format!("{}/{}", (number * BATCH + batch.len()), chosen.len());
+            if let Some((_, tally)) = tallies.last_mut() {
+                add(batch, &place, &runs, &rules, tally)?;
+                eprintln!("oracle: {} {of}", abi.name());
+            }
+            write_list(&tallies)?;
         }
     }
+    drop(turn);
     ensure!(tallies.iter().any(|(_, tally)| tally.programs > 0), "no program has this name");
-    let list = source::folder()?.join("differences.txt");
-    fs::write(&list, report::list(&tallies)).with_context(|| list.display().to_string())?;
+    let list = write_list(&tallies)?;
     let text = report::document(&tallies);
     println!("{text}\nEvery group of differences: {}", list.display());
     if options.write {
@@ -117,40 +136,62 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 /// Programs that run one after the other under one tracer: attaching takes longer than they do.
 const BATCH: usize = 25;
 
-/// Runs and compares the programs whose names contain a filter.
-fn all(
-    abi: Abi,
-    place: &Place<'_>,
-    built: &source::Built,
-    filter: &[String],
-    rules: &Rules,
-    turn: &mut Turn,
-) -> Result<Tally> {
-    let mut tally = Tally::default();
-    let is_chosen = |name: &&programs::Program| {
-        filter.is_empty() || filter.iter().any(|text| name.name.contains(text.as_str()))
+/// Writes every group of the differences that there are by now.
+fn write_list(tallies: &[(Abi, Tally)]) -> Result<PathBuf> {
+    let list = source::folder()?.join("differences.txt");
+    fs::write(&list, report::list(tallies)).with_context(|| list.display().to_string())?;
+    Ok(list)
+}
+
+/// The programs whose names contain a filter, and of these those that could not be built.
+fn chosen<'a>(built: &'a source::Built, filter: &[String]) -> (Vec<&'a Program>, Vec<String>) {
+    let is_chosen = |program: &&Program| {
+        filter.is_empty() || filter.iter().any(|text| program.name.contains(text.as_str()))
     };
-    let (chosen, not_built): (Vec<_>, Vec<_>) = built
-        .programs
-        .iter()
-        .filter(is_chosen)
-        .partition(|program| place.tests.join(&program.name).exists());
-    tally.not_built = not_built.iter().map(|program| program.name.clone()).collect();
-    for (number, batch) in chosen.chunks(BATCH).enumerate() {
-        turn.take()?;
-        let runs = trace::run(batch, place)?;
-        for (at, (program, run)) in batch.iter().zip(runs).enumerate() {
-            let run = steady(program, run, place).with_context(|| program.name.clone())?;
-            let shown = tally.add(program, run, rules);
-            let (name, at) = (&program.name, number * BATCH + at + 1);
-            eprintln!("oracle: {} {at}/{} {name}: {shown}", abi.name(), chosen.len());
+    let is_built = |program: &&Program| built.tests.join(&program.name).exists();
+    let (chosen, missing): (Vec<_>, Vec<_>) =
+        built.programs.iter().filter(is_chosen).partition(is_built);
+    (chosen, missing.iter().map(|program| program.name.clone()).collect())
+}
+
+/// Where what is compared is from.
+enum From<'a> {
+    Logs(&'a Path),
+    Runs {
+        /// A folder for what is printed.
+        keep: Option<&'a Path>,
+    },
+}
+
+/// Compares programs, and adds what came of them.
+fn add(
+    batch: &[&Program],
+    place: &Place<'_>,
+    from: &From<'_>,
+    rules: &Rules,
+    tally: &mut Tally,
+) -> Result<()> {
+    let Some(name) = batch.first().map(|program| &program.name) else { return Ok(()) };
+    let printouts = match from {
+        From::Logs(folder) => Printouts::kept(folder, name)?,
+        From::Runs { keep } => {
+            let printouts = trace::run(batch, place)?;
+            keep.map(|folder| printouts.keep(folder, name)).transpose()?;
+            printouts
         }
+    };
+    for (program, mut run) in batch.iter().zip(trace::compare(batch, &printouts)?) {
+        if matches!(from, From::Runs { .. }) {
+            run = steady(program, run, place).with_context(|| program.name.clone())?;
+        }
+        let shown = tally.add(program, run, rules);
+        eprintln!("oracle: {}: {shown}", program.name);
     }
-    Ok(tally)
+    Ok(())
 }
 
 /// Runs a program again whose threads met otherwise, and returns the more equal of both runs.
-fn steady(program: &programs::Program, run: Run, place: &Place<'_>) -> Result<Run> {
+fn steady(program: &Program, run: Run, place: &Place<'_>) -> Result<Run> {
     let is_lone =
         |it: &calls::Difference| matches!(it.part, calls::Part::Theirs | calls::Part::Ours);
     let lone = |run: &Run| match run {
@@ -162,6 +203,7 @@ fn steady(program: &programs::Program, run: Run, place: &Place<'_>) -> Result<Ru
     if lone(&run) == 0 {
         return Ok(run);
     }
-    let again = trace::run(&[program], place)?.pop().context("no run")?;
+    let again = trace::compare(&[program], &trace::run(&[program], place)?)?;
+    let again = again.into_iter().next().context("no run")?;
     Ok(if matches!(again, Run::Ended { .. }) && lone(&again) < lone(&run) { again } else { run })
 }

@@ -22,8 +22,6 @@ pub(super) struct Place<'a> {
     pub(super) tests: &'a Path,
     /// Seconds that a run may take.
     pub(super) limit: u64,
-    /// A folder for what is printed.
-    pub(super) keep: Option<&'a Path>,
 }
 
 /// What came of a program.
@@ -46,25 +44,61 @@ struct Printed {
     statuses: String,
 }
 
-/// Runs programs under both and compares. tracer is between two runs of strace, so that what
-/// changes with time has changed between those too.
-pub(super) fn run(programs: &[&Program], place: &Place<'_>) -> Result<Vec<Run>> {
+/// What both have printed of programs: strace, strace again, and tracer.
+pub(super) struct Printouts {
+    printed: [Printed; 3],
+    ledger: Value,
+}
+
+/// The ends of the names of the files in which that is kept.
+const ENDS: [&str; 3] = ["strace", "strace-2", "tracer"];
+
+/// Runs programs under both. tracer is between two runs of strace, so that what changes with time
+/// has changed between those too.
+pub(super) fn run(programs: &[&Program], place: &Place<'_>) -> Result<Printouts> {
     let first = under_strace(programs, place)?;
     let (ours, ledger) = under_tracer(programs, place)?;
     let second = under_strace(programs, place)?;
-    let all = [&first, &second, &ours];
-    if let (Some(keep), Some(name)) = (place.keep, programs.first().map(|program| &program.name)) {
-        fs::create_dir_all(keep).with_context(|| keep.display().to_string())?;
-        for (printed, of) in all.iter().zip(["strace", "strace-2", "tracer"]) {
-            fs::write(keep.join(format!("{name}.{of}")), &printed.text)?;
+    Ok(Printouts { printed: [first, second, ours], ledger })
+}
+
+impl Printouts {
+    /// Writes all of it into a folder.
+    pub(super) fn keep(&self, folder: &Path, name: &str) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        for (printed, end) in self.printed.iter().zip(ENDS) {
+            fs::write(folder.join(format!("{name}.{end}")), &printed.text)?;
+            fs::write(folder.join(format!("{name}.{end}.statuses")), &printed.statuses)?;
         }
+        fs::write(folder.join(format!("{name}.ledger")), self.ledger.to_string())?;
+        Ok(())
     }
+
+    /// Reads what was kept.
+    pub(super) fn kept(folder: &Path, name: &str) -> Result<Self> {
+        let read = |end: &str| {
+            let path = folder.join(format!("{name}.{end}"));
+            fs::read_to_string(&path).with_context(|| path.display().to_string())
+        };
+        let printed = |end: &str| -> Result<Printed> {
+            Ok(Printed { text: read(end)?, statuses: read(&format!("{end}.statuses"))? })
+        };
+        let [first, second, ours] = ENDS.map(printed);
+        let ledger = serde_json::from_str(&read("ledger")?).context("a ledger")?;
+        Ok(Self { printed: [first?, second?, ours?], ledger })
+    }
+}
+
+/// Compares what was printed, program by program.
+pub(super) fn compare(programs: &[&Program], printouts: &Printouts) -> Result<Vec<Run>> {
+    let Printouts { printed: all, ledger } = printouts;
+    let [first, second, ours] = all;
     let [their, again, our] =
         [calls::strace(&first.text), calls::strace(&second.text), calls::tracer(&ours.text)]
             .map(|threads| batch::split(threads, programs.len()));
     ensure!(!their.iter().all(Vec::is_empty), "strace has printed no call");
-    let statuses = all.map(|printed| batch::statuses(&printed.statuses));
-    let mut imbalances = imbalances(&ledger);
+    let statuses = all.each_ref().map(|printed| batch::statuses(&printed.statuses));
+    let mut imbalances = imbalances(ledger);
     let programs = programs.iter().zip(their).zip(again.into_iter().zip(our));
     let run = |((program, first), (second, ours)): ((&&Program, Vec<_>), (Vec<_>, Vec<_>))| {
         let [their, again, our] = statuses
@@ -171,5 +205,31 @@ mod tests {
         assert_eq!(imbalances(&ledger), ["not balanced: [\"a = b\"]"]);
         assert_eq!(imbalances(&json!({ "balanced": true })), [""; 0]);
         assert_eq!(imbalances(&Value::Null), ["no ledger"]);
+    }
+
+    #[test]
+    fn what_is_kept_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let printed = |text: &str| Printed { text: text.to_owned(), statuses: "a 0\n".to_owned() };
+        let tree = |call: &str| {
+            format!("1 execve() = 0\n1 fork() = 2\n2 fork() = 3\n3 execve() = 0\n3 {call}\n")
+        };
+        let ours = "0 a[1] fork() = 2\n0 a[2] fork() = 3\n0 a[3] execve() = 0\n0 a[3] b() = 5\n";
+        let strace = tree("b() = 4");
+        Printouts {
+            printed: [printed(&strace), printed(&strace), printed(ours)],
+            ledger: json!({ "balanced": true }),
+        }
+        .keep(folder.path(), "a")
+        .unwrap();
+        assert!(Printouts::kept(folder.path(), "b").is_err());
+        let kept = Printouts::kept(folder.path(), "a").unwrap();
+        let runs = compare(&[&Program::about("a", &[])], &kept).unwrap();
+        let [Run::Ended { comparison, statuses: None, imbalances }] = &runs[..] else {
+            panic!("it has ended, with the same status")
+        };
+        assert!(imbalances.is_empty());
+        assert_eq!(comparison.outcomes.len(), 2);
+        assert_eq!(comparison.outcomes[1].differences[0].ours, "5");
     }
 }

@@ -18,10 +18,10 @@ use clap::ValueEnum;
 use self::programs::Program;
 use self::rules::Rules;
 use self::tally::Tally;
-use self::trace::{Place, Printouts, Run};
+use self::trace::{Files, Place, Run, Which};
 use self::turn::Turn;
 use crate::parity::document::{self, Part};
-use crate::{calls, command, setup};
+use crate::{apt, command, setup};
 
 /// What can be chosen.
 #[derive(clap::Args)]
@@ -92,38 +92,43 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         cargo.args(["build", "--locked", "-p", "tracer-user", "--bin", "tracer"]);
         command::build(&mut cargo, "bin", "tracer")?.path
     };
-    let mut turn = Turn::new(options.lock.as_deref());
-    let mut tallies = Vec::new();
+    let mut sets = Vec::new();
     for abi in Abi::ALL {
-        if options.abi.is_some_and(|it| it != abi) {
-            continue;
-        }
-        let built = source::build(abi, options.mirror.as_deref())?;
-        let place = Place {
-            tracer: &tracer,
-            tests: &built.tests,
-            limit: options.timeout,
-        };
-        let (chosen, not_built) = chosen(&built, &options.filter);
-        tallies.push((abi, Tally { not_built, ..Tally::default() }));
-        for (number, batch) in chosen.chunks(BATCH).enumerate() {
-            let runs = if options.again {
-                From::Logs(&built.logs)
-            } else {
-                turn.take()?;
-                From::Runs { keep: options.keep.then_some(built.logs.as_path()) }
-            };
-            let of = format!("{}/{}", (number * BATCH + batch.len()), chosen.len());
-            if let Some((_, tally)) = tallies.last_mut() {
-                add(batch, &place, &runs, &rules, tally)?;
-                eprintln!("oracle: {} {of}", abi.name());
-            }
-            write_list(&tallies)?;
+        if options.abi.is_none_or(|it| it == abi) {
+            let built = source::build(abi, options.mirror.as_deref())?;
+            sets.push(Set::new(abi, built, &options.filter));
         }
     }
-    drop(turn);
-    ensure!(tallies.iter().any(|(_, tally)| tally.programs > 0), "no program has this name");
-    let list = write_list(&tallies)?;
+    ensure!(sets.iter().any(|set| !set.programs.is_empty()), "no program has this name");
+    let mut runner = Runner {
+        tracer: &tracer,
+        limit: options.timeout,
+        turn: Turn::new(options.lock.as_deref()),
+    };
+    if !options.again {
+        for which in Which::ALL {
+            for set in &sets {
+                runner.run(&set.all(), which, set, &set.built.logs)?;
+            }
+            runner.turn.end();
+        }
+    }
+    let mut tallies = Vec::new();
+    for set in &sets {
+        let mut tally = Tally { not_built: set.not_built.clone(), ..Tally::default() };
+        let runs = compare(&set.all(), &set.built.logs)?;
+        let runs = if options.again { runs } else { runner.steady(runs, set)? };
+        for (program, run) in runs {
+            let shown = tally.add(program, run, &rules);
+            eprintln!("oracle: {} {}: {shown}", set.abi.name(), program.name);
+        }
+        tallies.push((set.abi, tally));
+        if !options.keep && !options.again {
+            apt::remove(&set.built.logs)?;
+        }
+    }
+    let list = source::folder()?.join("differences.txt");
+    fs::write(&list, report::list(&tallies)).with_context(|| list.display().to_string())?;
     let text = report::document(&tallies);
     println!("{text}\nEvery group of differences: {}", list.display());
     if options.write {
@@ -134,76 +139,94 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Programs that run one after the other under one tracer: attaching takes longer than they do.
-const BATCH: usize = 25;
+const BATCH: usize = 80;
 
-/// Writes every group of the differences that there are by now.
-fn write_list(tallies: &[(Abi, Tally)]) -> Result<PathBuf> {
-    let list = source::folder()?.join("differences.txt");
-    fs::write(&list, report::list(tallies)).with_context(|| list.display().to_string())?;
-    Ok(list)
+/// The programs of an ABI that are run.
+struct Set {
+    abi: Abi,
+    built: source::Built,
+    programs: Vec<Program>,
+    not_built: Vec<String>,
 }
 
-/// The programs whose names contain a filter, and of these those that could not be built.
-fn chosen<'a>(built: &'a source::Built, filter: &[String]) -> (Vec<&'a Program>, Vec<String>) {
-    let is_chosen = |program: &&Program| {
-        filter.is_empty() || filter.iter().any(|text| program.name.contains(text.as_str()))
-    };
-    let is_built = |program: &&Program| built.tests.join(&program.name).exists();
-    let (chosen, missing): (Vec<_>, Vec<_>) =
-        built.programs.iter().filter(is_chosen).partition(is_built);
-    (chosen, missing.iter().map(|program| program.name.clone()).collect())
-}
-
-/// Where what is compared is from.
-enum From<'a> {
-    Logs(&'a Path),
-    Runs {
-        /// A folder for what is printed.
-        keep: Option<&'a Path>,
-    },
-}
-
-/// Compares programs, and adds what came of them.
-fn add(
-    batch: &[&Program],
-    place: &Place<'_>,
-    from: &From<'_>,
-    rules: &Rules,
-    tally: &mut Tally,
-) -> Result<()> {
-    let Some(name) = batch.first().map(|program| &program.name) else { return Ok(()) };
-    let printouts = match from {
-        From::Logs(folder) => Printouts::kept(folder, name)?,
-        From::Runs { keep } => {
-            let printouts = trace::run(batch, place)?;
-            keep.map(|folder| printouts.keep(folder, name)).transpose()?;
-            printouts
-        }
-    };
-    for (program, mut run) in batch.iter().zip(trace::compare(batch, &printouts)?) {
-        if matches!(from, From::Runs { .. }) {
-            run = steady(program, run, place).with_context(|| program.name.clone())?;
-        }
-        let shown = tally.add(program, run, rules);
-        eprintln!("oracle: {}: {shown}", program.name);
+impl Set {
+    /// Those whose names contain a filter.
+    fn new(abi: Abi, mut built: source::Built, filter: &[String]) -> Self {
+        let is_chosen = |program: &Program| {
+            filter.is_empty() || filter.iter().any(|text| program.name.contains(text.as_str()))
+        };
+        let chosen = std::mem::take(&mut built.programs).into_iter().filter(is_chosen);
+        let (programs, missing): (Vec<Program>, Vec<Program>) =
+            chosen.partition(|program| built.tests.join(&program.name).exists());
+        let not_built = missing.into_iter().map(|program| program.name).collect();
+        Self { abi, built, programs, not_built }
     }
-    Ok(())
+
+    fn all(&self) -> Vec<&Program> {
+        self.programs.iter().collect()
+    }
 }
 
-/// Runs a program again whose threads met otherwise, and returns the more equal of both runs.
-fn steady(program: &Program, run: Run, place: &Place<'_>) -> Result<Run> {
-    let is_lone =
-        |it: &calls::Difference| matches!(it.part, calls::Part::Theirs | calls::Part::Ours);
-    let lone = |run: &Run| match run {
-        Run::Ended { comparison, .. } => {
-            comparison.outcomes.iter().filter(|it| it.differences.iter().any(is_lone)).count()
-        }
-        Run::Endless(_) => 0,
-    };
-    if lone(&run) == 0 {
-        return Ok(run);
+/// Compares what was printed of programs.
+fn compare<'a>(programs: &[&'a Program], logs: &Path) -> Result<Vec<(&'a Program, Run)>> {
+    let mut all = Vec::new();
+    for batch in programs.chunks(BATCH) {
+        let runs = trace::compare(batch, &Files::new(logs, batch)?)?;
+        all.extend(batch.iter().copied().zip(runs));
     }
-    let again = trace::compare(&[program], &trace::run(&[program], place)?)?;
-    let again = again.into_iter().next().context("no run")?;
-    Ok(if matches!(again, Run::Ended { .. }) && lone(&again) < lone(&run) { again } else { run })
+    Ok(all)
+}
+
+/// Runs programs.
+struct Runner<'a> {
+    tracer: &'a Path,
+    limit: u64,
+    turn: Turn,
+}
+
+impl Runner<'_> {
+    /// Runs programs under strace or under tracer.
+    fn run(&mut self, programs: &[&Program], which: Which, set: &Set, logs: &Path) -> Result<()> {
+        let place = Place { tracer: self.tracer, tests: &set.built.tests, limit: self.limit };
+        for (number, batch) in programs.chunks(BATCH).enumerate() {
+            if which == Which::Tracer {
+                self.turn.take()?;
+            }
+            trace::run(batch, which, &place, &Files::new(logs, batch)?)?;
+            let (under, done) = (which.end(), number * BATCH + batch.len());
+            eprintln!("oracle: {} under {under}: {done}/{}", set.abi.name(), programs.len());
+        }
+        Ok(())
+    }
+
+    /// Runs programs again whose threads met otherwise, and puts the more equal of both runs in
+    /// their place.
+    fn steady<'a>(
+        &mut self,
+        mut runs: Vec<(&'a Program, Run)>,
+        set: &Set,
+    ) -> Result<Vec<(&'a Program, Run)>> {
+        let lone: Vec<&Program> = runs
+            .iter()
+            .filter(|(_, run)| run.is_ended() && run.lone() > 0)
+            .map(|(program, _)| *program)
+            .collect();
+        if lone.is_empty() {
+            return Ok(runs);
+        }
+        let logs = set.built.logs.join("again");
+        for which in Which::ALL {
+            self.run(&lone, which, set, &logs)?;
+            self.turn.end();
+        }
+        for (program, again) in compare(&lone, &logs)? {
+            for (other, run) in &mut runs {
+                if *other == program && again.lone() < run.lone() {
+                    *run = again;
+                    break;
+                }
+            }
+        }
+        Ok(runs)
+    }
 }

@@ -198,16 +198,32 @@ pub(super) fn list(tallies: &Tallies) -> String {
                 format_args!("   {name} {count} x in {of} programs: {}\n", programs.join(" ")),
             );
             for (texts, lines) in &group.examples {
+                let from = first_difference(&texts[0], &texts[1]);
                 for (who, text, line) in
                     [("strace", &texts[0], &lines[0]), ("tracer", &texts[1], &lines[1])]
                 {
-                    let text = if text == line { "" } else { text };
-                    push(&mut out, format_args!("      {who}  {text}   | {line}\n"));
+                    let text = if text == line { String::new() } else { around(text, from) };
+                    push(&mut out, format_args!("      {who}  {text}   | {}\n", around(line, 0)));
                 }
             }
         }
     }
     out
+}
+
+/// How many characters are the same.
+fn first_difference(a: &str, b: &str) -> usize {
+    a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
+}
+
+/// A text, of a long one the part around this place.
+fn around(text: &str, at: usize) -> String {
+    const BEFORE: usize = 60;
+    const ALL: usize = 240;
+    let start = at.saturating_sub(BEFORE);
+    let part: String = text.chars().skip(start).take(ALL).collect();
+    let end = if text.chars().count() > start + ALL { "…" } else { "" };
+    format!("{}{part}{end}", if start > 0 { "…" } else { "" })
 }
 
 fn one_line(tally: &Tally) -> String {
@@ -226,4 +242,56 @@ pub(super) fn summary(tallies: &Tallies) -> String {
     let of: Vec<String> =
         tallies.iter().map(|(abi, tally)| format!("{}: {}", abi.name(), one_line(tally))).collect();
     format!("oracle: {}", of.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calls;
+    use crate::oracle::programs::Program;
+    use crate::oracle::rules::Rules;
+    use crate::oracle::trace::Run;
+
+    fn tally() -> Tally {
+        let [first, second] = [(); 2].map(|()| calls::strace("1 a(7) = 1\n1 b(0x10) = 2\n"));
+        let ours = calls::strace("1 a(8) = 1\n1 b(16) = 2\n1 c() = 3\n");
+        let comparison = calls::compare(&first, &second, &ours);
+        let run = Run::Ended { comparison, statuses: None, imbalances: Vec::new() };
+        let mut tally = Tally::default();
+        tally.add(&Program::about("a", &[]), run, &Rules::committed().unwrap());
+        tally
+    }
+
+    #[test]
+    fn the_document_has_figures_and_every_class() {
+        let text = document(&[(Abi::X86_64, tally()), (Abi::I386, Tally::default())]);
+        assert!(text.contains("| x86_64 | 1 | 3 | 2 | 66.667 % | 0 | 0.00 % | 0 |\n"), "{text}");
+        assert!(text.contains("| unclassed | 2 | 1 | 0 | 0 |\n"), "{text}");
+        assert!(text.contains("| form | 1 | 0 | 0 | 0 |\n"), "{text}");
+        assert!(
+            text.contains("| c: tracer alone | 1 | 0 | not explained | `c() = 3` |\n"),
+            "{text}"
+        );
+        assert!(text.contains("x86_64, another number of calls: a, thread []: 2 and 3."), "{text}");
+    }
+
+    #[test]
+    fn the_list_has_both_calls_and_the_summary_a_line() {
+        let tallies = [(Abi::X86_64, tally())];
+        let text = list(&tallies);
+        assert!(text.contains("== unclassed: a: argument 1: 1 x"), "{text}");
+        assert!(text.contains("tracer  8   | a(8) = 1"), "{text}");
+        let line = summary(&tallies);
+        assert!(line.starts_with("oracle: x86_64: 1 programs, 3 calls, 66.667 %"), "{line}");
+        assert!(line.ends_with("2 wrong or unclassed") && !line.contains('\n'), "{line}");
+    }
+
+    #[test]
+    fn of_a_long_text_the_difference_is_printed() {
+        let (a, b) = ("é".repeat(300) + "x", "é".repeat(300) + "y");
+        assert_eq!(first_difference(&a, &b), 300);
+        assert!(around(&a, 300).starts_with('…') && around(&a, 300).ends_with('x'));
+        assert!(around(&a, 0).ends_with('…'));
+        assert_eq!(around("short", 3), "short");
+    }
 }

@@ -1,7 +1,7 @@
 //! Runs programs under strace, under tracer, and under strace again.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,10 +10,13 @@ use serde_json::Value;
 use super::batch;
 use super::programs::Program;
 use crate::apt;
-use crate::calls::{self, Comparison};
+use crate::calls::{self, Comparison, Difference, Part};
 
 /// The exit statuses of `timeout` for what did not end by itself.
 const ENDLESS: [&str; 2] = ["124", "137"];
+
+/// Of tracer's ring: programs that call without pause are not what is compared here.
+const RING: &str = "128MiB";
 
 /// Where programs run, and what traces them.
 pub(super) struct Place<'a> {
@@ -38,67 +41,142 @@ pub(super) enum Run {
     Endless(&'static str),
 }
 
-/// What a run of several programs has printed, and how they ended.
+impl Run {
+    pub(super) fn is_ended(&self) -> bool {
+        matches!(self, Self::Ended { .. })
+    }
+
+    /// How many calls one of both has alone; without an end there is nothing better.
+    pub(super) fn lone(&self) -> usize {
+        let is_lone = |it: &Difference| matches!(it.part, Part::Theirs | Part::Ours);
+        match self {
+            Self::Ended { comparison, .. } => {
+                comparison.outcomes.iter().filter(|it| it.differences.iter().any(is_lone)).count()
+            }
+            Self::Endless(_) => usize::MAX,
+        }
+    }
+}
+
+/// What a run of a batch has printed, and how its programs ended.
 struct Printed {
     text: String,
     statuses: String,
 }
 
-/// What both have printed of programs: strace, strace again, and tracer.
-pub(super) struct Printouts {
-    printed: [Printed; 3],
-    ledger: Value,
+/// A run of the three: tracer is between two of strace, so that what changes with time has changed
+/// between those too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    First,
+    Tracer,
+    Second,
 }
 
-/// The ends of the names of the files in which that is kept.
-const ENDS: [&str; 3] = ["strace", "strace-2", "tracer"];
+impl Which {
+    /// In the order in which they run.
+    pub(super) const ALL: [Self; 3] = [Self::First, Self::Tracer, Self::Second];
 
-/// Runs programs under both. tracer is between two runs of strace, so that what changes with time
-/// has changed between those too.
-pub(super) fn run(programs: &[&Program], place: &Place<'_>) -> Result<Printouts> {
-    let first = under_strace(programs, place)?;
-    let (ours, ledger) = under_tracer(programs, place)?;
-    let second = under_strace(programs, place)?;
-    Ok(Printouts { printed: [first, second, ours], ledger })
-}
-
-impl Printouts {
-    /// Writes all of it into a folder.
-    pub(super) fn keep(&self, folder: &Path, name: &str) -> Result<()> {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        for (printed, end) in self.printed.iter().zip(ENDS) {
-            fs::write(folder.join(format!("{name}.{end}")), &printed.text)?;
-            fs::write(folder.join(format!("{name}.{end}.statuses")), &printed.statuses)?;
+    /// The end of the names of the files with what was printed.
+    pub(super) fn end(self) -> &'static str {
+        match self {
+            Self::First => "strace",
+            Self::Tracer => "tracer",
+            Self::Second => "strace-2",
         }
-        fs::write(folder.join(format!("{name}.ledger")), self.ledger.to_string())?;
-        Ok(())
+    }
+}
+
+/// The files of a batch of programs, which are named after the first.
+pub(super) struct Files<'a> {
+    folder: &'a Path,
+    name: &'a str,
+}
+
+impl<'a> Files<'a> {
+    /// Those of a batch in a folder.
+    pub(super) fn new(folder: &'a Path, batch: &[&'a Program]) -> Result<Self> {
+        let name = &batch.first().context("a batch of no program")?.name;
+        Ok(Self { folder, name })
     }
 
-    /// Reads what was kept.
-    pub(super) fn kept(folder: &Path, name: &str) -> Result<Self> {
-        let read = |end: &str| {
-            let path = folder.join(format!("{name}.{end}"));
-            fs::read_to_string(&path).with_context(|| path.display().to_string())
-        };
-        let printed = |end: &str| -> Result<Printed> {
-            Ok(Printed { text: read(end)?, statuses: read(&format!("{end}.statuses"))? })
-        };
-        let [first, second, ours] = ENDS.map(printed);
-        let ledger = serde_json::from_str(&read("ledger")?).context("a ledger")?;
-        Ok(Self { printed: [first?, second?, ours?], ledger })
+    fn path(&self, end: &str) -> PathBuf {
+        self.folder.join(format!("{}.{end}", self.name))
     }
+
+    fn read(&self, end: &str) -> Result<String> {
+        let path = self.path(end);
+        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn printed(&self, which: Which) -> Result<Printed> {
+        let end = which.end();
+        Ok(Printed { text: self.read(end)?, statuses: self.read(&format!("{end}.statuses"))? })
+    }
+}
+
+/// Runs each program in a folder of its own, which is the same and empty in every run.
+pub(super) fn run(
+    programs: &[&Program],
+    which: Which,
+    place: &Place<'_>,
+    files: &Files<'_>,
+) -> Result<()> {
+    let folder = place.tests.join("oracle.dir");
+    apt::remove(&folder)?;
+    for program in programs {
+        let own = folder.join(&program.name);
+        fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
+    }
+    fs::create_dir_all(files.folder).with_context(|| files.folder.display().to_string())?;
+    let end = which.end();
+    let [log, errors] = [files.path(end), files.path(&format!("{end}.errors"))];
+    // Only what hangs although each program has a limit runs into this one.
+    let limit = (place.limit + 5) * (programs.len() as u64 + 5);
+    let mut command = match which {
+        Which::Tracer => {
+            let mut command = calls::same_layout(place.tracer, Some(limit))?;
+            command.args(calls::TRACER).args(["--ring-size", RING]);
+            command.arg("--ledger").arg(files.path("ledger"));
+            command
+        }
+        Which::First | Which::Second => {
+            let mut command = calls::same_layout(Path::new("strace"), Some(limit))?;
+            command.args(calls::STRACE);
+            command
+        }
+    };
+    command.arg("-o").arg(&log).args(["--", "/bin/sh", "-c"]);
+    command.arg(batch::script(programs, place.tests, &folder, place.limit)).current_dir(&folder);
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
+    command.env("HOME", &folder).env("LC_ALL", "C").env("TZ", "UTC");
+    let file = File::create(&errors).with_context(|| errors.display().to_string())?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+    let status = command.status().with_context(|| format!("starting {end}"))?;
+    if fs::metadata(&log).map_or(0, |log| log.len()) == 0 {
+        let errors = fs::read_to_string(&errors).unwrap_or_default();
+        bail!("{end} has printed no call: {status}: {errors}");
+    }
+    let statuses = fs::read(folder.join("statuses")).unwrap_or_default();
+    fs::write(files.path(&format!("{end}.statuses")), statuses)?;
+    Ok(())
 }
 
 /// Compares what was printed, program by program.
-pub(super) fn compare(programs: &[&Program], printouts: &Printouts) -> Result<Vec<Run>> {
-    let Printouts { printed: all, ledger } = printouts;
-    let [first, second, ours] = all;
+pub(super) fn compare(programs: &[&Program], files: &Files<'_>) -> Result<Vec<Run>> {
+    let [first, ours, second] = Which::ALL.map(|which| files.printed(which));
+    let [first, ours, second] = [first?, ours?, second?];
+    let all = [&first, &second, &ours];
+    let ledger = files.read("ledger").ok();
+    let ledger = ledger.and_then(|ledger| serde_json::from_str(&ledger).ok());
+    let ledger = ledger.unwrap_or(Value::Null);
     let [their, again, our] =
         [calls::strace(&first.text), calls::strace(&second.text), calls::tracer(&ours.text)]
             .map(|threads| batch::split(threads, programs.len()));
     ensure!(!their.iter().all(Vec::is_empty), "strace has printed no call");
     let statuses = all.each_ref().map(|printed| batch::statuses(&printed.statuses));
-    let mut imbalances = imbalances(ledger);
+    let mut imbalances = imbalances(&ledger);
     let programs = programs.iter().zip(their).zip(again.into_iter().zip(our));
     let run = |((program, first), (second, ours)): ((&&Program, Vec<_>), (Vec<_>, Vec<_>))| {
         let [their, again, our] = statuses
@@ -115,61 +193,6 @@ pub(super) fn compare(programs: &[&Program], printouts: &Printouts) -> Result<Ve
         Run::Ended { comparison, statuses, imbalances: std::mem::take(&mut imbalances) }
     };
     Ok(programs.map(run).collect())
-}
-
-fn under_strace(programs: &[&Program], place: &Place<'_>) -> Result<Printed> {
-    traced(programs, place, Path::new("strace"), &calls::STRACE, &[])
-}
-
-/// What is printed, and the ledger.
-fn under_tracer(programs: &[&Program], place: &Place<'_>) -> Result<(Printed, Value)> {
-    let folder = tempfile::tempdir().context("a folder for the ledger")?;
-    let ledger = folder.path().join("ledger.json");
-    let more = ["--ledger".as_ref(), ledger.as_path()];
-    let printed = traced(programs, place, place.tracer, &calls::TRACER, &more)?;
-    let ledger = match fs::read(&ledger) {
-        Ok(ledger) => serde_json::from_slice(&ledger).context("tracer's ledger")?,
-        Err(_) => Value::Null,
-    };
-    Ok((printed, ledger))
-}
-
-/// Runs each program in a folder of its own, which is the same and empty in every run.
-fn traced(
-    programs: &[&Program],
-    place: &Place<'_>,
-    tracer: &Path,
-    options: &[&str],
-    more: &[&Path],
-) -> Result<Printed> {
-    let folder = place.tests.join("oracle.dir");
-    apt::remove(&folder)?;
-    for program in programs {
-        let own = folder.join(&program.name);
-        fs::create_dir_all(&own).with_context(|| own.display().to_string())?;
-    }
-    let outputs = tempfile::tempdir().context("a folder for what is printed")?;
-    let log = outputs.path().join("log");
-    // Only what hangs although each program has a limit runs into this one.
-    let limit = (place.limit + 5) * (programs.len() as u64 + 5);
-    let mut command = calls::same_layout(tracer, Some(limit))?;
-    command.args(options).args(more).arg("-o").arg(&log).args(["--", "/bin/sh", "-c"]);
-    command.arg(batch::script(programs, place.tests, &folder, place.limit)).current_dir(&folder);
-    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin");
-    command.env("HOME", &folder).env("LC_ALL", "C").env("TZ", "UTC");
-    let said = outputs.path().join("said");
-    let said_file = File::create(&said).with_context(|| said.display().to_string())?;
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said_file);
-    let status = command.status().with_context(|| format!("starting {}", tracer.display()))?;
-    let text = fs::read(&log).unwrap_or_default();
-    if text.is_empty() {
-        let said = fs::read_to_string(&said).unwrap_or_default();
-        bail!("{} has printed no call: {status}: {said}", tracer.display());
-    }
-    Ok(Printed {
-        text: String::from_utf8_lossy(&text).into_owned(),
-        statuses: fs::read_to_string(folder.join("statuses")).unwrap_or_default(),
-    })
 }
 
 /// What a ledger says that should not be: equations that do not hold, and losses.
@@ -208,28 +231,29 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_read_again() {
+    fn what_was_printed_is_compared() {
         let folder = tempfile::tempdir().unwrap();
-        let printed = |text: &str| Printed { text: text.to_owned(), statuses: "a 0\n".to_owned() };
-        let tree = |call: &str| {
-            format!("1 execve() = 0\n1 fork() = 2\n2 fork() = 3\n3 execve() = 0\n3 {call}\n")
-        };
+        let program = Program::about("a", &[]);
+        let files = Files::new(folder.path(), &[&program]).unwrap();
+        let strace = "1 execve() = 0\n1 fork() = 2\n2 fork() = 3\n3 execve() = 0\n3 b() = 4\n";
         let ours = "0 a[1] fork() = 2\n0 a[2] fork() = 3\n0 a[3] execve() = 0\n0 a[3] b() = 5\n";
-        let strace = tree("b() = 4");
-        Printouts {
-            printed: [printed(&strace), printed(&strace), printed(ours)],
-            ledger: json!({ "balanced": true }),
+        let write = |end: &str, text: &str| fs::write(files.path(end), text).unwrap();
+        for which in Which::ALL {
+            write(which.end(), if which == Which::Tracer { ours } else { strace });
+            write(&format!("{}.statuses", which.end()), "a 0\n");
         }
-        .keep(folder.path(), "a")
-        .unwrap();
-        assert!(Printouts::kept(folder.path(), "b").is_err());
-        let kept = Printouts::kept(folder.path(), "a").unwrap();
-        let runs = compare(&[&Program::about("a", &[])], &kept).unwrap();
+        write("ledger", "{\"balanced\": true}");
+        let runs = compare(&[&program], &files).unwrap();
         let [Run::Ended { comparison, statuses: None, imbalances }] = &runs[..] else {
             panic!("it has ended, with the same status")
         };
         assert!(imbalances.is_empty());
         assert_eq!(comparison.outcomes.len(), 2);
         assert_eq!(comparison.outcomes[1].differences[0].ours, "5");
+        write("strace.statuses", "a 124\n");
+        assert!(matches!(compare(&[&program], &files).unwrap()[..], [Run::Endless("strace")]));
+        write("strace-2.statuses", "a 1\n");
+        fs::remove_file(files.path("tracer")).unwrap();
+        assert!(compare(&[&program], &files).is_err());
     }
 }

@@ -32,6 +32,11 @@ impl Turn {
         }
         Ok(())
     }
+
+    /// Gives the lock up.
+    pub(super) fn end(&mut self) {
+        self.held = None;
+    }
 }
 
 #[cfg(test)]
@@ -46,7 +51,7 @@ mod tests {
         turn.take().unwrap();
         turn.take().unwrap();
         assert!(File::open(&path).unwrap().try_lock().is_err());
-        drop(turn);
+        turn.end();
         File::open(&path).unwrap().try_lock().unwrap();
         Turn::new(None).take().unwrap();
     }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
-use similar::{Algorithm, DiffOp, capture_diff_slices};
+use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 
 use super::lines::Call;
 
@@ -14,21 +15,26 @@ pub(super) struct Place {
     pub(super) ours: Option<usize>,
 }
 
+/// For how long the best of all alignments is looked for.
+const LIMIT: Duration = Duration::from_millis(500);
+
 /// Puts the calls beside each other, in their order.
 ///
 /// Calls that are equal in everything hold the lists together; between them those that are equal
 /// in name and result, then those that are equal in name. What is left and as long on both sides is
 /// the same calls under other names.
 pub(super) fn align(theirs: &[Call], ours: &[Call]) -> Vec<Place> {
-    let names = |a: &Call, b: &Call| (&a.name, &a.result) == (&b.name, &b.result);
-    if theirs.len() == ours.len() && theirs.iter().zip(ours).all(|(a, b)| names(a, b)) {
+    // As many, in the same order: no search is needed, which is slow where little is equal.
+    let is_like = |(a, b): (&Call, &Call)| a.name == b.name || a.result == b.result;
+    if theirs.len() == ours.len() && theirs.iter().zip(ours).all(is_like) {
         return pairs(0..theirs.len(), 0..ours.len());
     }
     let keys: [fn(&Call) -> String; 3] =
         [Call::show, |call| format!("{} {}", call.name, call.result), |call| call.name.clone()];
     let levels = keys.map(|key| numbers(theirs, ours, key));
     let mut places = Vec::new();
-    between(&levels, 0..theirs.len(), 0..ours.len(), &mut places);
+    let deadline = Instant::now() + LIMIT;
+    between(&levels, deadline, 0..theirs.len(), 0..ours.len(), &mut places);
     places
 }
 
@@ -47,6 +53,7 @@ fn numbers(theirs: &[Call], ours: &[Call], key: impl Fn(&Call) -> String) -> [Ve
 /// Aligns by the first level, and what is unequal by the next.
 fn between(
     levels: &[[Vec<usize>; 2]],
+    deadline: Instant,
     theirs: Range<usize>,
     ours: Range<usize>,
     places: &mut Vec<Place>,
@@ -57,21 +64,24 @@ fn between(
     let their_keys = their_keys.get(theirs.clone()).unwrap_or_default();
     let our_keys = our_keys.get(ours.clone()).unwrap_or_default();
     let (mut their_start, mut our_start) = (theirs.start, ours.start);
-    for change in capture_diff_slices(Algorithm::Myers, their_keys, our_keys) {
+    let changes =
+        capture_diff_slices_deadline(Algorithm::Myers, their_keys, our_keys, Some(deadline));
+    for change in changes {
         // What is between two that are equal goes to the next level, whatever the change.
         if let DiffOp::Equal { old_index, new_index, len } = change {
             let (old, new) = (theirs.start + old_index, ours.start + new_index);
-            close(rest, their_start..old, our_start..new, places);
+            close(rest, deadline, their_start..old, our_start..new, places);
             (their_start, our_start) = (old + len, new + len);
             places.extend(pairs(old..their_start, new..our_start));
         }
     }
-    close(rest, their_start..theirs.end, our_start..ours.end, places);
+    close(rest, deadline, their_start..theirs.end, our_start..ours.end, places);
 }
 
 /// Aligns what is between two equal calls.
 fn close(
     levels: &[[Vec<usize>; 2]],
+    deadline: Instant,
     theirs: Range<usize>,
     ours: Range<usize>,
     places: &mut Vec<Place>,
@@ -79,7 +89,7 @@ fn close(
     if theirs.is_empty() || ours.is_empty() {
         places.extend(leftovers(theirs, ours));
     } else {
-        between(levels, theirs, ours, places);
+        between(levels, deadline, theirs, ours, places);
     }
 }
 

@@ -208,7 +208,7 @@ impl Runner<'_> {
     ) -> Result<Vec<(&'a Program, Run)>> {
         let lone: Vec<&Program> = runs
             .iter()
-            .filter(|(_, run)| run.is_ended() && run.lone() > 0)
+            .filter(|(_, run)| run.is_unsteady())
             .map(|(program, _)| *program)
             .collect();
         if lone.is_empty() {

@@ -103,6 +103,7 @@ fn sentences(out: &mut String, abi: Abi, tally: &Tally) {
         ("another exit status", &tally.statuses),
         ("against the ledger", &tally.imbalances),
         ("did not end in time", &tally.endless),
+        ("not compared, for tracer counted losses meanwhile", &tally.lost),
         ("could not be built", &tally.not_built),
     ];
     for (what, list) in all {

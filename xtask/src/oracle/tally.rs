@@ -67,6 +67,7 @@ pub(super) struct Tally {
     pub(super) statuses: Vec<String>,
     pub(super) imbalances: Vec<String>,
     pub(super) endless: Vec<String>,
+    pub(super) lost: Vec<String>,
     pub(super) not_built: Vec<String>,
 }
 
@@ -78,6 +79,10 @@ impl Tally {
             Run::Endless(under) => {
                 self.endless.push(format!("{name} under {under}"));
                 return format!("did not end under {under}");
+            }
+            Run::Lost(what) => {
+                self.lost.push(format!("{name}: {what}"));
+                return format!("not compared, for tracer has lost calls: {what}");
             }
             Run::Ended { comparison, statuses, imbalances } => (comparison, statuses, imbalances),
         };

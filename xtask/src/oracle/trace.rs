@@ -39,11 +39,14 @@ pub(super) enum Run {
     },
     /// It did not end in time; under which of both.
     Endless(&'static str),
+    /// tracer has lost calls while it ran, and counted them.
+    Lost(String),
 }
 
 impl Run {
-    pub(super) fn is_ended(&self) -> bool {
-        matches!(self, Self::Ended { .. })
+    /// Whether another run may be more equal.
+    pub(super) fn is_unsteady(&self) -> bool {
+        !matches!(self, Self::Endless(_)) && self.lone() > 0
     }
 
     /// How many calls one of both has alone; without an end there is nothing better.
@@ -53,7 +56,7 @@ impl Run {
             Self::Ended { comparison, .. } => {
                 comparison.outcomes.iter().filter(|it| it.differences.iter().any(is_lone)).count()
             }
-            Self::Endless(_) => usize::MAX,
+            Self::Endless(_) | Self::Lost(_) => usize::MAX,
         }
     }
 }
@@ -173,10 +176,11 @@ pub(super) fn compare(programs: &[&Program], files: &Files<'_>) -> Result<Vec<Ru
     let ledger = ledger.unwrap_or(Value::Null);
     let [their, again, our] =
         [calls::strace(&first.text), calls::strace(&second.text), calls::tracer(&ours.text)]
-            .map(|threads| batch::split(threads, programs.len()));
+            .map(|threads| batch::split(threads, programs));
     ensure!(!their.iter().all(Vec::is_empty), "strace has printed no call");
     let statuses = all.each_ref().map(|printed| batch::statuses(&printed.statuses));
     let mut imbalances = imbalances(&ledger);
+    let losses = losses(&ledger);
     let programs = programs.iter().zip(their).zip(again.into_iter().zip(our));
     let run = |((program, first), (second, ours)): ((&&Program, Vec<_>), (Vec<_>, Vec<_>))| {
         let [their, again, our] = statuses
@@ -190,7 +194,8 @@ pub(super) fn compare(programs: &[&Program], files: &Files<'_>) -> Result<Vec<Ru
         let statuses = (their == again && their != our).then(|| [their.to_owned(), our.to_owned()]);
         let comparison = calls::compare(&first, &second, &ours);
         // The ledger is of all together.
-        Run::Ended { comparison, statuses, imbalances: std::mem::take(&mut imbalances) }
+        let run = Run::Ended { comparison, statuses, imbalances: std::mem::take(&mut imbalances) };
+        if losses.is_empty() || run.lone() == 0 { run } else { Run::Lost(losses.clone()) }
     };
     Ok(programs.map(run).collect())
 }
@@ -203,14 +208,26 @@ fn imbalances(ledger: &Value) -> Vec<String> {
     } else if ledger["balanced"] != true {
         all.push(format!("not balanced: {}", ledger["imbalances"]));
     }
-    let losses = ["reserve_failed", "store_failed", "lifecycle_reserve_failed"];
-    for loss in losses {
-        let count = &ledger["kernel"][loss];
-        if count.as_u64().is_some_and(|count| count > 0) {
-            all.push(format!("{loss}: {count}"));
-        }
-    }
     all
+}
+
+/// The losses that a ledger counts, in words.
+fn losses(ledger: &Value) -> String {
+    let mut all = Vec::new();
+    let mut note = |name: &str, count: &Value| {
+        if let Some(count) = count.as_u64().filter(|count| *count > 0) {
+            all.push(format!("{name} {count}"));
+        }
+    };
+    for name in ["reserve_failed", "store_failed", "lifecycle_reserve_failed"] {
+        note(name, &ledger["kernel"][name]);
+    }
+    note("queue_full", &ledger["spans"]["queue_full"]);
+    let dropped = ledger["destinations"]["text"]["dropped"].as_object();
+    for (reason, count) in dropped.into_iter().flatten() {
+        note(reason, count);
+    }
+    all.join(", ")
 }
 
 #[cfg(test)]
@@ -223,7 +240,9 @@ mod tests {
     fn a_ledger_is_held_against_the_run() {
         let kernel = json!({ "reserve_failed": 0, "store_failed": 2 });
         let ledger = json!({ "balanced": true, "imbalances": [], "kernel": kernel });
-        assert_eq!(imbalances(&ledger), ["store_failed: 2"]);
+        assert_eq!((imbalances(&ledger).len(), losses(&ledger).as_str()), (0, "store_failed 2"));
+        let dropped = json!({ "text": { "dropped": { "io": 0, "queue_full": 3 } } });
+        assert_eq!(losses(&json!({ "destinations": dropped })), "queue_full 3");
         let ledger = json!({ "balanced": false, "imbalances": ["a = b"] });
         assert_eq!(imbalances(&ledger), ["not balanced: [\"a = b\"]"]);
         assert_eq!(imbalances(&json!({ "balanced": true })), [""; 0]);
@@ -235,8 +254,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = Program::about("a", &[]);
         let files = Files::new(folder.path(), &[&program]).unwrap();
-        let strace = "1 execve() = 0\n1 fork() = 2\n2 fork() = 3\n3 execve() = 0\n3 b() = 4\n";
-        let ours = "0 a[1] fork() = 2\n0 a[2] fork() = 3\n0 a[3] execve() = 0\n0 a[3] b() = 5\n";
+        let strace =
+            "1 execve() = 0\n1 fork() = 2\n2 fork() = 3\n3 execve(\"/a\") = 0\n3 b() = 4\n";
+        let ours =
+            "0 a[1] fork() = 2\n0 a[2] fork() = 3\n0 a[3] execve(\"/a\") = 0\n0 a[3] b() = 5\n";
         let write = |end: &str, text: &str| fs::write(files.path(end), text).unwrap();
         for which in Which::ALL {
             write(which.end(), if which == Which::Tracer { ours } else { strace });
@@ -250,6 +271,12 @@ mod tests {
         assert!(imbalances.is_empty());
         assert_eq!(comparison.outcomes.len(), 2);
         assert_eq!(comparison.outcomes[1].differences[0].ours, "5");
+        let lost = "{\"balanced\": true, \"kernel\": {\"reserve_failed\": 7}}";
+        write("ledger", lost);
+        assert!(matches!(&compare(&[&program], &files).unwrap()[..], [Run::Ended { .. }]));
+        write("tracer", &ours.replace(") = 5", ") = 5\n0 a[3] c() = 6"));
+        let runs = compare(&[&program], &files).unwrap();
+        assert!(matches!(&runs[..], [Run::Lost(what)] if what == "reserve_failed 7"));
         write("strace.statuses", "a 124\n");
         assert!(matches!(compare(&[&program], &files).unwrap()[..], [Run::Endless("strace")]));
         write("strace-2.statuses", "a 1\n");

@@ -206,11 +206,8 @@ impl Runner<'_> {
         mut runs: Vec<(&'a Program, Run)>,
         set: &Set,
     ) -> Result<Vec<(&'a Program, Run)>> {
-        let lone: Vec<&Program> = runs
-            .iter()
-            .filter(|(_, run)| run.is_unsteady())
-            .map(|(program, _)| *program)
-            .collect();
+        let lone: Vec<&Program> =
+            runs.iter().filter(|(_, run)| run.is_unsteady()).map(|(program, _)| *program).collect();
         if lone.is_empty() {
             return Ok(runs);
         }

@@ -1,7 +1,7 @@
 //! Which memory of a call the kernel side captures beside its strings: a few operations per
 //! syscall, packed into words of a map.
 
-use crate::syscalls::{ArgKind, Extent, Struct, Syscall, When};
+use crate::syscalls::{Arg, ArgKind, Extent, Struct, Syscall, When};
 
 /// Operations of one call, at most.
 pub const MAX_OPS: usize = 6;
@@ -54,6 +54,13 @@ pub mod part {
     pub const IOVEC_DATA: u8 = 1;
     /// Parts from one element of an `mmsghdr` array to the next.
     pub const MESSAGE: u8 = 16;
+    /// The file that a descriptor leads to, see [`crate::file`]: the first of a call, and so on.
+    pub const FILE: u8 = 160;
+    /// One past the last of these.
+    pub const FILES_END: u8 = 240;
+    /// Says that a descriptor, the body of this capture, has come to lead to another file while the
+    /// call ran.
+    pub const CHANGED: u8 = 240;
     /// Says that there were more strings in `argv`.
     pub const MORE: u8 = 255;
 }
@@ -90,6 +97,10 @@ pub enum Count {
     At = 4,
     /// In an argument, as bits of words.
     Bits = 5,
+    /// In the result, and not above an argument of 32 bits; at entry in the argument.
+    RetUpTo = 6,
+    /// The same with an argument of 64 bits.
+    RetUpToWide = 7,
 }
 
 /// The first word of an operation.
@@ -107,6 +118,7 @@ impl Op {
     const WHEN_INTERRUPTED: u64 = 1 << 26;
     const CONDITIONAL: u64 = 1 << 27;
     const COMPAT: u64 = 1 << 28;
+    const WHEN_FOUND: u64 = 1 << 29;
     const SIZE_SHIFT: u32 = 32;
     const LIMIT_SHIFT: u32 = 48;
 
@@ -128,12 +140,22 @@ impl Op {
             self.0
                 | match when {
                     When::Enter => Self::AT_ENTER,
-                    When::Exit => Self::AT_EXIT,
+                    When::Exit | When::Attached => Self::AT_EXIT,
+                    When::Found => Self::AT_EXIT | Self::WHEN_FOUND,
                     When::Both | When::IpcCommand => Self::AT_ENTER | Self::AT_EXIT,
                     When::Interrupted => Self::WHEN_INTERRUPTED,
                     When::FutexTimeout => Self::AT_ENTER | Self::CONDITIONAL,
+                    When::Command(command) => {
+                        (if command.passed != 0 { Self::AT_ENTER } else { 0 })
+                            | (if command.returned != 0 { Self::AT_EXIT } else { 0 })
+                    }
                 },
         )
+    }
+
+    /// Of messages that the kernel fills, the head is read at entry: it says how much room there is.
+    const fn with_head(self) -> Self {
+        Self(if self.at_exit() { self.0 | Self::AT_ENTER } else { self.0 })
     }
 
     /// Depends on the value of argument `arg`.
@@ -179,6 +201,11 @@ impl Op {
             Some((self.0 >> Self::CONDITION_SHIFT & 7) as usize)
         }
     }
+    /// Whether an argument says how much room there is for what the result counts.
+    #[inline(always)]
+    pub const fn is_bounded(self) -> bool {
+        self.count() == Count::RetUpTo as u64 || self.count() == Count::RetUpToWide as u64
+    }
     /// Whether it reads at entry.
     #[inline(always)]
     pub const fn at_enter(self) -> bool {
@@ -188,6 +215,11 @@ impl Op {
     #[inline(always)]
     pub const fn at_exit(self) -> bool {
         self.0 & Self::AT_EXIT != 0
+    }
+    /// Whether what it reads at exit is there only when the result is above 0.
+    #[inline(always)]
+    pub const fn when_found(self) -> bool {
+        self.0 & Self::WHEN_FOUND != 0
     }
     /// Whether it reads at the exit of a call that was interrupted.
     #[inline(always)]
@@ -242,6 +274,9 @@ const PRCTL_IN: u64 = mask(&[15]);
 /// `_CHILD_SUBREAPER` and `_TID_ADDRESS`.
 const PRCTL_OUT: u64 = mask(&[2, 5, 9, 11, 16, 19, 25, 37, 40]);
 
+/// `SHMAT` of `ipc`, linux/ipc.h.
+const SHMAT: u64 = mask(&[21]);
+
 /// `IPC_SET`, with `IPC_64` folded away, msgctl(2).
 const IPC_IN: u64 = mask(&[1]);
 
@@ -285,8 +320,8 @@ pub fn operations(syscall: &Syscall, abi: crate::event::Abi, limit: DataLimit) -
     let compat = matches!(abi, Abi::I386 | Abi::Arm);
     let mut words = OpWords::default();
     let mut plain = 0;
-    for (arg, it) in (0..).zip(syscall.args) {
-        let Some(mut op) = operation(arg, it.kind, abi, limit) else { continue };
+    for arg in (0..).take(syscall.args.len()) {
+        let Some(mut op) = operation(arg, syscall.args, abi, limit) else { continue };
         op[0] = Op(op[0]).compat(compat).0;
         let place = if Op(op[0]).kind() == OpKind::Bytes as u64 {
             plain += 1;
@@ -301,14 +336,16 @@ pub fn operations(syscall: &Syscall, abi: crate::event::Abi, limit: DataLimit) -
     words
 }
 
+/// The operation of argument `arg` of those that a call has.
 fn operation(
     arg: u8,
-    kind: ArgKind,
+    args: &[Arg],
     abi: crate::event::Abi,
     limit: DataLimit,
 ) -> Option<[u64; OP_WORDS]> {
     let always = |op: Op| Some([op.0, 0, 0]);
-    match kind {
+    let counted = |op: Op, extent| counted(op, extent, args);
+    match args.get(usize::from(arg))?.kind {
         ArgKind::Struct(Struct::IoctlArg, ..) | ArgKind::IoctlArg => {
             let size = Struct::IoctlArg.size(abi);
             always(Op::new(OpKind::Ioctl, arg, size, size).on(When::Both))
@@ -327,7 +364,7 @@ fn operation(
             let size = it.size(abi);
             let op = match extent {
                 Extent::One => Op::new(OpKind::Bytes, arg, size, size),
-                Extent::Count(_) | Extent::CountReturned => {
+                Extent::Count(_) | Extent::CountReturned | Extent::CountReturnedUpTo(_) => {
                     let most = (MAX_ARRAY / usize::from(size)).min(MAX_ELEMENTS);
                     let bytes = u16::try_from(most).unwrap_or(1).saturating_mul(size);
                     Op::new(OpKind::Bytes, arg, size, bytes)
@@ -338,10 +375,13 @@ fn operation(
             if when == When::FutexTimeout {
                 return Some([op.if_arg(1).0, FUTEX_WITH_TIMEOUT, 0]);
             }
+            if when == When::Attached {
+                return Some([op.if_arg(0).0, 0, SHMAT]);
+            }
             if when == When::IpcCommand {
                 return Some([op.if_arg(arg.saturating_sub(1)).0, IPC_IN, ipc_out(it)]);
             }
-            always(op)
+            Some(commanded(op, when))
         }
         ArgKind::Sockaddr(when, extent) => {
             let op = Op::new(OpKind::Bytes, arg, 1, SOCKADDR);
@@ -353,7 +393,7 @@ fn operation(
         }
         ArgKind::Data(when, extent) if limit.data => {
             let op = Op::new(OpKind::Bytes, arg, 1, limit.bytes);
-            always(counted(op, extent).on(when))
+            Some(commanded(counted(op, extent).on(when), when))
         }
         ArgKind::Iovec(when, extent) => {
             let size = Struct::Iovec.size(abi);
@@ -362,26 +402,37 @@ fn operation(
         }
         ArgKind::Msghdr(when) => {
             let size = Struct::Msghdr.size(abi);
-            always(Op::new(OpKind::Messages, arg, size, size).on(when))
+            always(Op::new(OpKind::Messages, arg, size, size).on(when).with_head())
         }
         ArgKind::Mmsghdr(when, extent) => {
             let size = Struct::Mmsghdr.size(abi);
-            // Of received messages there are as many as the result says.
-            let extent = if when == When::Exit { Extent::CountReturned } else { extent };
             let op = Op::new(OpKind::Messages, arg, size, size);
-            always(counted(op, extent).on(when))
+            always(counted(op, extent).on(when).with_head())
         }
         ArgKind::Argv => always(Op::new(OpKind::Exec, arg, 1, limit.bytes).on(When::Enter)),
         _ => None,
     }
 }
 
-const fn counted(op: Op, extent: Extent) -> Op {
+/// The words of an operation that may depend on another argument.
+const fn commanded(op: Op, when: When) -> [u64; OP_WORDS] {
+    match when {
+        When::Command(command) => [op.if_arg(command.arg).0, command.passed, command.returned],
+        _ => [op.0, 0, 0],
+    }
+}
+
+/// The kernel takes some counts and lengths of 32 bits of a register, others of all of it.
+fn counted(op: Op, extent: Extent, args: &[Arg]) -> Op {
     match extent {
         Extent::One => op.counted(Count::One, 0),
-        Extent::Count(arg) => op.counted(Count::Arg, arg),
-        Extent::Bytes(arg) => op.counted(Count::Wide, arg),
+        Extent::Count(arg) | Extent::Bytes(arg) => {
+            let is_narrow = args.get(usize::from(arg)).is_some_and(|it| it.bits <= 32);
+            op.counted(if is_narrow { Count::Arg } else { Count::Wide }, arg)
+        }
         Extent::CountReturned | Extent::BytesReturned => op.counted(Count::Ret, 0),
+        Extent::CountReturnedUpTo(arg) => op.counted(Count::RetUpTo, arg),
+        Extent::BytesReturnedUpTo(arg) => op.counted(Count::RetUpToWide, arg),
         Extent::BytesAt(arg) => op.counted(Count::At, arg),
         Extent::Bits(arg) => op.counted(Count::Bits, arg),
     }
@@ -425,6 +476,20 @@ mod tests {
     }
 
     #[test]
+    fn counts_are_as_wide_as_the_kernel_takes_them() {
+        let limit = DataLimit { bytes: 100, data: true };
+        let count = |name, place: usize| Op(ops(Abi::X86_64, name, limit)[place]).count();
+        let special = SPECIAL * OP_WORDS;
+        // `unsigned int nfds`, `int addrlen`, `unsigned int vlen`.
+        assert_eq!(count("poll", 0), Count::Arg as u64);
+        assert_eq!(count("bind", 0), Count::Arg as u64);
+        assert_eq!(count("sendmmsg", special), Count::Arg as u64);
+        // `size_t count`, `unsigned long vlen`.
+        assert_eq!(count("write", 0), Count::Wide as u64);
+        assert_eq!(count("writev", special), Count::Wide as u64);
+    }
+
+    #[test]
     fn layouts_are_the_abis() {
         let size = |abi| Op(ops(abi, "nanosleep", DataLimit::default())[0]).size();
         assert_eq!((size(Abi::X86_64), size(Abi::I386), size(Abi::Aarch64)), (16, 8, 16));
@@ -437,8 +502,8 @@ mod tests {
         for abi in Abi::ALL {
             for (_, syscall) in crate::syscalls::all(*abi) {
                 let limit = DataLimit { bytes: 32, data: true };
-                let kinds = (0..).zip(syscall.args);
-                let ops = kinds.filter_map(|(arg, it)| operation(arg, it.kind, *abi, limit));
+                let all = (0..).take(syscall.args.len());
+                let ops = all.filter_map(|arg| operation(arg, syscall.args, *abi, limit));
                 let (plain, special): (Vec<_>, Vec<_>) =
                     ops.partition(|op| Op(op[0]).kind() == OpKind::Bytes as u64);
                 let name = syscall.name;

@@ -15,6 +15,7 @@ pub(crate) fn is_on() -> bool {
 #[inline(always)]
 pub(crate) fn passes(plan: Plan, ret: i64, duration_ns: u64) -> bool {
     let filter = RESULT_FILTER.load();
+    let ret = plan.result(ret);
     let is_error = (-4095..0).contains(&ret);
     let undecided = plan.has_no_result() || (-516..=-512).contains(&ret);
     let failed = is_error && !undecided;

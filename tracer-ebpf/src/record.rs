@@ -150,7 +150,7 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
     it.threads = task.live_threads();
     (it.uid, it.gid) = task.effective_ids();
     it.inner_pid = task.inner_pid();
-    it.comm = task.comm();
+    it.comm = task.leader().comm();
     *it
 }
 

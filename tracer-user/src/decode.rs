@@ -1,11 +1,12 @@
 //! Bytes of the kernel ring to spans: total, and without allocation for all but long captures.
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use tracer_common::{
     event::{Abi, CaptureState, KIND_SYSCALL, LARGE_PAYLOAD, Reason, Record, SyscallEvent},
     lifecycle::{Birth, What},
     parse::{self, Captures, ParseError},
+    syscalls::{self, Class, Ret},
 };
 
 use crate::{
@@ -140,17 +141,34 @@ fn call(event: &SyscallEvent, payload: &[u8]) -> Result<SyscallSpan, DecodeError
             return Err(DecodeError::DamagedCaptures { len: payload.len() });
         }
     }
+    let abi = Abi::from_wire(event.abi).ok_or(unknown("abi", event.abi))?;
     Ok(SyscallSpan {
         args: event.args,
-        ret: event.ret,
+        ret: signed_result(abi, event.nr, event.ret),
         cgroup_id: event.cgroup_id,
         comm: event.comm,
         payload: Payload::new(payload),
         nr: event.nr,
-        abi: Abi::from_wire(event.abi).ok_or(unknown("abi", event.abi))?,
+        abi,
         record: Record::from_wire(event.record).ok_or(unknown("record", event.record))?,
         reason: Reason::from_wire(event.reason).ok_or(unknown("reason", event.reason))?,
     })
+}
+
+/// A result with the sign that it has for the program: an error of a call that returns 32 bits can
+/// come with zeroes above them, as that of `modify_ldt` does,
+/// <https://github.com/torvalds/linux/blob/v6.18/arch/x86/kernel/ldt.c#L672>.
+fn signed_result(abi: Abi, nr: u32, ret: i64) -> i64 {
+    /// Errors, from `MAX_ERRNO` to 1, as negative numbers without a sign.
+    const ERRORS: RangeInclusive<u32> = 0xffff_f001..=0xffff_ffff;
+    let Some(low) = u32::try_from(ret).ok().filter(|low| ERRORS.contains(low)) else { return ret };
+    let is_narrow = syscalls::lookup(abi, nr).is_some_and(|call| match abi {
+        // Ids, which are no errors whatever they are.
+        _ if call.class.contains(Class::PURE) => false,
+        Abi::I386 | Abi::Arm => true,
+        Abi::X86_64 | Abi::X32 | Abi::Aarch64 => call.ret == Ret::Narrow,
+    });
+    if is_narrow { low.cast_signed().into() } else { ret }
 }
 
 #[cfg(test)]
@@ -176,6 +194,22 @@ mod tests {
         assert_eq!((span.span_name().as_ref(), span.duration_nanos()), ("getpid", 7));
         assert_eq!(span.logical_clock(), 1000);
         assert_eq!(span.syscall().unwrap().record, Record::Complete);
+    }
+
+    #[test]
+    fn errors_of_32_bits_keep_their_sign() {
+        const ENOSYS: i64 = 0xffff_ffda;
+        let result = |abi, name, ret| signed_result(abi, syscalls::number(abi, name).unwrap(), ret);
+        for abi in [Abi::I386, Abi::X86_64] {
+            assert_eq!(result(abi, "modify_ldt", ENOSYS), -38);
+            assert_eq!(result(abi, "modify_ldt", 16), 16);
+            assert_eq!(result(abi, "modify_ldt", -38), -38);
+        }
+        assert_eq!(result(Abi::I386, "mmap2", ENOSYS), -38);
+        // An address, an id, an offset.
+        assert_eq!(result(Abi::I386, "mmap2", 0xf7f0_0000), 0xf7f0_0000);
+        assert_eq!(result(Abi::I386, "getuid32", 0xffff_fffe), 0xffff_fffe);
+        assert_eq!(result(Abi::X86_64, "lseek", ENOSYS), ENOSYS);
     }
 
     #[test]

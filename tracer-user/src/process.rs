@@ -35,3 +35,23 @@ pub struct Process {
     /// for it is large, and most processes of a large host are never asked for it.
     pub identity: OnceLock<Box<Identity>>,
 }
+
+impl Process {
+    /// The same process under another name; its identity has yet to be found out.
+    pub(crate) fn renamed(&self, program: Arc<[u8]>) -> Self {
+        Self {
+            tgid: self.tgid,
+            start_ns: self.start_ns,
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            parent_span_id: self.parent_span_id,
+            parent_tgid: self.parent_tgid,
+            inner_pid: self.inner_pid,
+            depth: self.depth,
+            program,
+            trace_state: self.trace_state.clone(),
+            told: self.told.clone(),
+            identity: OnceLock::new(),
+        }
+    }
+}

@@ -9,11 +9,34 @@ pub struct Arg {
     pub name: &'static str,
     /// What it is.
     pub kind: ArgKind,
+    /// Bits of the register that the kernel takes, from the lowest: 16, 32, or 64, which stands for
+    /// the whole register of any ABI. By the type in the prototype of the kernel's function.
+    pub bits: u8,
 }
 
 impl Arg {
-    pub(super) const fn new(name: &'static str, kind: ArgKind) -> Self {
-        Self { name, kind }
+    /// An argument of which the kernel takes as many bits as of most of its kind.
+    pub const fn new(name: &'static str, kind: ArgKind) -> Self {
+        Self { name, kind, bits: kind.usual_bits() }
+    }
+
+    /// The same with another number of bits.
+    pub(super) const fn of_bits(self, bits: u8) -> Self {
+        Self { bits, ..self }
+    }
+
+    /// What the kernel takes of a register, without a sign: zeroes stand above.
+    #[must_use]
+    pub const fn taken(&self, register: u64) -> u64 {
+        let value = match self.bits {
+            bits @ 0..64 => register & ((1 << bits) - 1),
+            _ => register,
+        };
+        // `low2highuid` and `low2highgid` keep -1.
+        match self.kind {
+            ArgKind::Uid | ArgKind::Gid if self.bits == 16 && value == 0xffff => u32::MAX as u64,
+            _ => value,
+        }
     }
 }
 
@@ -24,26 +47,58 @@ pub enum When {
     Enter,
     /// At exit, when the call has succeeded: the kernel writes it.
     Exit,
+    /// At exit, when the call has returned more than 0: with 0 it has found nothing, and the kernel
+    /// writes nothing.
+    Found,
     /// At entry, and at exit when the call has succeeded.
     Both,
     /// At exit, when a signal has interrupted the call: the time that was left.
     Interrupted,
+    /// At entry or at exit of a call that has succeeded, as another argument says.
+    Command(Command),
     /// At entry, when the futex operation in the second argument takes a timeout.
     FutexTimeout,
     /// At entry or at exit, as the System V command says that is the argument before: `IPC_SET`
     /// and `IPC_STAT`, and those that are alike.
     IpcCommand,
+    /// At exit, when the operation of `ipc` in the first argument is `SHMAT` and it has succeeded.
+    Attached,
 }
 
 impl When {
     /// Whether it can be read at entry.
     pub const fn at_enter(self) -> bool {
-        matches!(self, Self::Enter | Self::Both | Self::FutexTimeout | Self::IpcCommand)
+        match self {
+            Self::Enter | Self::Both | Self::FutexTimeout | Self::IpcCommand => true,
+            Self::Exit | Self::Found | Self::Interrupted | Self::Attached => false,
+            Self::Command(command) => command.passed != 0,
+        }
     }
     /// Whether it can be read at exit.
     pub const fn at_exit(self) -> bool {
-        matches!(self, Self::Exit | Self::Both | Self::Interrupted | Self::IpcCommand)
+        match self {
+            Self::Exit
+            | Self::Found
+            | Self::Both
+            | Self::Interrupted
+            | Self::IpcCommand
+            | Self::Attached => true,
+            Self::Enter | Self::FutexTimeout => false,
+            Self::Command(command) => command.returned != 0,
+        }
     }
+}
+
+/// With which values of another argument the kernel looks at the memory behind a pointer, and with
+/// which it writes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Command {
+    /// The other argument, 0..=5.
+    pub arg: u8,
+    /// Its values, 0..=63, with which the kernel reads: bit N for value N.
+    pub passed: u64,
+    /// Its values, 0..=63, with which the kernel writes.
+    pub returned: u64,
 }
 
 /// How much memory there is behind a pointer. Indices are those of arguments, 0..=5.
@@ -55,10 +110,14 @@ pub enum Extent {
     Count(u8),
     /// As many elements as the call has returned.
     CountReturned,
+    /// The same, at most as many as the argument says: the result can be how many there would be.
+    CountReturnedUpTo(u8),
     /// As many bytes as the argument says.
     Bytes(u8),
     /// As many bytes as the call has returned.
     BytesReturned,
+    /// The same, at most as many as the argument says.
+    BytesReturnedUpTo(u8),
     /// As many bytes as the 32-bit number says that the argument points to, at exit.
     BytesAt(u8),
     /// As many bits as the argument says, in whole words of the ABI.
@@ -137,6 +196,26 @@ pub enum ArgKind {
 }
 
 impl ArgKind {
+    /// Bits that the kernel takes of most arguments of the kind.
+    const fn usual_bits(self) -> u8 {
+        match self {
+            Self::Int
+            | Self::Uint
+            | Self::Fd
+            | Self::DirFd
+            | Self::Pid
+            | Self::Uid
+            | Self::Gid
+            | Self::Signal
+            | Self::Dev
+            | Self::Flags(_)
+            | Self::Enum(_) => 32,
+            // `umode_t`
+            Self::Mode | Self::FileMode => 16,
+            _ => 64,
+        }
+    }
+
     /// Whether the argument is all in its register: no memory is captured for it.
     pub const fn is_register(self) -> bool {
         matches!(
@@ -173,6 +252,8 @@ impl ArgKind {
 pub enum Ret {
     /// A number.
     Int,
+    /// A number of 32 bits: above it the register has zeroes, even when it is an error's.
+    Narrow,
     /// A file descriptor.
     Fd,
     /// An address.

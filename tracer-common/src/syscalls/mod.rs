@@ -11,11 +11,11 @@ mod i386;
 mod names;
 mod x86_64;
 
-pub use self::arg::{Arg, ArgKind, Extent, Ret, When};
+pub use self::arg::{Arg, ArgKind, Command, Extent, Ret, When};
 pub use self::class::Class;
 pub use self::names::{Set, Struct};
 
-use crate::event::{Abi, X32_SYSCALL_BIT};
+use crate::event::{Abi, MAX_ARGS, X32_SYSCALL_BIT};
 
 /// A syscall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,19 @@ pub struct Syscall {
     pub args: &'static [Arg],
     /// What it returns.
     pub ret: Ret,
+}
+
+impl Syscall {
+    /// The arguments as the kernel takes them: of each register the bits that [`Arg::bits`] says.
+    /// Registers without an argument are whole.
+    #[must_use]
+    pub fn taken(&self, registers: [u64; MAX_ARGS]) -> [u64; MAX_ARGS] {
+        let mut taken = registers;
+        for (value, arg) in taken.iter_mut().zip(self.args) {
+            *value = arg.taken(*value);
+        }
+        taken
+    }
 }
 
 /// The syscall with this number. There is no table of [`Abi::Arm`]; x32's numbers, with or without
@@ -66,7 +79,6 @@ fn table(abi: Abi) -> &'static [Option<&'static Syscall>] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::MAX_ARGS;
 
     fn named(abi: Abi, name: &str) -> &'static Syscall {
         lookup(abi, number(abi, name).unwrap()).unwrap()
@@ -134,6 +146,19 @@ mod tests {
         assert_eq!(arg_names(Abi::I386, "mmap"), ["arg"]);
         assert_eq!(arg_names(Abi::I386, "pread64"), ["fd", "buf", "count", "pos_low", "pos_high"]);
         assert_eq!(arg_names(Abi::X86_64, "pread64"), ["fd", "buf", "count", "pos"]);
+    }
+
+    #[test]
+    fn of_a_register_the_kernel_takes_what_the_prototype_says() {
+        let taken = |name| named(Abi::X86_64, name).taken([u64::MAX; MAX_ARGS]);
+        const INT: u64 = u32::MAX as u64;
+        assert_eq!(taken("unshare"), [u64::MAX; MAX_ARGS]);
+        assert_eq!(taken("openat")[2..4], [INT, 0xffff]);
+        assert_eq!(taken("mremap")[3], u64::MAX);
+        assert_eq!(taken("pidfd_getfd")[2], INT);
+        // `old_uid_t`, and `uid_t` of the same call on x86-64.
+        assert_eq!(named(Abi::I386, "setuid").taken([INT; MAX_ARGS])[0], 0xffff);
+        assert_eq!(taken("setuid")[0], INT);
     }
 
     #[test]

@@ -26,6 +26,7 @@ use super::{
     btf::KernelTypes,
     cgroup::Cgroup,
     cgroup_scope::CgroupScope,
+    files::{self, FileDetail},
     object,
     preflight::{self, KernelVersion, PADDED_COMM_SINCE},
     processes::ProcessScope,
@@ -60,6 +61,8 @@ pub struct Settings {
     pub data: DataLimit,
     /// Which results pass.
     pub result: ResultFilter,
+    /// Look up the files of descriptors, in this detail.
+    pub files: Option<FileDetail>,
     /// Bytes of the ring: a power of two and at least one page.
     pub ring_size: u32,
     /// Let the kernel side write its diagnostic log.
@@ -437,10 +440,19 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_WORDS } else { 1 })
         .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
         .override_global(global::LOG_LEVEL, &log_level, true);
-    for (name, value) in &words {
+    let files = match files::globals(types, settings.files) {
+        Ok(globals) => globals,
+        Err(error) => {
+            if settings.files.is_some() {
+                log::warn!("descriptors are shown without their files: {error}");
+            }
+            Vec::new()
+        }
+    };
+    for (name, value) in words.iter().chain(&files) {
         loader.override_global(name, value, true);
     }
-    Ok(loader.load(object::BYTES)?)
+    Ok(loader.load(&files::complete(object::BYTES, types))?)
 }
 
 fn scope_bits(settings: &Settings) -> u32 {

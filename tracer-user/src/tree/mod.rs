@@ -142,6 +142,7 @@ impl Tree {
             let slot = self.insert_root(key, 0, &event.comm);
             if let Some(entry) = self.entry(slot) {
                 entry.cgroup_id = event.cgroup_id;
+                entry.is_named_by_thread = true;
             }
             slot
         })
@@ -189,7 +190,10 @@ impl Tree {
     fn alive(&mut self, event: &LifecycleEvent) {
         let key = (event.tgid, event.process_start_ns);
         // One that was born since is known already, and so is one that has ended.
-        if self.find(key).is_some() || !self.make_room(key) {
+        if let Some(slot) = self.find(key) {
+            return self.name_after_first_thread(slot, event);
+        }
+        if !self.make_room(key) {
             return;
         }
         let slot = self.insert_root(key, event.parent_tgid, &event.comm);
@@ -218,7 +222,11 @@ impl Tree {
             Some(slot) => Some(slot),
             None if self.make_room(parent_key) => {
                 self.counts.unannounced += 1;
-                Some(self.insert_root(parent_key, 0, &event.comm))
+                let slot = self.insert_root(parent_key, 0, &event.comm);
+                if let Some(entry) = self.entry(slot) {
+                    entry.is_named_by_thread = true;
+                }
+                Some(slot)
             }
             None => None,
         };
@@ -381,6 +389,7 @@ impl Tree {
             {
                 process.inner_pid = Some(event.inner_pid);
             }
+            self.name_after_first_thread(slot, event);
             return Some(slot);
         }
         if !self.make_room(key) {
@@ -398,6 +407,15 @@ impl Tree {
             entry.threads = event.threads.into();
         }
         Some(slot)
+    }
+
+    /// Names a process, of which only a thread was known, by a record of its own.
+    fn name_after_first_thread(&mut self, slot: usize, event: &LifecycleEvent) {
+        let Some(entry) = self.entry(slot) else { return };
+        if std::mem::take(&mut entry.is_named_by_thread) {
+            entry.comm = event.comm;
+            entry.process = Arc::new(entry.process.renamed(programs::of_comm(&event.comm)));
+        }
     }
 
     #[inline]

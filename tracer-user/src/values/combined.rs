@@ -2,12 +2,11 @@
 
 use tracer_common::{event::Abi, syscalls::Set};
 
-use super::{Context, files, set, signal};
+use super::{Context, files, multiplexed, set, signal};
 
 /// Flags of an argument as strace writes them.
 pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
-    let value = narrowed(set, value);
     match set {
         Set::OpenFlags => files::open_flags(abi, value),
         Set::MmapFlags => mmap_flags(abi, value),
@@ -24,7 +23,9 @@ pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
                 .to_owned()
         }
         Set::KexecLoadFlags => {
-            parts(abi, Set::KexecArchitectures, value & 0xffff_0000, set, value & 0xffff)
+            const ARCHITECTURE: u64 = 0xffff_0000;
+            let flags = value & !ARCHITECTURE;
+            parts(abi, Set::KexecArchitectures, value & ARCHITECTURE, set, flags)
         }
         _ => set::flags_text(set, abi, value),
     }
@@ -33,7 +34,6 @@ pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
 /// A value of an argument as strace writes it.
 pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
-    let value = narrowed(set, value);
     match set {
         Set::SocketTypes => socket_type(abi, value),
         Set::IpProtocols => protocol(context, value),
@@ -53,28 +53,15 @@ pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
         Set::SyslogActions => {
             format!("{value} /* {} */", set::name(set, abi, value).unwrap_or("SYSLOG_ACTION_???"))
         }
+        Set::IpcCalls => multiplexed::operation_text(abi, value),
         Set::KeySpecs => key(context, value),
         Set::PtraceOptions => ptrace_data(context, value),
         Set::FutexBitsets => futex_last(context, value),
         Set::Clocks => clock(abi, value),
+        Set::SeccompFilterFlags => seccomp_flags(context, value),
         Set::IoctlCommands => ioctl_command(abi, value),
         _ => set::value_text(set, abi, value),
     }
-}
-
-/// Most are an `int`, whatever else is in the register.
-fn narrowed(set: Set, value: u64) -> u64 {
-    let wide = matches!(
-        set,
-        Set::MmapProt
-            | Set::MmapFlags
-            | Set::CloneFlags
-            | Set::MountFlags
-            | Set::FanotifyEvents
-            | Set::PtraceOptions
-            | Set::KeySpecs
-    );
-    if wide { value } else { value & 0xffff_ffff }
 }
 
 /// A value of one set and flags of another.
@@ -84,8 +71,7 @@ fn parts(abi: Abi, values: Set, value: u64, flags: Set, rest: u64) -> String {
 
 /// The last argument of `ptrace`: options, a signal, or an address, by the request.
 fn ptrace_data(context: &Context<'_>, value: u64) -> String {
-    let request = set::name(Set::PtraceRequests, context.abi, context.args[0] & 0xffff_ffff);
-    let low = u32::try_from(value & 0xffff_ffff).unwrap_or_default();
+    let request = set::name(Set::PtraceRequests, context.abi, context.args[0]);
     match request {
         Some("PTRACE_SETOPTIONS" | "PTRACE_SEIZE") => {
             set::flags_text(Set::PtraceOptions, context.abi, value)
@@ -98,7 +84,7 @@ fn ptrace_data(context: &Context<'_>, value: u64) -> String {
             | "PTRACE_SINGLEBLOCK"
             | "PTRACE_SYSEMU"
             | "PTRACE_SYSEMU_SINGLESTEP",
-        ) => signal::name(low.cast_signed()),
+        ) => signal::name_of_word(value),
         _ if value == 0 => "NULL".to_owned(),
         _ => format!("{value:#x}"),
     }
@@ -154,7 +140,7 @@ fn mempolicy(abi: Abi, value: u64) -> String {
 }
 
 /// How the memory is shared, then flags, then the size of huge pages.
-fn mmap_flags(abi: Abi, value: u64) -> String {
+pub(super) fn mmap_flags(abi: Abi, value: u64) -> String {
     // `MAP_TYPE`, and `MAP_HUGE_MASK` at `MAP_HUGE_SHIFT`.
     const TYPE: u64 = 0xf;
     const HUGE: u64 = 0x3f << 26;
@@ -273,7 +259,10 @@ fn protocol(context: &Context<'_>, value: u64) -> String {
 fn option(context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
     let options = match set::name(Set::SocketLevels, abi, context.args[1] & 0xffff_ffff) {
-        Some("SOL_SOCKET") => Set::SocketOptions,
+        Some("SOL_SOCKET") => match socket_option(context, value) {
+            Some(name) => return name.to_owned(),
+            None => Set::SocketOptions,
+        },
         Some("SOL_TCP") => Set::TcpOptions,
         Some("SOL_UDP") => Set::UdpOptions,
         Some("SOL_IP") => Set::IpOptions,
@@ -283,6 +272,24 @@ fn option(context: &Context<'_>, value: u64) -> String {
         _ => return set::unknown_text("", value),
     };
     set::value_text(options, abi, value)
+}
+
+/// The name of an option of `SOL_SOCKET`: one of them means one thing to set and another to get.
+pub(super) fn socket_option(context: &Context<'_>, value: u64) -> Option<&'static str> {
+    match set::name(Set::SocketOptions, context.abi, value & 0xffff_ffff)? {
+        "SO_ATTACH_FILTER" if context.name == "getsockopt" => Some("SO_GET_FILTER"),
+        name => Some(name),
+    }
+}
+
+/// Flags of a filter; other operations of `seccomp` have none.
+fn seccomp_flags(context: &Context<'_>, value: u64) -> String {
+    match set::name(Set::SeccompOperations, context.abi, context.args[0] & 0xffff_ffff) {
+        Some("SECCOMP_SET_MODE_FILTER") => {
+            set::flags_text(Set::SeccompFilterFlags, context.abi, value)
+        }
+        _ => set::unknown_text("", value),
+    }
 }
 
 fn futex_operation(abi: Abi, value: u64) -> String {
@@ -297,7 +304,7 @@ fn futex_operation(abi: Abi, value: u64) -> String {
 
 /// The operation of `futex` without its flags.
 fn futex_name(context: &Context<'_>) -> String {
-    let operation = futex_operation(context.abi, narrowed(Set::FutexOperations, context.args[1]));
+    let operation = futex_operation(context.abi, context.args[1]);
     let name = operation.split('|').next().unwrap_or_default();
     name.strip_suffix("_PRIVATE").unwrap_or(name).to_owned()
 }
@@ -377,11 +384,15 @@ fn clock(abi: Abi, value: u64) -> String {
     if id >= 0 {
         return set::value_text(Set::Clocks, abi, value);
     }
+    // `clockid_to_kclock`, and `CLOCKFD` as one of three bits,
+    // <https://github.com/torvalds/linux/blob/v6.12/include/linux/posix-timers_types.h#L33>.
     const KINDS: [&str; 3] = ["CPUCLOCK_PROF", "CPUCLOCK_VIRT", "CPUCLOCK_SCHED"];
     let number = !(id >> 3);
+    let is_threads = id & 4 != 0;
     match usize::try_from(id & 3).ok().and_then(|kind| KINDS.get(kind)) {
-        Some(kind) if id & 4 == 0 => format!("MAKE_PROCESS_CPUCLOCK({number}, {kind})"),
-        Some(kind) => format!("MAKE_THREAD_CPUCLOCK({number}, {kind})"),
+        Some(kind) if is_threads => format!("MAKE_THREAD_CPUCLOCK({number}, {kind})"),
+        Some(kind) => format!("MAKE_PROCESS_CPUCLOCK({number}, {kind})"),
+        None if is_threads => set::value_text(Set::Clocks, abi, value),
         None => format!("FD_TO_CLOCKID({number})"),
     }
 }

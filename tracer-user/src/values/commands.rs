@@ -44,7 +44,7 @@ const OWNER: &[Entry] = &[field("type", Kind::Enum32(Set::OwnerTypes)), field("p
 /// The name of the command in the second argument, or of `prctl`'s option in the first.
 pub(super) fn command(set: Set, context: &Context<'_>, argument: usize) -> &'static str {
     let value = context.args.get(argument).copied().unwrap_or_default();
-    set::name(set, context.abi, value & 0xffff_ffff).unwrap_or_default()
+    set::name(set, context.abi, value).unwrap_or_default()
 }
 
 /// Commands of `ioctl` that only return something.
@@ -286,10 +286,10 @@ pub(super) fn prctl_number(context: &Context<'_>, value: u64) -> Option<String> 
         "PR_SET_NAME" | "PR_GET_NAME" | "PR_GET_PDEATHSIG" | "PR_GET_TID_ADDRESS" if value == 0 => {
             "NULL".to_owned()
         }
-        "PR_SET_PDEATHSIG" => signal::name(int(value)),
+        "PR_SET_PDEATHSIG" => signal::name_of_word(value),
         "PR_CAPBSET_READ" | "PR_CAPBSET_DROP" => set::value_text(Set::Capabilities, abi, value),
         "PR_CAP_AMBIENT" => set::value_text(Set::PrctlCapAmbient, abi, value),
-        "PR_SET_MM" => set::value_text(Set::PrctlSetMm, abi, value),
+        "PR_SET_MM" => set::value_text(Set::PrctlSetMm, abi, value & 0xffff_ffff),
         "PR_SET_SECUREBITS" => set::flags_text(Set::SecureBits, abi, value),
         "PR_SET_SECCOMP" => set::value_text(Set::SeccompModes, abi, value),
         "PR_SET_DUMPABLE" => set::value_text(Set::Dumpable, abi, value),
@@ -310,13 +310,11 @@ pub(super) fn bpf(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
         Some("BPF_MAP_CREATE") => BPF_MAP_CREATE,
         Some("BPF_PROG_LOAD") => BPF_PROG_LOAD,
         Some("BPF_OBJ_PIN" | "BPF_OBJ_GET") => BPF_OBJ,
-        Some(
-            "BPF_MAP_LOOKUP_ELEM"
-            | "BPF_MAP_UPDATE_ELEM"
-            | "BPF_MAP_DELETE_ELEM"
-            | "BPF_MAP_LOOKUP_AND_DELETE_ELEM"
-            | "BPF_MAP_GET_NEXT_KEY",
-        ) => BPF_ELEM,
+        Some("BPF_MAP_LOOKUP_ELEM" | "BPF_MAP_UPDATE_ELEM" | "BPF_MAP_LOOKUP_AND_DELETE_ELEM") => {
+            BPF_ELEM
+        }
+        Some("BPF_MAP_DELETE_ELEM") => BPF_KEY,
+        Some("BPF_MAP_GET_NEXT_KEY") => BPF_NEXT_KEY,
         _ => BPF_OTHER,
     };
     let mut fields = layout::read(layout, reader);
@@ -362,4 +360,7 @@ const BPF_ELEM: &[Entry] = &[
     field("value", Kind::Pointer64),
     field("flags", Kind::Flags64(Set::BpfElementFlags)),
 ];
+const BPF_KEY: &[Entry] = &[field("map_fd", Kind::Fd), field("key", Kind::Pointer64)];
+const BPF_NEXT_KEY: &[Entry] =
+    &[field("map_fd", Kind::Fd), field("key", Kind::Pointer64), field("next_key", Kind::Pointer64)];
 const BPF_OTHER: &[Entry] = &[abridged("word", Kind::X32)];

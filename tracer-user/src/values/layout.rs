@@ -37,7 +37,7 @@ pub(super) enum Kind {
     X64,
     Xlong,
     Pointer,
-    /// A pointer in 64 bits, on every ABI.
+    /// A pointer in 64 bits, on every ABI: `__aligned_u64`.
     Pointer64,
     Flags16(Set),
     Flags32(Set),
@@ -121,7 +121,7 @@ impl Kind {
             Self::X64 => reader.u64().map(Node::Hex),
             Self::Xlong => reader.ulong().map(Node::Hex),
             Self::Pointer => reader.ulong().map(Node::Pointer),
-            Self::Pointer64 => reader.u64().map(Node::Pointer),
+            Self::Pointer64 => reader.aligned_u64().map(Node::Pointer),
             Self::Flags16(set) => symbol(set::flags_text(set, abi, reader.u16()?.into())),
             Self::Flags32(set) => symbol(set::flags_text(set, abi, reader.u32()?.into())),
             Self::Flags64(set) => symbol(set::flags_text(set, abi, reader.u64()?)),

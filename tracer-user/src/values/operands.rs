@@ -21,21 +21,27 @@ enum Operand {
     Size,
     /// The number of an error.
     Errno,
+    /// A value of a set, as wide as the register.
     Enum(Set),
+    /// A value of a set, 32 bits.
+    Enum32(Set),
+    /// Bits of a set, as wide as the register.
     Flags(Set),
-    /// A number with its name as a comment.
+    /// Bits of a set, 32 bits.
+    Flags32(Set),
+    /// A number of 32 bits with its name as a comment.
     Noted(Set),
 }
 
 /// The arguments behind the command, keyctl(2).
 const KEYCTL: &[(&str, &[Operand])] = {
-    use Operand::{Enum, Errno, Flags, Id, Int, Key, Pointer, Size, Uint};
+    use Operand::{Enum32, Errno, Flags32, Id, Int, Key, Pointer, Size, Uint};
     &[
         ("KEYCTL_GET_KEYRING_ID", &[Key, Int]),
         ("KEYCTL_JOIN_SESSION_KEYRING", &[Pointer]),
         ("KEYCTL_UPDATE", &[Key, Pointer, Size]),
         ("KEYCTL_CHOWN", &[Key, Id, Id]),
-        ("KEYCTL_SETPERM", &[Key, Flags(Set::KeyPermissions)]),
+        ("KEYCTL_SETPERM", &[Key, Flags32(Set::KeyPermissions)]),
         ("KEYCTL_DESCRIBE", &[Key, Pointer, Size]),
         ("KEYCTL_LINK", &[Key, Key]),
         ("KEYCTL_UNLINK", &[Key, Key]),
@@ -43,7 +49,7 @@ const KEYCTL: &[(&str, &[Operand])] = {
         ("KEYCTL_READ", &[Key, Pointer, Size]),
         ("KEYCTL_INSTANTIATE", &[Key, Pointer, Size, Key]),
         ("KEYCTL_NEGATE", &[Key, Uint, Key]),
-        ("KEYCTL_SET_REQKEY_KEYRING", &[Enum(Set::KeyRequestDefaults)]),
+        ("KEYCTL_SET_REQKEY_KEYRING", &[Enum32(Set::KeyRequestDefaults)]),
         ("KEYCTL_SET_TIMEOUT", &[Key, Uint]),
         ("KEYCTL_GET_SECURITY", &[Key, Pointer, Size]),
         ("KEYCTL_REJECT", &[Key, Uint, Errno, Key]),
@@ -62,7 +68,7 @@ const KEYCTL: &[(&str, &[Operand])] = {
 
 /// The arguments behind the option, prctl(2); those that `commands` shows are not here.
 const PRCTL: &[(&str, &[Operand])] = {
-    use Operand::{Enum, Flags, Int, Noted, Pointer, Size, Uint};
+    use Operand::{Enum, Enum32, Flags, Flags32, Int, Noted, Pointer, Size, Uint};
     &[
         ("PR_GET_UNALIGN", &[Pointer]),
         ("PR_GET_FPEMU", &[Pointer]),
@@ -70,11 +76,11 @@ const PRCTL: &[(&str, &[Operand])] = {
         ("PR_GET_ENDIAN", &[Pointer]),
         ("PR_GET_TSC", &[Pointer]),
         ("PR_GET_CHILD_SUBREAPER", &[Pointer]),
-        ("PR_SET_UNALIGN", &[Flags(Set::PrctlUnalign)]),
+        ("PR_SET_UNALIGN", &[Flags32(Set::PrctlUnalign)]),
         ("PR_SET_FPEMU", &[Uint]),
         ("PR_SET_FPEXC", &[Uint]),
         ("PR_SET_ENDIAN", &[Uint]),
-        ("PR_SET_TSC", &[Enum(Set::PrctlTsc)]),
+        ("PR_SET_TSC", &[Enum32(Set::PrctlTsc)]),
         ("PR_GET_SPECULATION_CTRL", &[Enum(Set::PrctlSpeculation)]),
         (
             "PR_SET_SPECULATION_CTRL",
@@ -86,8 +92,8 @@ const PRCTL: &[(&str, &[Operand])] = {
         ("PR_SET_PTRACER", &[Int]),
         ("PR_MCE_KILL", &[Enum(Set::PrctlMceKill), Enum(Set::PrctlMceKillPolicy)]),
         ("PR_CAP_AMBIENT", &[Enum(Set::PrctlCapAmbient), Enum(Set::Capabilities)]),
-        ("PR_SCHED_CORE", &[Enum(Set::PrctlSchedCore), Int, Noted(Set::PidTypes), Pointer]),
-        ("PR_SET_FP_MODE", &[Flags(Set::PrctlFpMode)]),
+        ("PR_SCHED_CORE", &[Enum32(Set::PrctlSchedCore), Int, Noted(Set::PidTypes), Pointer]),
+        ("PR_SET_FP_MODE", &[Flags32(Set::PrctlFpMode)]),
         ("PR_PAC_RESET_KEYS", &[Flags(Set::PrctlPacKeys)]),
         ("PR_PAC_SET_ENABLED_KEYS", &[Flags(Set::PrctlPacKeys), Flags(Set::PrctlPacKeys)]),
     ]
@@ -103,7 +109,7 @@ pub(super) fn text(context: &Context<'_>, index: usize) -> Option<String> {
     let command = commands::command(set, context, 0);
     let (_, operands) = table.iter().find(|(known, _)| *known == command)?;
     let operand = operands.get(index.checked_sub(1)?)?;
-    if index > 1 && !has_more(command, context.args[1] & 0xffff_ffff) {
+    if index > 1 && !has_more(command, context.args[1]) {
         return None;
     }
     Some(operand_text(*operand, context, *context.args.get(index)?))
@@ -136,17 +142,19 @@ fn operand_text(operand: Operand, context: &Context<'_>, value: u64) -> String {
         Operand::Size => value.to_string(),
         Operand::Errno => errno::name(low).map_or_else(|| low.to_string(), str::to_owned),
         // The only set of which strace writes unknown values in decimal, for one of them is -1.
-        Operand::Enum(Set::KeyRequestDefaults) => {
+        Operand::Enum32(Set::KeyRequestDefaults) => {
             match set::name(Set::KeyRequestDefaults, abi, low.into()) {
                 Some(name) => name.to_owned(),
                 None => format!("{} /* KEY_REQKEY_DEFL_??? */", low.cast_signed()),
             }
         }
         Operand::Enum(set) => set::value_text(set, abi, value),
+        Operand::Enum32(set) => set::value_text(set, abi, low.into()),
         Operand::Noted(set) => {
-            format!("{value} /* {} */", set::name(set, abi, value).unwrap_or("???"))
+            format!("{low} /* {} */", set::name(set, abi, low.into()).unwrap_or("???"))
         }
         Operand::Flags(set) => set::flags_text(set, abi, value),
+        Operand::Flags32(set) => set::flags_text(set, abi, low.into()),
     }
 }
 
@@ -157,7 +165,15 @@ mod tests {
     use super::*;
 
     fn texts(name: &'static str, args: [u64; 6]) -> Vec<String> {
-        let context = Context { abi: Abi::X86_64, name, args, ret: 0, at_exit: false, fds: &[] };
+        let context = Context {
+            abi: Abi::X86_64,
+            name,
+            args,
+            ret: 0,
+            at_exit: false,
+            is_cut: false,
+            fds: &[],
+        };
         (1..5).map_while(|index| text(&context, index)).collect()
     }
 

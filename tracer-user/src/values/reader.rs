@@ -90,6 +90,12 @@ impl<'a> Reader<'a> {
         self.take(8)?.try_into().map(u64::from_le_bytes).ok()
     }
 
+    /// A 64-bit number that is aligned to 8 bytes on every ABI: `__aligned_u64`.
+    pub(super) fn aligned_u64(&mut self) -> Option<u64> {
+        self.align(8);
+        self.unaligned_u64()
+    }
+
     /// A 64-bit number that stands anywhere.
     pub(super) fn unaligned_u64(&mut self) -> Option<u64> {
         self.take(8)?.try_into().map(u64::from_le_bytes).ok()

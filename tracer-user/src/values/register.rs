@@ -2,29 +2,26 @@
 
 use tracer_common::{
     event::Abi,
+    file::CURRENT_FOLDER,
     syscalls::{ArgKind, When},
 };
 
 use super::{Context, combined};
-use crate::span_record::FdName;
 
-/// Appends what is in a register. Those of a 32-bit call have 32 bits.
+/// Appends what is in a register, of which `raw` has the bits that the kernel takes
+/// ([`Arg::taken`](tracer_common::syscalls::Arg::taken)).
 pub fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, raw: u64) {
     let mut number = itoa::Buffer::new();
-    // Registers hold more bits than the kernel looks at for an `int`.
+    // Without the sign, as 32 bits are in a register.
     let low = u32::try_from(raw & u64::from(u32::MAX)).unwrap_or_default();
     let is_32_bit = matches!(context.abi, Abi::I386 | Abi::Arm);
     match kind {
-        ArgKind::Fd if low.cast_signed() == FdName::CURRENT_FOLDER => {
+        ArgKind::Fd if low.cast_signed() == CURRENT_FOLDER => {
             out.extend(number.format(low.cast_signed()).bytes());
         }
         ArgKind::Fd | ArgKind::DirFd => super::push_fd(out, context, low.cast_signed()),
         ArgKind::Int | ArgKind::Pid => out.extend(number.format(low.cast_signed()).bytes()),
         ArgKind::Signal => super::push_signal(out, low.cast_signed()),
-        ArgKind::Uid | ArgKind::Gid if has_short_ids(context) => match low & 0xffff {
-            0xffff => out.extend(b"-1"),
-            id => out.extend(number.format(id).bytes()),
-        },
         // -1 means "leave as it is", chown(2).
         ArgKind::Uid | ArgKind::Gid if low == u32::MAX => out.extend(b"-1"),
         ArgKind::Uint | ArgKind::Uid | ArgKind::Gid => out.extend(number.format(low).bytes()),
@@ -57,24 +54,6 @@ pub fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, ra
     }
 }
 
-/// Whether ids have 16 bits: calls of i386 from before Linux 2.4, whose successors end in `32`.
-fn has_short_ids(context: &Context<'_>) -> bool {
-    const CALLS: [&str; 11] = [
-        "chown",
-        "fchown",
-        "lchown",
-        "setfsgid",
-        "setfsuid",
-        "setgid",
-        "setregid",
-        "setresgid",
-        "setresuid",
-        "setreuid",
-        "setuid",
-    ];
-    context.abi == Abi::I386 && CALLS.contains(&context.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +67,7 @@ mod tests {
             args: [raw; 6],
             ret: 0,
             at_exit: false,
+            is_cut: false,
             fds: &[],
         };
         push_register(&mut out, &context, kind, raw);

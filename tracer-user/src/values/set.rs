@@ -26,9 +26,12 @@ pub(super) fn table(set: Set, abi: Abi) -> &'static Table {
     }
 }
 
-/// The name of a value, if it has one.
+/// The name of a value, if it has one. A constant below zero is that of an `int` too, which has zeroes
+/// above its 32 bits in `value`.
 pub(super) fn name(set: Set, abi: Abi, value: u64) -> Option<&'static str> {
-    table(set, abi).entries.iter().find(|(_, known)| *known == value).map(|(name, _)| *name)
+    const ABOVE: u64 = 0xffff_ffff_0000_0000;
+    let is_it = |known: u64| known == value || (known & ABOVE == ABOVE && known & !ABOVE == value);
+    table(set, abi).entries.iter().find(|(_, known)| is_it(*known)).map(|(name, _)| *name)
 }
 
 /// `SEEK_SET`, or `0x63 /* SEEK_??? */`.
@@ -118,6 +121,7 @@ mod tests {
         assert_eq!(value_text(Set::SeekWhence, Abi::I386, 99), "0x63 /* SEEK_??? */");
         assert_eq!(value_text(Set::FcntlCommands, Abi::I386, 12), "F_GETLK64");
         assert_eq!(value_text(Set::FcntlCommands, Abi::X86_64, 12), "0xc /* F_??? */");
+        assert_eq!(value_text(Set::RusageWho, Abi::X86_64, 0xffff_ffff), "RUSAGE_CHILDREN");
     }
 
     #[test]

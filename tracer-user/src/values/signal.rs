@@ -27,6 +27,11 @@ pub(super) fn name(signal: i32) -> String {
     }
 }
 
+/// The same of a number as wide as a register, where the kernel looks at all of it.
+pub(super) fn name_of_word(signal: u64) -> String {
+    i32::try_from(signal).map_or_else(|_| signal.to_string(), name)
+}
+
 /// `[INT TERM]`; `~[KILL]` where most are in the set.
 pub(super) fn set_node(bytes: &[u8]) -> Node {
     let is_in = |signal: i32| {
@@ -41,6 +46,15 @@ pub(super) fn set_node(bytes: &[u8]) -> Node {
         .map(|signal| Node::Symbol(name(signal).trim_start_matches("SIG").to_owned()))
         .collect();
     Node::Members { items, negated }
+}
+
+/// What a handler is called that is no function.
+pub(super) fn handler_name(handler: u64) -> Option<&'static str> {
+    match handler {
+        0 => Some("SIG_DFL"),
+        1 => Some("SIG_IGN"),
+        _ => None,
+    }
 }
 
 /// `struct sigaction` of `rt_sigaction`: the mask is last.

@@ -33,8 +33,8 @@ fn alike<'a>(line: &str, seen: &'a [String]) -> &'a str {
 
 /// What each is about stands in `docs/decoding.md`, which `cargo xtask codegen` makes of this list.
 macro_rules! families {
-    ($($name:ident: $family:literal, $what:literal)*) => {
-        $(#[test] fn $name() { describe($family); })*
+    ($($(#[$meta:meta])* $name:ident: $family:literal, $what:literal)*) => {
+        $($(#[$meta])* #[test] fn $name() { describe($family); })*
     };
 }
 
@@ -70,4 +70,7 @@ families! {
     landlock: "landlock", "`landlock`"
     system_v: "ipc", "System V IPC"
     nodes_and_pages: "nodes", "sets of nodes, `move_pages`, `kexec_load`, `reboot`"
+    widths: "widths", "registers with more bits than the kernel takes"
+    #[cfg(target_arch = "x86_64")]
+    calls_of_i386: "i386", "i386: `socketcall`, `ipc`, arguments in memory, ids of 16 bits, errors"
 }

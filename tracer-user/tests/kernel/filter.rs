@@ -3,7 +3,9 @@
 use tracer_common::counter::Counter;
 use tracer_user::{kernel::ResultFilter, pipeline::TraceOptions, span_record::SpanRecord};
 
-use crate::support::{Session, Workload, count, rounds, syscalls, trace_workload};
+use crate::support::{
+    Session, Workload, count, rounds, syscalls, trace_speaking_workload, trace_workload,
+};
 
 fn with(result: ResultFilter) -> TraceOptions {
     TraceOptions { result, syscalls: syscalls("close,getppid"), ..TraceOptions::default() }
@@ -112,6 +114,7 @@ fn filters_that_change_while_tracing() {
     };
     let mut session = Session::start(&options);
     let pid = busy.pid();
+    session.edited();
     busy.begin();
     for round in 0..rounds(1000, 50) {
         session.trace.set_syscalls(if round % 2 == 0 { &close } else { &both }).unwrap();
@@ -133,4 +136,20 @@ fn filters_that_change_while_tracing() {
     assert!(0 < shown && shown < calls, "{shown} of {calls}");
     assert_eq!(of(later.pid()).filter(|span| span.span_name() == "getppid").count(), 1000);
     later.wait();
+}
+
+/// The kernel returns such an error with zeroes above its 32 bits.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn errors_of_32_bits_have_failed() {
+    for result in [
+        ResultFilter { failed: true, ..ResultFilter::default() },
+        ResultFilter { errnos: vec![libc::ENOSYS.cast_unsigned()], ..ResultFilter::default() },
+    ] {
+        let calls = syscalls("modify_ldt");
+        let options = TraceOptions { result, syscalls: calls, ..TraceOptions::default() };
+        let (spans, _, _) = trace_speaking_workload(&["describe", "i386"], options);
+        assert_eq!(count(&spans, "modify_ldt"), 2, "of either ABI");
+        assert!(spans.iter().all(|span| span.status_message() == "ENOSYS"));
+    }
 }

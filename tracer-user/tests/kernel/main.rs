@@ -23,6 +23,7 @@ mod filter;
 mod guest;
 mod hosts;
 mod identity;
+mod kernel_threads;
 #[cfg(feature = "guest-tests")]
 mod lockdown;
 mod memory;
@@ -38,6 +39,8 @@ mod otlp;
 mod parquet;
 mod perturbation;
 mod property;
+#[cfg(target_arch = "x86_64")]
+mod prototypes;
 #[cfg(feature = "receiver-tests")]
 #[expect(dead_code, reason = "the tests of the destination use more of it")]
 #[path = "../otlp/receiver.rs"]
@@ -50,3 +53,6 @@ mod trace_context;
 mod tree;
 #[cfg(feature = "guest-tests")]
 mod whole_system;
+#[cfg(target_arch = "x86_64")]
+mod widths;
+mod witness;

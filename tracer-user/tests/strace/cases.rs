@@ -73,7 +73,7 @@ pub(crate) fn all(abi: Abi) -> Vec<Case> {
         // Everything zero.
         make([0; 6], Vec::new());
         for (index, arg) in call.args.iter().enumerate() {
-            for value in numbers(abi, arg.kind) {
+            for value in numbers(abi, arg.kind).into_iter().chain(wider(abi, arg.kind)) {
                 let mut args = [0; 6];
                 args[index] = value;
                 make(args, Vec::new());
@@ -122,6 +122,33 @@ fn numbers(abi: Abi, kind: ArgKind) -> Vec<u64> {
         ArgKind::Ptr | ArgKind::Path | ArgKind::Str | ArgKind::Struct(_, _, Extent::One) => {
             vec![NOWHERE]
         }
+        _ => Vec::new(),
+    }
+}
+
+/// Values of more bits than the kernel takes of most arguments of a kind.
+fn wider(abi: Abi, kind: ArgKind) -> Vec<u64> {
+    const ABOVE: u64 = 0xdead_beef_0000_0000;
+    if abi == Abi::I386 {
+        return match kind {
+            ArgKind::Mode | ArgKind::FileMode => vec![0xffff_8014],
+            _ => Vec::new(),
+        };
+    }
+    match kind {
+        ArgKind::Flags(set) | ArgKind::Enum(set) => {
+            values::constants(set, abi).take(2).map(|(_, value)| value | ABOVE).collect()
+        }
+        ArgKind::Mode | ArgKind::FileMode => vec![ABOVE | 0xffff_8014],
+        ArgKind::Signal
+        | ArgKind::Dev
+        | ArgKind::Int
+        | ArgKind::Uint
+        | ArgKind::Fd
+        | ArgKind::DirFd
+        | ArgKind::Pid
+        | ArgKind::Uid
+        | ArgKind::Gid => vec![ABOVE | 7, ABOVE | 0xffff_ffff],
         _ => Vec::new(),
     }
 }

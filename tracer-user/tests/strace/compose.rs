@@ -15,13 +15,15 @@ pub(crate) fn argument(
     index: usize,
     kind: ArgKind,
 ) -> Option<String> {
-    let raw = case.args[index];
+    let args = call.taken(case.args);
+    let raw = args[index];
     let mut context = Context {
         abi: case.abi,
         name: call.name,
-        args: case.args,
+        args,
         ret: 0,
         at_exit: false,
+        is_cut: false,
         fds: &[],
     };
     if index >= values::argument_count(&context, call.args.len()) {
@@ -34,7 +36,7 @@ pub(crate) fn argument(
             values::push_flags(&mut out, set, &context, raw);
             true
         }
-        ArgKind::Enum(_) | ArgKind::Hex
+        ArgKind::Enum(_) | ArgKind::Hex | ArgKind::Ptr
             if values::push_command_number(&mut out, kind, &context, index) =>
         {
             true
@@ -60,8 +62,7 @@ pub(crate) fn argument(
             true
         }
         // With a result of 0 there is nothing in them.
-        ArgKind::Struct(_, When::Interrupted, _) => return None,
-        ArgKind::Struct(..) if matches!(call.name, "wait4" | "waitpid") => return None,
+        ArgKind::Struct(_, When::Interrupted | When::Found, _) => return None,
         ArgKind::Struct(kind, when, extent) if raw >= ARENA => {
             context.at_exit = when == When::Exit || kind == Struct::IoUringParams;
             structure(&mut out, case, &context, kind, extent, raw)?
@@ -171,7 +172,11 @@ fn structure(
             Some(true)
         }
         // The result is 0, which is what there is.
-        Extent::CountReturned | Extent::BytesReturned | Extent::BytesAt(_) => None,
+        Extent::CountReturned
+        | Extent::CountReturnedUpTo(_)
+        | Extent::BytesReturned
+        | Extent::BytesReturnedUpTo(_)
+        | Extent::BytesAt(_) => None,
         // What strace shows of the others stands behind the result too.
         Extent::Bits(_) if kind != Struct::NodeMask => None,
         Extent::Bits(count) => {

@@ -45,7 +45,7 @@ const NEWER: [&str; 40] = [
 ];
 
 /// Arguments that strace shows otherwise, and why ours is meant.
-const ARGUMENTS: [(&str, &str, &str); 72] = [
+const ARGUMENTS: [(&str, &str, &str); 65] = [
     ("syslog", "len", "a level for one of the actions"),
     ("arch_prctl", "arg2", "what it is depends on the option"),
     ("futex", "val", "what it is depends on the operation"),
@@ -58,7 +58,6 @@ const ARGUMENTS: [(&str, &str, &str); 72] = [
     ("close_range", "fd", "strace shows the largest numbers without a sign"),
     ("fanotify_mark", "dfd", "strace has a name for none"),
     ("open_by_handle_at", "mountdirfd", "strace has no name for the current folder here"),
-    ("signal", "handler", "strace has names for two addresses"),
     ("set_tid_address", "tidptr", "strace has no name for no address"),
     ("rseq", "rseq", "strace has no name for no address"),
     ("ssetmask", "newmask", "the mask as a number"),
@@ -69,11 +68,6 @@ const ARGUMENTS: [(&str, &str, &str); 72] = [
     ("kexec_file_load", "cmdline_ptr", "its length is an argument"),
     ("ptrace", "addr", "what it is depends on the request"),
     ("ptrace", "data", "what it is depends on the request"),
-    ("pidfd_getfd", "flags", "bits that are not looked at"),
-    ("process_madvise", "flags", "bits that are not looked at"),
-    ("process_mrelease", "flags", "bits that are not looked at"),
-    ("landlock_add_rule", "flags", "bits that are not looked at"),
-    ("futex_waitv", "flags", "bits that are not looked at"),
     ("io_uring_setup", "params", "reserved fields that are not zero"),
     ("setsockopt", "optval", "options that only getsockopt has, or that have names for values"),
     ("name_to_handle_at", "handle", "a handle longer than any"),
@@ -112,13 +106,34 @@ const ARGUMENTS: [(&str, &str, &str); 72] = [
     ("perf_event_open", "attr_uptr", "only the first fields of the attributes are decoded"),
     ("bpf", "uattr", "only the first fields of the attributes are decoded"),
     ("ioctl", "arg", "a command without a decoder: its argument as a number"),
-    ("seccomp", "flags", "strace has names for them with a filter only"),
     ("seccomp", "uargs", "strace shows the program that it points to"),
     ("rseq", "flags", "strace has no names for them"),
     ("ustat", "ubuf", "strace shows the address"),
     ("capget", "dataptr", "without a version of three words strace shows one of two"),
     ("capset", "data", "without a version of three words strace shows one of two"),
 ];
+
+/// Numbers of which strace takes other bits than the kernel, or another sign.
+const WIDTHS: [(&str, &str); 11] = [
+    ("iopl", "level"),
+    ("kcmp", "idx1"),
+    ("mbind", "mode"),
+    ("mmap", "flags"),
+    ("readlink", "bufsiz"),
+    ("readlinkat", "bufsiz"),
+    ("remap_file_pages", "flags"),
+    ("rseq", "rseq_len"),
+    ("rseq", "sig"),
+    ("setdomainname", "len"),
+    ("sethostname", "len"),
+];
+
+/// Whether there is a number in the text that has 31 bits or more, or a negative one.
+fn is_large(text: &str) -> bool {
+    const DIGITS: usize = 8;
+    text.starts_with('-')
+        || text.split(|c: char| !c.is_ascii_hexdigit()).any(|part| part.len() >= DIGITS)
+}
 
 /// Calls of which strace shows all registers in hexadecimal, and why any text of theirs may differ.
 const UNKNOWN: [&str; 10] = [
@@ -184,6 +199,9 @@ pub(crate) fn reason(call: &str, argument: &str, ours: &str, theirs: &str) -> Op
     {
         return Some("strace leaves out the upper halves of times");
     }
+    if call == "waitid" && theirs.starts_with(ours.trim_end_matches('}')) {
+        return Some("strace shows two times that the kernel does not write");
+    }
     if theirs.contains("SCHED_ISO") {
         return Some("a policy that the kernel does not have");
     }
@@ -191,6 +209,9 @@ pub(crate) fn reason(call: &str, argument: &str, ours: &str, theirs: &str) -> Op
     let is_number = ours.starts_with("0x") || ["0", "NULL"].contains(&ours);
     if (call, argument) == ("ioctl", "arg") && !is_number {
         return None;
+    }
+    if WIDTHS.contains(&(call, argument)) && (is_large(ours) || is_large(theirs)) {
+        return Some("other bits of the register than the kernel takes, or another sign");
     }
     if UNKNOWN.contains(&call) {
         return Some(IS_UNKNOWN);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::source::Definition;
+use super::source::{Argument, Definition};
 use crate::text::push;
 
 /// The tests of the families, from which the last table is made.
@@ -136,7 +136,7 @@ fn coverage(definition: &Definition) -> (Coverage, Vec<&str>) {
     let rest: Vec<&str> = definition
         .args
         .iter()
-        .filter(|(name, kind)| {
+        .filter(|Argument { name, kind, .. }| {
             let is_address = ADDRESSES.contains(&name.as_str());
             // What `arg2` means depends on a command.
             let is_opaque = kind == "ArgKind::Hex" && name.starts_with("arg");
@@ -144,7 +144,7 @@ fn coverage(definition: &Definition) -> (Coverage, Vec<&str>) {
                 || is_opaque
                 || PARTIAL.iter().any(|part| kind.contains(part))
         })
-        .map(|(name, _)| name.as_str())
+        .map(|arg| arg.name.as_str())
         .collect();
     let all = !definition.args.is_empty() && rest.len() == definition.args.len();
     match (rest.is_empty(), all) {

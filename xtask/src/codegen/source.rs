@@ -12,8 +12,14 @@ const MAX_STRINGS: usize = 3;
 /// Names in the file and the ABIs they stand for.
 const ABIS: [&str; 3] = ["x86_64", "i386", "aarch64"];
 /// Names in the file and variants of `Ret`.
-const RETS: [(&str, &str); 5] =
-    [("int", "Int"), ("fd", "Fd"), ("ptr", "Pointer"), ("none", "None"), ("size", "Size")];
+const RETS: [(&str, &str); 6] = [
+    ("int", "Int"),
+    ("narrow", "Narrow"),
+    ("fd", "Fd"),
+    ("ptr", "Pointer"),
+    ("none", "None"),
+    ("size", "Size"),
+];
 /// Names in the file and constants of `Class`.
 const CLASSES: [(&str, &str); 18] = [
     ("file", "FILE"),
@@ -36,14 +42,23 @@ const CLASSES: [(&str, &str); 18] = [
     ("uname", "UNAME"),
 ];
 
+/// An argument.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Argument {
+    pub(super) name: String,
+    /// Expression of type `ArgKind`.
+    pub(super) kind: String,
+    /// Bits that the kernel takes, where they are not the kind's.
+    pub(super) bits: Option<u8>,
+}
+
 /// One line of the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Definition {
     /// The ABI it is for, when not for all that have the call.
     pub(super) abi: Option<&'static str>,
     pub(super) name: String,
-    /// Name and expression of type `ArgKind`.
-    pub(super) args: Vec<(String, String)>,
+    pub(super) args: Vec<Argument>,
     /// Variant of `Ret`.
     pub(super) ret: &'static str,
     /// Constants of `Class`.
@@ -114,17 +129,36 @@ fn parse_line(line: &str, names: &Names) -> Result<Definition> {
     let all: Vec<&str> = pairs.iter().map(|(name, _)| *name).collect();
     let args = pairs
         .iter()
-        .map(|(name, kind)| Ok((identifier(name)?, kind::expression(kind, &all, names)?)))
+        .map(|(name, kind)| {
+            let (kind, bits) = width(kind)?;
+            let kind = kind::expression(kind, &all, names)?;
+            Ok(Argument { name: identifier(name)?, kind, bits })
+        })
         .collect::<Result<Vec<_>>>()?;
     ensure!(args.len() <= MAX_ARGS, "more than {MAX_ARGS} arguments");
     let strings = args
         .iter()
-        .filter(|(_, kind)| matches!(kind.as_str(), "ArgKind::Path" | "ArgKind::Str"))
+        .filter(|arg| matches!(arg.kind.as_str(), "ArgKind::Path" | "ArgKind::Str"))
         .count();
     ensure!(strings <= MAX_STRINGS, "more than {MAX_STRINGS} `path` and `str` arguments");
     let classes =
         classes.into_iter().map(|class| variant(&CLASSES, class)).collect::<Result<Vec<_>>>()?;
     Ok(Definition { abi, name: identifier(name)?, args, ret: variant(&RETS, result)?, classes })
+}
+
+/// A kind, and the bits that stand behind it: `hex/32`. Memory that depends on another argument has a
+/// slash of its own.
+fn width(text: &str) -> Result<(&str, Option<u8>)> {
+    if text.contains('?') {
+        return Ok((text, None));
+    }
+    let Some((kind, bits)) = text.split_once('/') else { return Ok((text, None)) };
+    match bits {
+        "16" => Ok((kind, Some(16))),
+        "32" => Ok((kind, Some(32))),
+        "64" => Ok((kind, Some(64))),
+        _ => bail!("not a number of bits: `{bits}`"),
+    }
 }
 
 /// The Rust name of a name in the file.
@@ -152,15 +186,22 @@ mod tests {
 
     #[test]
     fn a_line_is_read() {
-        let parsed =
-            parse("# comment\n\ni386:f(a:path, b:flags.open_flags) -> fd  file,desc\n", &names())
-                .unwrap();
+        let parsed = parse(
+            "# comment\n\ni386:f(a:path, b:flags.open_flags/64) -> fd  file,desc\n",
+            &names(),
+        )
+        .unwrap();
+        let argument = |name: &str, kind: &str, bits| Argument {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            bits,
+        };
         let expected = Definition {
             abi: Some("i386"),
             name: "f".to_owned(),
             args: vec![
-                ("a".to_owned(), "ArgKind::Path".to_owned()),
-                ("b".to_owned(), "ArgKind::Flags(Set::OpenFlags)".to_owned()),
+                argument("a", "ArgKind::Path", None),
+                argument("b", "ArgKind::Flags(Set::OpenFlags)", Some(64)),
             ],
             ret: "Fd",
             classes: vec!["FILE", "DESC"],
@@ -186,6 +227,7 @@ mod tests {
             ("f() -> int  what", "unknown name `what`"),
             ("f(a:what) -> int", "unknown name `what`"),
             ("f(a) -> int", "no kind: `a`"),
+            ("f(a:int/12) -> int", "not a number of bits: `12`"),
             ("f(a b:int) -> int", "not an identifier: `a b`"),
             ("mips:f() -> int", "unknown abi `mips`"),
             ("f(a:int, b:int, c:int, d:int, e:int, f:int, g:int) -> int", "more than 6 arguments"),

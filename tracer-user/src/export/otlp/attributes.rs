@@ -2,7 +2,7 @@
 
 use tracer_common::{
     errno,
-    event::Record,
+    event::{Abi, Record},
     syscalls::{Arg, ArgKind},
 };
 
@@ -144,18 +144,27 @@ pub(super) fn push_syscall(
         push_short(out, key!(text_template "syscall.record"), call.record.name());
         push_short(out, key!(text_template "syscall.reason"), call.reason.name());
     }
-    let context = argument::context(span, call);
-    for (index, (arg, raw)) in arguments(call, &context).iter().zip(call.args).enumerate() {
+    let context = argument::context(call);
+    let late = call.read_late();
+    for (index, (arg, raw)) in arguments(call, &context).iter().zip(context.args).enumerate() {
         push_argument(out, call, &context, (index, arg, raw), text);
+        if late >> index & 1 != 0 {
+            push_text(out, OF_SPAN, ("syscall.arg_read_at.", arg.name), "exit");
+        }
     }
-    if !span.fd_names().is_empty() {
+    if !context.fds.is_empty() {
         push_names(out, call, &context, text);
     }
 }
 
 /// Descriptors are numbers everywhere; what they lead to stands beside them.
 fn push_names(out: &mut Vec<u8>, call: &SyscallSpan, context: &Context<'_>, text: &mut Vec<u8>) {
-    for (arg, raw) in arguments(call, context).iter().zip(call.args) {
+    for (index, (arg, raw)) in arguments(call, context).iter().zip(context.args).enumerate() {
+        text.clear();
+        if arg.kind == ArgKind::Path && values::push_folder(text, context, index) {
+            let folder = String::from_utf8_lossy(text);
+            push_text(out, OF_SPAN, ("syscall.arg_folder.", arg.name), &folder);
+        }
         if matches!(arg.kind, ArgKind::Fd | ArgKind::DirFd) {
             text.clear();
             values::push_register(text, context, arg.kind, raw);
@@ -207,7 +216,7 @@ fn push_argument(
 ) {
     if let Some(string) = argument::text(call, index, arg.kind) {
         push_string(out, arg.name, string.bytes);
-    } else if let Some(value) = number(arg.name, arg.kind, raw) {
+    } else if let Some(value) = number(call.abi, arg, raw) {
         if !known::push_argument(out, arg.name, Argument::Int(value)) {
             push_int_of(out, OF_SPAN, (ARGUMENT, arg.name), value);
         }
@@ -233,22 +242,25 @@ fn push_string(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
     }
 }
 
-/// The value of an argument that is a number. An attribute has one type everywhere, for many
+/// The value of an argument that is a number, of which `taken` is what the kernel takes. An attribute has one type everywhere, for many
 /// backends insist on it: a name that some calls use for a number and others for something else is
 /// text in all of them.
-pub(super) fn number(name: &str, kind: ArgKind, raw: u64) -> Option<i64> {
-    if is_ambiguous(name) {
+pub(super) fn number(abi: Abi, arg: &Arg, taken: u64) -> Option<i64> {
+    if is_ambiguous(arg.name) {
         return None;
     }
-    let low = u32::try_from(raw & u64::from(u32::MAX)).unwrap_or_default();
-    match kind {
+    let low = u32::try_from(taken & u64::from(u32::MAX)).unwrap_or_default();
+    match arg.kind {
+        ArgKind::Long if matches!(abi, Abi::I386 | Abi::Arm) => Some(low.cast_signed().into()),
         ArgKind::Int | ArgKind::Fd | ArgKind::DirFd | ArgKind::Pid | ArgKind::Signal => {
             Some(i64::from(low.cast_signed()))
         }
         // -1 means "leave as it is", chown(2).
         ArgKind::Uid | ArgKind::Gid if low == u32::MAX => Some(-1),
         ArgKind::Uint | ArgKind::Uid | ArgKind::Gid => Some(i64::from(low)),
-        ArgKind::Long | ArgKind::Ulong | ArgKind::Size | ArgKind::Offset => Some(raw.cast_signed()),
+        ArgKind::Long | ArgKind::Ulong | ArgKind::Size | ArgKind::Offset => {
+            Some(taken.cast_signed())
+        }
         _ => None,
     }
 }
@@ -292,7 +304,7 @@ mod tests {
         let mut ambiguous = BTreeSet::new();
         let all = Abi::ALL.iter().flat_map(|abi| syscalls::all(*abi));
         for arg in all.flat_map(|(_, syscall)| syscall.args) {
-            let is_number = number(arg.name, arg.kind, 1).is_some();
+            let is_number = number(Abi::X86_64, arg, 1).is_some();
             if *types.entry(arg.name).or_insert(is_number) != is_number {
                 ambiguous.insert(arg.name);
             }
@@ -303,6 +315,11 @@ mod tests {
 
     #[test]
     fn numbers_are_as_the_kernel_reads_them() {
+        let of = |abi, name, kind, raw| {
+            let arg = Arg::new(name, kind);
+            number(abi, &arg, arg.taken(raw))
+        };
+        let number = |name, kind, raw| of(Abi::X86_64, name, kind, raw);
         assert_eq!(number("fd", ArgKind::Fd, u64::MAX), Some(-1));
         assert_eq!(number("fd", ArgKind::DirFd, 0xffff_ff9c), Some(-100));
         assert_eq!(number("uid", ArgKind::Uid, 0xffff_ffff), Some(-1));
@@ -310,5 +327,7 @@ mod tests {
         assert_eq!(number("count", ArgKind::Size, 1 << 40), Some(1 << 40));
         assert_eq!(number("size", ArgKind::Size, 1), None);
         assert_eq!(number("buf", ArgKind::Ptr, 1), None);
+        assert_eq!(number("nr", ArgKind::Long, 0xffff_ffff), Some(0xffff_ffff));
+        assert_eq!(of(Abi::I386, "nr", ArgKind::Long, 0xffff_ffff), Some(-1));
     }
 }

@@ -2,12 +2,15 @@
 //! pages, with bad pointers and every bit of their flags. Each prints what a tracer has to show for
 //! it, made of the values that it passes and of what the kernel has returned.
 
+#[cfg(target_arch = "x86_64")]
+mod compat;
 mod descriptors;
 mod features;
 mod files;
 mod processes;
 mod signals;
 mod sockets;
+mod widths;
 
 use std::{
     ffi::{CStr, CString},
@@ -56,6 +59,9 @@ pub(super) fn run(family: &str) {
         ("landlock", features::landlock),
         ("ipc", features::ipc),
         ("nodes", features::nodes),
+        ("widths", widths::registers),
+        #[cfg(target_arch = "x86_64")]
+        ("i386", compat::calls),
     ];
     let (_, make) = families.iter().find(|it| it.0 == family).expect("a known family");
     make();

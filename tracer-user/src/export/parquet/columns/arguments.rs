@@ -12,7 +12,7 @@ use crate::{
         argument::{self, arguments},
         parquet::schema::ARGS,
     },
-    span_record::{SpanRecord, SyscallSpan},
+    span_record::SyscallSpan,
     values::Context,
 };
 
@@ -23,26 +23,28 @@ pub(super) struct Marks {
     truncated: u8,
     fault: u8,
     not_read: u8,
+    read_at_exit: u8,
 }
 
 impl Marks {
     /// Each with its column.
-    pub(super) fn columns(self) -> [(Few, u8); 4] {
+    pub(super) fn columns(self) -> [(Few, u8); 5] {
         [
             (Few::Escaped, self.escaped),
             (Few::Truncated, self.truncated),
             (Few::Fault, self.fault),
             (Few::NotRead, self.not_read),
+            (Few::ReadAtExit, self.read_at_exit),
         ]
     }
 }
 
 impl Columns {
     /// Appends the arguments; which of them are marked.
-    pub(super) fn push_arguments(&mut self, span: &SpanRecord, call: &SyscallSpan) -> Marks {
-        let context = argument::context(span, call);
+    pub(super) fn push_arguments(&mut self, call: &SyscallSpan) -> Marks {
+        let context = argument::context(call);
         let described = arguments(call, &context);
-        let mut marks = Marks::default();
+        let mut marks = Marks { read_at_exit: call.read_late(), ..Marks::default() };
         for index in 0..ARGS {
             let Some(arg) = described.get(index) else {
                 self.args[index].push_null();
@@ -79,14 +81,14 @@ impl Columns {
                 column.push(&self.scratch);
                 marks.escaped |= bit;
             }
-        } else if let Some(key) = register_key(call, kind, call.args[index]) {
+        } else if let Some(key) = register_key(call, kind, context.args[index]) {
             let scratch = &mut self.scratch;
             column.push_as(key, || {
                 scratch.clear();
                 argument::push_value(scratch, call, context, kind, index);
                 scratch
             });
-        } else if says_more(call, context, kind, call.args[index]) {
+        } else if says_more(call, context, kind, index) {
             self.scratch.clear();
             argument::push_value(&mut self.scratch, call, context, kind, index);
             column.push(&self.scratch);
@@ -102,19 +104,23 @@ impl Columns {
     }
 }
 
-/// What the decoded form follows from, where that is the register alone.
-fn register_key(call: &SyscallSpan, kind: ArgKind, raw: u64) -> Option<u128> {
+/// What the decoded form follows from, where that is what the kernel takes of the register alone.
+fn register_key(call: &SyscallSpan, kind: ArgKind, taken: u64) -> Option<u128> {
     let kind = match kind {
         ArgKind::Flags(set) => set as u128 + 2,
         ArgKind::Mode => 1,
         ArgKind::FileMode => 0,
         _ => return None,
     };
-    Some(kind << 72 | (call.abi as u128) << 64 | u128::from(raw))
+    Some(kind << 72 | (call.abi as u128) << 64 | u128::from(taken))
 }
 
 /// Whether the decoded form is something else than an address, or the number in decimal.
-fn says_more(call: &SyscallSpan, context: &Context<'_>, kind: ArgKind, raw: u64) -> bool {
+fn says_more(call: &SyscallSpan, context: &Context<'_>, kind: ArgKind, index: usize) -> bool {
+    let raw = call.args[index];
+    if context.args[index] != raw {
+        return true;
+    }
     let is_small = i32::try_from(raw).is_ok();
     match kind {
         ArgKind::Path | ArgKind::Str | ArgKind::Ptr | ArgKind::Offset => false,

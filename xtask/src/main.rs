@@ -7,10 +7,13 @@ mod privilege;
 mod python;
 mod text;
 
+mod apt;
 mod bench;
+mod calls;
 mod codegen;
 mod ebpf;
 mod edge_cases;
+mod oracle;
 mod parity;
 mod run;
 mod setup;
@@ -138,6 +141,13 @@ enum Verb {
     /// table is the last of the output; it says how many calls are equal in name and result, how
     /// many in all arguments too, and names what the rest differ in.
     Parity(parity::Options),
+    /// Run strace's own test programs under strace and under tracer, and compare what both print
+    ///
+    /// strace's source is downloaded and built in target/oracle, for x86_64 and for i386, with
+    /// Debian's packages that are installed where they are missing. Needs root. Every difference has
+    /// a class, by the rules in xtask/src/oracle/rules.txt, and is in target/oracle/differences.txt.
+    /// The last line is the summary.
+    Oracle(oracle::Options),
     /// Run all that CI runs
     ///
     /// setup, lint, codegen --check, build-ebpf --check and verifier-budget --check, up to the first
@@ -167,6 +177,7 @@ fn main() -> ExitCode {
         Verb::Bench(options) => succeed(bench::run(&options)),
         Verb::VerifierBudget { check } => succeed(verifier::run(check)),
         Verb::Parity(options) => succeed(parity::run(&options)),
+        Verb::Oracle(options) => succeed(oracle::run(&options)),
         Verb::Ci { guests } => ci::run(guests),
     };
     result.unwrap_or_else(|error| {

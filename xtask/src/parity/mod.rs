@@ -1,8 +1,6 @@
 //! `cargo xtask parity`: real programs under strace and under tracer, call by call.
 
-mod compare;
-mod lines;
-mod normal;
+pub(crate) mod document;
 mod report;
 mod workloads;
 
@@ -12,10 +10,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use self::compare::Comparison;
-use self::lines::Thread;
+use self::report::Comparison;
 use self::workloads::{PACKAGES, WORKLOADS, Workload};
-use crate::{command, privilege, setup};
+use crate::{calls, command, setup};
 
 /// What can be chosen.
 #[derive(clap::Args)]
@@ -36,9 +33,6 @@ pub(crate) struct Options {
     #[arg(long)]
     check: bool,
 }
-
-/// Bytes of strings and data that both show.
-const STRINGS: &str = "32";
 
 /// Compares all workloads and prints the table.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -61,8 +55,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     println!("{document}");
     if options.write {
-        let path = command::root()?.join("docs/parity.md");
-        fs::write(&path, document).with_context(|| format!("writing {}", path.display()))?;
+        document::write(document::Part::Programs, &document)?;
     }
     Ok(())
 }
@@ -99,36 +92,40 @@ fn best(compare: impl Fn() -> Result<Comparison>) -> Result<Comparison> {
             break;
         }
         let again = compare()?;
-        if again.all() - again.same < best.all() - best.same {
+        if again.all - again.same < best.all - best.same {
             best = again;
         }
     }
     Ok(best)
 }
 
-/// Runs a workload under both, in the same place.
+/// Runs a workload under both, in the same place. tracer is between two runs of strace, so that
+/// what changes with time has changed between those too.
 fn compare(workload: &Workload, place: &Place<'_>, names: bool) -> Result<Comparison> {
-    let Place { tracer, folder, keep } = *place;
-    let strace = folder.join("strace.txt");
-    let ours = folder.join("tracer.txt");
-    let mut command = Command::new("strace");
-    command.args(["-f", "-qq", "-a1", "-s", STRINGS, "-e", "signal=none"]);
-    command.args(names.then_some("-y")).arg("-o").arg(&strace);
-    trace(workload, folder, command.arg("--"))?;
-    let mut command = privilege::as_root(tracer)?;
-    command.args(["trace", "--data", "-s", STRINGS, "--color", "never", "--fail-on-loss"]);
-    command.args(names.then_some("-y")).arg("-o");
-    trace(workload, folder, command.arg(&ours).arg("--"))?;
-    let (theirs, ours) = (read(&strace)?, read(&ours)?);
-    if let Some(keep) = keep {
+    let with_strace = || -> Result<String> {
+        let log = place.folder.join("strace.txt");
+        let mut command = calls::same_layout(Path::new("strace"), None)?;
+        command.args(calls::STRACE).args(names.then_some("-y")).arg("-o").arg(&log);
+        trace(workload, place.folder, command.arg("--"))?;
+        read(&log)
+    };
+    let with_tracer = || -> Result<String> {
+        let log = place.folder.join("tracer.txt");
+        let mut command = calls::same_layout(place.tracer, None)?;
+        command.args(calls::TRACER).arg("--fail-on-loss").args(names.then_some("-y"));
+        trace(workload, place.folder, command.arg("-o").arg(&log).arg("--"))?;
+        read(&log)
+    };
+    let (first, ours, second) = (with_strace()?, with_tracer()?, with_strace()?);
+    if let Some(keep) = place.keep {
         fs::create_dir_all(keep)?;
-        fs::write(keep.join(format!("{}.strace", workload.name)), &theirs)?;
-        fs::write(keep.join(format!("{}.tracer", workload.name)), &ours)?;
+        for (text, of) in [(&first, "strace"), (&second, "strace-2"), (&ours, "tracer")] {
+            fs::write(keep.join(format!("{}.{of}", workload.name)), text)?;
+        }
     }
-    let theirs: Vec<Thread> = lines::strace(&theirs);
-    let ours: Vec<Thread> = lines::tracer(&ours);
-    ensure!(!theirs.is_empty(), "strace has shown no call");
-    Ok(compare::threads(&theirs, &ours))
+    let [first, second] = [first, second].map(|text| calls::strace(&text));
+    ensure!(!first.is_empty(), "strace has shown no call");
+    Ok(report::summarize(calls::compare(&first, &second, &calls::tracer(&ours))))
 }
 
 /// Prepares the workload's folder, and runs it behind `tracer` or `strace`.

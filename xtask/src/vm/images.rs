@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 
-use super::apt::{self, Apt};
 use super::arch::Arch;
 use super::kernel::Kernel;
+use crate::apt::{self, Apt};
 use crate::command;
 
 /// One file out of a package.
@@ -98,24 +98,16 @@ impl Cache {
         if !folder.exists() {
             let start = Instant::now();
             let unfinished = self.folder.join(format!("{name}.part"));
-            remove(&unfinished)?;
+            apt::remove(&unfinished)?;
             let state = unfinished.join("apt");
-            let apt = Apt::new(&state, &self.mirror, suite, self.arch)?;
+            let apt = Apt::new(&state, &self.mirror, suite, Some(self.arch.name()))?;
             fill(&apt, &unfinished)?;
-            remove(&state)?;
+            apt::remove(&state)?;
             fs::rename(&unfinished, &folder).with_context(|| folder.display().to_string())?;
             eprintln!("vm: {name} from `{suite}` in {:.1} s", start.elapsed().as_secs_f64());
         }
         Ok(folder)
     }
-}
-
-/// Removes a folder if it is there.
-fn remove(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
-    }
-    Ok(())
 }
 
 fn version(deb: &Path) -> Result<String> {

@@ -1,6 +1,5 @@
 //! `cargo xtask vm`: the kernel tests on other kernels, each in a virtual machine.
 
-mod apt;
 mod arch;
 mod console;
 mod guest;

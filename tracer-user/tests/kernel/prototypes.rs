@@ -2,7 +2,13 @@
 //! were not inlined in its BTF, <https://docs.kernel.org/bpf/btf.html>, and of all native ones, as text,
 //! in tracefs (`CONFIG_FTRACE_SYSCALLS`).
 
-use std::{collections::HashMap, fs, path::Path, ptr, thread};
+use std::{
+    collections::HashMap,
+    ffi::{CStr, CString},
+    fs,
+    path::Path,
+    ptr, thread,
+};
 
 use super::support::skipped;
 
@@ -70,7 +76,7 @@ impl Prototypes {
 /// The descriptions of the parameters, `umode_t mode`, by the name of the call.
 fn formats() -> Option<Vec<(String, Vec<String>)>> {
     // A thread of its own, whose mounts nobody else sees.
-    let found = thread::spawn(|| {
+    let found = thread::Builder::new().name("tracefs".to_owned()).spawn(|| {
         let place = Path::new(TRACEFS);
         if !place.join("events/syscalls").exists() && !mount(place) {
             return None;
@@ -84,30 +90,23 @@ fn formats() -> Option<Vec<(String, Vec<String>)>> {
         });
         Some(formats.collect())
     });
-    found.join().expect("no panic")
+    found.expect("a thread").join().expect("no panic")
 }
 
 /// Mounts tracefs for this thread alone.
 fn mount(place: &Path) -> bool {
-    let target = std::ffi::CString::new(place.to_str().expect("UTF-8")).expect("no zero byte");
-    // SAFETY: strings that end in zero, and no data.
-    unsafe {
-        libc::unshare(libc::CLONE_NEWNS) == 0
-            && libc::mount(
-                c"none".as_ptr(),
-                c"/".as_ptr(),
-                ptr::null(),
-                libc::MS_REC | libc::MS_PRIVATE,
-                ptr::null(),
-            ) == 0
-            && libc::mount(
-                c"tracefs".as_ptr(),
-                target.as_ptr(),
-                c"tracefs".as_ptr(),
-                0,
-                ptr::null(),
-            ) == 0
-    }
+    let target = CString::new(place.to_str().expect("UTF-8")).expect("no zero byte");
+    // SAFETY: takes a number; the thread is of its own.
+    let is_own = unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0;
+    let mount = |source: &CStr, target: &CStr, kind: *const libc::c_char, flags| {
+        // SAFETY: strings that end in zero, or none, and no data.
+        let mounted =
+            unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind, flags, ptr::null()) };
+        mounted == 0
+    };
+    is_own
+        && mount(c"none", c"/", ptr::null(), libc::MS_REC | libc::MS_PRIVATE)
+        && mount(c"tracefs", &target, c"tracefs".as_ptr(), 0)
 }
 
 /// The parameters of a `format` file: its fields behind those of all events and the number.

@@ -82,7 +82,7 @@ fn function_of(abi: Abi, name: &str) -> &str {
     match name {
         "stat" => "newstat",
         "lstat" => "newlstat",
-        "fstat" => "newfstat",
+        "fstat" | "oldfstat" => "newfstat",
         "uname" => "newuname",
         "umount2" => "umount",
         "sendfile" => "sendfile64",
@@ -90,7 +90,6 @@ fn function_of(abi: Abi, name: &str) -> &str {
         "_newselect" => "select",
         "mmap2" => "mmap_pgoff",
         "ugetrlimit" => "getrlimit",
-        "oldfstat" => "newfstat",
         "fcntl64" => "fcntl",
         name if abi == Abi::I386 => {
             ["_time64", "32", "64"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
@@ -170,10 +169,8 @@ fn arguments_are_as_wide_as_the_kernel_takes_them() {
             };
             for (index, arg) in call.args.iter().enumerate() {
                 let is_named = |it: &&Parameter| it.0.trim_start_matches('_') == arg.name;
-                let found = match in_place {
-                    true => parameters.get(index),
-                    false => parameters.iter().find(is_named),
-                };
+                let found =
+                    if in_place { parameters.get(index) } else { parameters.iter().find(is_named) };
                 let Some((_, parameter)) = found else { continue };
                 compared += usize::from(arg.kind.is_register());
                 let parameter = match (arg.kind, *parameter) {
@@ -187,7 +184,7 @@ fn arguments_are_as_wide_as_the_kernel_takes_them() {
                 match meant {
                     Some(at) => used[at] = true,
                     None => {
-                        wrong.push(format!("{} {}: {} {text}", abi.name(), call.name, arg.name))
+                        wrong.push(format!("{} {}: {} {text}", abi.name(), call.name, arg.name));
                     }
                 }
             }

@@ -269,7 +269,7 @@ impl Writer {
                 _ if values::push_result_fd(out, context) || values::push_result(out, context) => {}
                 Ret::Pointer => values::push_pointer(out, call.ret.cast_unsigned()),
                 Ret::Int | Ret::Narrow | Ret::Fd | Ret::Size => {
-                    out.extend(number.format(call.ret).bytes())
+                    out.extend(number.format(call.ret).bytes());
                 }
             }
             let returned = |index| {

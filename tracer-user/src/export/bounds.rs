@@ -295,11 +295,15 @@ mod tests {
     fn what_says_itself_how_long_it_is_can_be_whole() {
         let passed = |arg, bytes: &[u8]| vec![memory(arg, Phase::Enter, TRUNCATED, bytes)];
         let attributes = [words(&[48, 0]), vec![0; 40]].concat();
-        let cases: [Case<'_>; 5] = [
+        let cases: [Case<'_>; 8] = [
             ("sched_setattr", &[0, 0x1000, 0], passed(1, &attributes)),
             ("open_by_handle_at", &[3, 0x1000, 0], passed(1, &words(&[4, 1, 9]))),
             ("landlock_add_rule", &[3, 1, 0x1000, 0], passed(2, &[0; 12])),
             ("mount", &[0, 0, 0, 0, 0x1000], passed(4, b"size=1\0")),
+            // FS_IOC_SETFLAGS, FIOSETOWN, TIOCSWINSZ
+            ("ioctl", &[3, 0x4008_6602, 0x1000], passed(2, &words(&[0x30]))),
+            ("ioctl", &[3, 0x8901, 0x1000], passed(2, &words(&[5]))),
+            ("ioctl", &[3, 0x5414, 0x1000], passed(2, &[0; 8])),
             ("listmount", &[0x1000, 0, 0, 0], passed(0, &[words(&[24]), vec![0; 20]].concat())),
         ];
         for (name, args, all) in cases {

@@ -2,7 +2,7 @@
 
 use tracer_common::syscalls::{Set, Struct};
 
-use super::{Context, commands, reader::Reader, set};
+use super::{Context, commands, interface, reader::Reader, set};
 
 /// Whether bytes behind which the memory goes on are nevertheless all of a structure: what is
 /// captured is the most that one can have, and some say themselves that they are shorter, or that
@@ -44,16 +44,10 @@ pub(super) fn is_whole(kind: Struct, context: &Context<'_>, bytes: &[u8]) -> boo
 
 /// Bytes that the command of `ioctl` says, or `struct ifreq` has; of others none.
 fn of_ioctl(context: &Context<'_>) -> u32 {
-    const SOCKETS: u64 = 0x89;
-    let command = context.args[1] & 0xffff_ffff;
-    let size = command >> 16 & 0x3fff;
-    let is_socket = command >> 8 == SOCKETS;
-    let size = match (size, super::reader::is_narrow(context.abi)) {
-        (0, true) if is_socket => 32,
-        (0, false) if is_socket => 40,
-        (size, _) => size,
-    };
-    u32::try_from(size).unwrap_or_default()
+    if interface::is_request(commands::command(Set::IoctlCommands, context, 1)) {
+        return if super::reader::is_narrow(context.abi) { 32 } else { 40 };
+    }
+    u32::try_from(context.args[1] >> 16 & 0x3fff).unwrap_or_default()
 }
 
 /// `struct landlock_path_beneath_attr` is packed, `struct landlock_net_port_attr` is not.

@@ -41,6 +41,12 @@ pub(super) fn is_returned(command: &str) -> bool {
     command == "SIOCGIFNAME" || command.strip_prefix("SIOCG").is_some_and(|it| kind(it).is_some())
 }
 
+/// Whether the argument of a command is a `struct ifreq`.
+pub(super) fn is_request(command: &str) -> bool {
+    let is_set = command.strip_prefix("SIOCS").is_some_and(|it| kind(it).is_some());
+    is_set || is_returned(command)
+}
+
 fn kind(end: &str) -> Option<(&'static str, Kind)> {
     FIELDS.iter().find(|(known, ..)| *known == end).map(|(_, name, kind)| (*name, *kind))
 }

@@ -114,7 +114,9 @@ const FD_PAIR: Kind = Kind::Array(&Kind::Fd, 2);
 /// was captured in part says so, whatever its decoder has made of what there is.
 pub(super) fn decode(kind: Struct, context: &Context<'_>, bytes: &[u8]) -> Option<Node> {
     let node = read(kind, context, bytes)?;
-    let is_short = context.is_cut && !cut::is_whole(kind, context, bytes);
+    // A number is all there, also where the command of `ioctl` says more: FS_IOC_SETFLAGS.
+    let is_number = kind == Struct::IoctlArg && !matches!(node, Node::Fields(_));
+    let is_short = context.is_cut && !is_number && !cut::is_whole(kind, context, bytes);
     Some(if is_short { node.cut(bytes.len()) } else { node })
 }
 

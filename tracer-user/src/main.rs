@@ -51,9 +51,8 @@ fn given(memory: *mut u8) -> *mut u8 {
 fn out_of_memory() -> ! {
     const LINE: &[u8] = b"tracer: out of memory: the system gives no more (`ulimit -v` shows this \
         process's limit; tracer needs about 300 MiB of addresses)\n";
-    // SAFETY: the bytes are valid. Nothing that could ask for memory: no formatting, no destructors.
-    unsafe {
-        libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len());
-        libc::_exit(1)
-    }
+    // SAFETY: the bytes are valid. Nothing here may ask for memory, as formatting could.
+    unsafe { libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len()) };
+    // SAFETY: ends the process, without destructors.
+    unsafe { libc::_exit(1) }
 }

@@ -109,8 +109,8 @@ pub(super) struct TraceConfig {
     pub(super) shares: Vec<Share>,
     /// Names of containers that are waited for.
     pub(super) awaited: Vec<String>,
-    /// Whether `-e` names calls.
-    pub(super) names_calls: bool,
+    /// The expressions of `-e` that are about calls.
+    pub(super) expressions: Vec<String>,
     pub(super) command: Vec<OsString>,
     pub(super) ledger: Option<PathBuf>,
     pub(super) control: Option<PathBuf>,
@@ -157,7 +157,7 @@ pub(super) enum Target {
 
 impl TraceConfig {
     pub(super) fn new(args: TraceArgs) -> Result<Self, UsageError> {
-        let names_calls = args.trace.iter().any(is_of_calls);
+        let expressions = args.trace.iter().filter(|text| is_of_calls(text)).cloned().collect();
         let Filters { syscalls, signals, quiet } = Filters::of(&args)?;
         let mut cgroups: Vec<_> =
             args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?;
@@ -210,7 +210,7 @@ impl TraceConfig {
             shares: limits::shares(&exports, &args.sample, &args.max_rate)?,
             exports,
             awaited,
-            names_calls,
+            expressions,
             shutdown_timeout,
             duration: parse_time("duration", args.duration.as_deref())?,
             command: args.command,

@@ -16,10 +16,10 @@ pub(super) fn answer(trace: &mut Trace, request: &Request) -> Result<String, Str
     let done = |done: Result<(), TraceError>| done.map(|()| String::new()).map_err(told);
     match request {
         Request::AddProcess(pid) => done(trace.add_process(*pid)),
-        Request::RemoveProcess(pid) => match trace.remove_process(*pid).map_err(told)? {
-            true => Ok(String::new()),
-            false => Err(format!("{pid} is not in scope")),
-        },
+        Request::RemoveProcess(pid) => {
+            let was_in_scope = trace.remove_process(*pid).map_err(told)?;
+            if was_in_scope { Ok(String::new()) } else { Err(format!("{pid} is not in scope")) }
+        }
         Request::AddCgroup(path) => {
             // First, so that what is wrong with the trace is not told as an error of the path.
             if trace.cgroups_in_scope().is_none() {

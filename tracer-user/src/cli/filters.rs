@@ -19,7 +19,7 @@ impl Filters {
         for expression in &args.trace {
             match expression.split_once('=') {
                 Some(("signal" | "signals" | "s", set)) => {
-                    all.signals = Some(signal_set::parse(set)?)
+                    all.signals = Some(signal_set::parse(set)?);
                 }
                 Some(("quiet" | "silent" | "silence" | "q", set)) => all.add_quiet(set)?,
                 _ => all.syscalls.add(expression)?,
@@ -53,7 +53,7 @@ impl Filters {
 }
 
 /// Whether an expression of `-e` is about calls.
-pub(super) fn is_of_calls(text: &String) -> bool {
+pub(super) fn is_of_calls(text: &str) -> bool {
     const OTHERS: [&str; 7] = ["signal", "signals", "s", "quiet", "silent", "silence", "q"];
     text.split_once('=').is_none_or(|(key, _)| !OTHERS.contains(&key))
 }
@@ -61,7 +61,7 @@ pub(super) fn is_of_calls(text: &String) -> bool {
 /// Which lines about no call belong to what is shown: with a filter on calls, those of processes that
 /// have shown one.
 pub(super) fn others(args: &TraceArgs) -> Lines {
-    let filters = args.trace.iter().any(is_of_calls)
+    let filters = args.trace.iter().any(|text| is_of_calls(text))
         || args.successful
         || args.failed
         || !args.errno.is_empty()

@@ -44,15 +44,22 @@ pub(super) fn after(ledger: &Ledger, config: &TraceConfig) {
     let kernel = &ledger.kernel;
     let seen = [Counter::Stored, Counter::NoReturn, Counter::ExitOnly, Counter::RunningAtAttach];
     let is_silent = seen.iter().all(|counter| kernel.get(*counter) == 0);
-    if is_silent && config.names_calls {
-        say(NO_CALLS);
+    if is_silent && !config.expressions.is_empty() {
+        say(&format!("no call that -e names was made in scope{}", newer(&config.expressions)));
     }
 }
 
-/// Where `-e` leaves nothing. Programs make newer calls than those that C's functions are named after.
-const NO_CALLS: &str = "no call that -e names was made in scope; C libraries open files by openat, \
-    list their state by newfstatat, and fork by clone: -e '/open/' and classes such as %file take \
-    all of a kind";
+/// What programs call in place of what their source names.
+fn newer(expressions: &[String]) -> &'static str {
+    const OLD: [&str; 7] = ["open", "creat", "stat", "lstat", "fork", "vfork", "time"];
+    let words = expressions.iter().flat_map(|text| text.split(['=', ',', '!']));
+    if words.map(str::trim).any(|word| OLD.contains(&word)) {
+        "; C libraries make newer calls than their functions are named after: openat, newfstatat, \
+         clone; a class such as %file takes all of a kind"
+    } else {
+        ""
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -64,6 +71,13 @@ mod tests {
         let words = ["tracer", "trace"].iter().chain(words);
         let Verb::Trace(args) = Cli::try_parse_from(words).unwrap().verb else { panic!() };
         TraceConfig::new(*args).unwrap()
+    }
+
+    #[test]
+    fn calls_that_nobody_makes_are_told() {
+        let hint = |words: &[&str]| newer(&config(words).expressions);
+        assert!(hint(&["-e", "trace=open,close"]).contains("openat"));
+        assert_eq!((hint(&["-e", "openat"]), hint(&["-e", "signal=none"])), ("", ""));
     }
 
     #[test]

@@ -337,7 +337,7 @@ impl Attached {
             grace_period();
             let after = self.counts()?;
             // Others may still run programs of ours, but not those that were taken off.
-            if quiet(before) == quiet(after) {
+            if quiet(&before) == quiet(&after) {
                 return Ok(());
             }
             before = after;
@@ -370,7 +370,7 @@ impl Attached {
 }
 
 /// Counters of the programs at enter and exit of a call, and at signals.
-fn quiet(counts: KernelCounts) -> [u64; 5] {
+fn quiet(counts: &KernelCounts) -> [u64; 5] {
     [
         Counter::EnterSeen,
         Counter::Stored,

@@ -145,7 +145,7 @@ pub(crate) fn check_process(pid: u32) -> Result<(), KernelError> {
     if state.is_some_and(|state| state.trim_start().starts_with(['Z', 'X'])) {
         return Err(KernelError::HasEnded(pid));
     }
-    if flags(&format!("/proc/{pid}/stat")).is_some_and(|flags| flags & PF_KTHREAD != 0) {
+    if flags(format!("/proc/{pid}/stat")).is_some_and(|flags| flags & PF_KTHREAD != 0) {
         return Err(KernelError::IsKernelThread(pid));
     }
     Ok(())
@@ -201,6 +201,10 @@ fn wait_for_end(process: &OwnedFd) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nix::{
+        sys::wait::{Id, WaitPidFlag, waitid},
+        unistd::Pid,
+    };
 
     #[test]
     fn ids_that_cannot_be_traced_are_told_apart() {
@@ -220,11 +224,8 @@ mod tests {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         assert!(check_process(child.id()).is_ok());
         child.kill().unwrap();
-        // SAFETY: waits for our child to end, and leaves its status, wait(2).
-        unsafe {
-            let mut info = std::mem::zeroed();
-            libc::waitid(libc::P_PID, child.id(), &raw mut info, libc::WEXITED | libc::WNOWAIT)
-        };
+        let left = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+        waitid(Id::Pid(Pid::from_raw(child.id().cast_signed())), left).unwrap();
         assert!(matches!(check_process(child.id()), Err(KernelError::HasEnded(_))));
         child.wait().unwrap();
         assert!(matches!(check_process(child.id()), Err(KernelError::NoSuchProcess(_))));

@@ -108,9 +108,10 @@ impl Writer {
         if let Some(life) = span.process_span() {
             let is_wanted = self.wants(self.style.exits, span);
             self.shown.remove(span);
-            return if is_wanted {
-                self.push_end(out, span, life)
-            };
+            if is_wanted {
+                self.push_end(out, span, life);
+            }
+            return;
         }
         if let Some(loss) = span.loss() {
             return self.push_loss(out, span, loss);

@@ -169,7 +169,9 @@ fn ends_are_those_of_processes_that_have_shown_a_line() {
     let lines = |exits, signals| {
         let style = TextStyle { exits, signals, ..TextStyle::default() };
         let (mut writer, mut out) = (Writer::new(style, TimeZone::UTC), Vec::new());
-        spans.iter().for_each(|span| writer.push(&mut out, span));
+        for span in &spans {
+            writer.push(&mut out, span);
+        }
         let text = String::from_utf8(out).unwrap();
         (text.matches("+++ exited with 3 +++").count(), text.matches("--- SIGUSR1 ---").count())
     };

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     fn context(name: &'static str, args: [u64; 6]) -> Context<'static> {
-        Context { abi: Abi::I386, name, args, ret: 0, at_exit: false, fds: &[] }
+        Context { abi: Abi::I386, name, args, ret: 0, at_exit: false, is_cut: false, fds: &[] }
     }
 
     fn ipc(args: [u64; 6]) -> String {

@@ -109,6 +109,13 @@ impl SyscallFilter {
         Ok(())
     }
 
+    /// Whether a call is in the set.
+    pub fn shows(&self, abi: Abi, number: u32) -> bool {
+        let number = if abi == Abi::X32 { OTHER } else { number.min(OTHER) };
+        let info = if number == OTHER { None } else { syscalls::lookup(abi, number) };
+        self.contains(number, info)
+    }
+
     /// Whether a call is in the set. `info` is `None` for numbers the table does not know.
     fn contains(&self, number: u32, info: Option<&Syscall>) -> bool {
         let any = |negated: bool| {

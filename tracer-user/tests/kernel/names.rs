@@ -29,6 +29,7 @@ fn shown(call: &SyscallSpan, fd: i32) -> String {
         args: call.args,
         ret: 0,
         at_exit: false,
+        is_cut: false,
         fds: call.payload.as_slice(),
     };
     let mut text = Vec::new();

@@ -64,7 +64,9 @@ pub(super) fn split(threads: Vec<Thread>, programs: &[&Program]) -> Vec<Vec<Thre
             threads.push(thread);
         }
     }
-    split.iter_mut().for_each(|threads| number_orphans(threads));
+    for threads in &mut split {
+        number_orphans(threads);
+    }
     split
 }
 

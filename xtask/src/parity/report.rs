@@ -97,7 +97,11 @@ pub(super) fn table(comparisons: &[(&str, Comparison)], names: bool) -> String {
 
 /// Why calls of a class differ.
 fn reason(class: &str) -> &'static str {
-    const REASONS: [(&str, &str); 4] = [
+    const REASONS: [(&str, &str); 5] = [
+        (
+            "execve: argument 3",
+            "the first call is made by strace and by tracer, of their own memory",
+        ),
         ("getdents64: argument 2", "only the first 4 KiB of the buffer are captured"),
         ("rt_sigreturn: another number", "strace reads the mask from the stack"),
         ("poll: behind", "the time that is left"),

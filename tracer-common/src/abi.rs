@@ -144,6 +144,16 @@ pub mod global {
     pub const PID_NUMBERS: &str = "PID_NUMBERS";
     /// `u32`: offset of `mm_struct.arg_start`; `arg_end`, `env_start` and `env_end` follow it.
     pub const MM_ARG_START: &str = "MM_ARG_START";
+    /// `u32`: offset of `mm_struct.exe_file`.
+    pub const MM_EXE_FILE: &str = "MM_EXE_FILE";
+    /// `u32`: offset of `file.f_inode`.
+    pub const FILE_F_INODE: &str = "FILE_F_INODE";
+    /// `u32`: offset of `inode.i_ino`.
+    pub const INODE_I_INO: &str = "INODE_I_INO";
+    /// `u32`: offset of `inode.i_sb`.
+    pub const INODE_I_SB: &str = "INODE_I_SB";
+    /// `u32`: offset of `super_block.s_dev`.
+    pub const SUPER_BLOCK_S_DEV: &str = "SUPER_BLOCK_S_DEV";
     /// `u32`: offset of `linux_binprm.filename`.
     pub const BPRM_FILENAME: &str = "BPRM_FILENAME";
     /// `u32`: offset of `linux_binprm.interp`.

@@ -57,24 +57,40 @@ pub struct LifecycleEvent {
     pub gid: u32,
     /// For an exec 1 when what runs is not the file at the path but an interpreter that it names.
     pub is_interpreted: u32,
-    /// Zero.
-    pub pad: [u32; 3],
-    /// Name of the thread; for a fork that of the child, for an exec the new one.
+    /// The task's `self_exec_id`: which of its process's programs it runs. For a fork that of the
+    /// child, which has its parent's; for an exec the one that it has begun.
+    pub exec_id: u32,
+    /// Device of the file that the program was mapped from (`mm->exe_file`), as the kernel numbers
+    /// it: major number from bit 20 on, minor number below. Only with `exe_ino`.
+    pub exe_dev: u32,
+    /// Bytes of the path of that file that follow.
+    pub exe_len: u16,
+    /// How the reading of that path went: a [`crate::event::CaptureState`].
+    pub exe_state: u8,
+    /// How the reading of the path that was given went: likewise.
+    pub path_state: u8,
+    /// Name of the thread; for a fork that of the child, for an exec the new one, for an exit that of
+    /// the first thread of the process.
     pub comm: [u8; COMM_LEN],
+    /// Inode number of the program's file; 0 when there is none: a task without memory of its own.
+    pub exe_ino: u64,
 }
 
-/// Most bytes taken of a path.
-pub const PATH_ROOM: usize = 256;
+/// Most bytes taken of a path, the zero that ends it included.
+pub const PATH_ROOM: usize = 4096;
 /// Most bytes taken of the arguments of a program.
-pub const ARGS_ROOM: usize = 1024;
+pub const ARGS_ROOM: usize = 4096;
+/// Most bytes taken of the path of a program's file.
+pub const EXE_ROOM: usize = 4096;
 /// Most bytes taken of an environment, its last ones: what is added stands at the end.
 pub const ENV_ROOM: usize = 6144;
 
-/// Most bytes that follow the record of an exec: its path as it was given; its arguments, each with
-/// a zero byte behind it, the first bytes of them; its environment in the same way, the last bytes
-/// of it. The first two are padded to a multiple of 8. No bytes follow when the kernel had no memory
-/// to collect them, nor after other records.
-pub const LAUNCH_ROOM: usize = PATH_ROOM + ARGS_ROOM + ENV_ROOM;
+/// Most bytes that follow the record of an exec or of a process that was there: the path as it was
+/// given; the arguments, each with a zero byte behind it, the first bytes of them; the path of the
+/// file; the environment in the same way as the arguments, the last bytes of it. All but the last
+/// are padded to a multiple of 8. No bytes follow when the kernel had no memory to collect them, nor
+/// after other records.
+pub const LAUNCH_ROOM: usize = PATH_ROOM + ARGS_ROOM + EXE_ROOM + ENV_ROOM;
 
 /// Bytes with padding.
 #[inline(always)]
@@ -84,16 +100,38 @@ pub const fn padded(len: usize) -> usize {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<LifecycleEvent>() == 128);
+    assert!(size_of::<LifecycleEvent>() == 136);
     assert!(align_of::<LifecycleEvent>() == 8);
+    assert!(offset_of!(LifecycleEvent, kind) == 0);
+    assert!(offset_of!(LifecycleEvent, what) == 2);
+    assert!(offset_of!(LifecycleEvent, how) == 3);
+    assert!(offset_of!(LifecycleEvent, path_len) == 4);
+    assert!(offset_of!(LifecycleEvent, args_len) == 6);
     assert!(offset_of!(LifecycleEvent, tgid) == 8);
+    assert!(offset_of!(LifecycleEvent, tid) == 12);
     assert!(offset_of!(LifecycleEvent, time_ns) == 16);
+    assert!(offset_of!(LifecycleEvent, process_start_ns) == 24);
     assert!(offset_of!(LifecycleEvent, parent_tgid) == 32);
+    assert!(offset_of!(LifecycleEvent, parent_tid) == 36);
+    assert!(offset_of!(LifecycleEvent, parent_start_ns) == 40);
     assert!(offset_of!(LifecycleEvent, call_start_ns) == 48);
+    assert!(offset_of!(LifecycleEvent, cgroup_id) == 56);
     assert!(offset_of!(LifecycleEvent, status) == 64);
+    assert!(offset_of!(LifecycleEvent, threads) == 68);
+    assert!(offset_of!(LifecycleEvent, inner_pid) == 72);
+    assert!(offset_of!(LifecycleEvent, env_len) == 76);
+    assert!(offset_of!(LifecycleEvent, env_total) == 80);
     assert!(offset_of!(LifecycleEvent, args_total) == 84);
+    assert!(offset_of!(LifecycleEvent, uid) == 88);
+    assert!(offset_of!(LifecycleEvent, gid) == 92);
     assert!(offset_of!(LifecycleEvent, is_interpreted) == 96);
+    assert!(offset_of!(LifecycleEvent, exec_id) == 100);
+    assert!(offset_of!(LifecycleEvent, exe_dev) == 104);
+    assert!(offset_of!(LifecycleEvent, exe_len) == 108);
+    assert!(offset_of!(LifecycleEvent, exe_state) == 110);
+    assert!(offset_of!(LifecycleEvent, path_state) == 111);
     assert!(offset_of!(LifecycleEvent, comm) == 112);
+    assert!(offset_of!(LifecycleEvent, exe_ino) == 128);
 };
 
 wire_enum! {

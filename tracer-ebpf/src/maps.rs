@@ -15,7 +15,7 @@ use tracer_common::{
     cgroup::{CGROUP_RING_SIZE, CgroupEvent},
     counter::Counters,
     event::{COMM_LEN, LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
-    lifecycle::{LAUNCH_ROOM, LifecycleEvent},
+    lifecycle::{ARGS_ROOM, ENV_ROOM, EXE_ROOM, LAUNCH_ROOM, LifecycleEvent, PATH_ROOM},
     memory::OpWords,
     plan::PLANS as PLAN_COUNT,
     scope::{CGROUP_LIMIT, PROCESS_WORDS, control::COUNT as CONTROLS},
@@ -108,12 +108,36 @@ pub(crate) struct Long {
 /// Bytes behind the last that are never written: how far the verifier may be from the truth.
 pub(crate) const LAUNCH_SLACK: usize = 8;
 
+/// Bytes behind the record of an exec, with the room for each part.
+pub(crate) struct Rooms {
+    pub(crate) path: usize,
+    pub(crate) args: usize,
+    pub(crate) exe: usize,
+    pub(crate) env: usize,
+}
+
+impl Rooms {
+    /// On the desk: the most that is ever taken.
+    pub(crate) const DESK: Self =
+        Self { path: PATH_ROOM, args: ARGS_ROOM, exe: EXE_ROOM, env: ENV_ROOM };
+    /// In the task's storage, one allocation of at most 8 KiB with the kernel's own header: the
+    /// arguments are as many, of paths and environment there is less.
+    pub(crate) const STORAGE: Self = Self { path: 512, args: ARGS_ROOM, exe: 1024, env: 2176 };
+
+    pub(crate) const fn all(&self) -> usize {
+        self.path + self.args + self.exe + self.env
+    }
+}
+
 /// The record of an exec.
 #[repr(C)]
-pub(crate) struct Launched {
+pub(crate) struct Launched<const ROOM: usize> {
     pub(crate) event: LifecycleEvent,
-    pub(crate) launch: [u8; LAUNCH_ROOM + LAUNCH_SLACK],
+    pub(crate) launch: [u8; ROOM],
 }
+
+/// One in the task's storage.
+pub(crate) type Stored = Launched<{ Rooms::STORAGE.all() + LAUNCH_SLACK }>;
 
 /// Memory for the record of an exec, a place for each processor.
 #[repr(C)]
@@ -121,7 +145,7 @@ pub(crate) struct Desk {
     /// 1 while a program writes there: it can be preempted, and then the next one must not.
     pub(crate) is_taken: u32,
     pub(crate) pad: u32,
-    pub(crate) record: Launched,
+    pub(crate) record: Launched<{ LAUNCH_ROOM + LAUNCH_SLACK }>,
 }
 
 /// What has been told of a task, where programs run in two copies: each record is written once.
@@ -146,7 +170,7 @@ pub(crate) struct Threads {
 }
 
 #[btf_map]
-pub(crate) static LAUNCHED: TaskStorage<Launched> = TaskStorage::new();
+pub(crate) static LAUNCHED: TaskStorage<Stored> = TaskStorage::new();
 #[btf_map]
 pub(crate) static TOLD: TaskStorage<Told> = TaskStorage::new();
 #[btf_map]
@@ -237,6 +261,11 @@ globals! {
     PID_LEVEL: u32 = 0;
     PID_NUMBERS: u32 = 0;
     MM_ARG_START: u32 = 0;
+    MM_EXE_FILE: u32 = 0;
+    FILE_F_INODE: u32 = 0;
+    INODE_I_INO: u32 = 0;
+    INODE_I_SB: u32 = 0;
+    SUPER_BLOCK_S_DEV: u32 = 0;
     BPRM_FILENAME: u32 = 0;
     BPRM_INTERP: u32 = 0;
 }

@@ -8,16 +8,17 @@ use aya_ebpf::helpers::generated::{
 };
 use tracer_common::{
     counter::Counter,
-    lifecycle::{
-        ARGS_ROOM, Birth, ENV_ROOM, KIND_LIFECYCLE, LAUNCH_ROOM, LifecycleEvent, PATH_ROOM, What,
-        padded,
-    },
+    event::CaptureState,
+    lifecycle::{Birth, KIND_LIFECYCLE, LAUNCH_ROOM, LifecycleEvent, What, padded},
 };
 
 use crate::{
     capture::bounded,
     emit,
-    maps::{ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, TOLD, Told},
+    maps::{
+        ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, Rooms, Stored,
+        TOLD, Told,
+    },
     stats::{Stats, swap},
     task::Task,
 };
@@ -53,37 +54,66 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_in
     if !is_first(task, |told| (&raw mut told.exec, exec)) {
         return;
     }
-    let desk = free_desk();
-    let record = match desk {
-        // SAFETY: in bounds.
-        Some(desk) => unsafe { &raw mut (*desk).record },
-        None => LAUNCHED.get_or_create(task.0),
-    };
+    let mut event = of(task, What::Exec, u8::from(launched));
+    set_parent(&mut event, task.parent());
+    event.call_start_ns = call_start(task);
+    event.is_interpreted = u32::from(is_interpreted);
+    if let Some(desk) = free_desk() {
+        // SAFETY: a desk is this program's until it is given back.
+        let record = unsafe { &mut (*desk).record };
+        record.event = event;
+        collect_on_desk(stats, record, task, path);
+        // SAFETY: aligned and valid.
+        unsafe { (&raw mut (*desk).is_taken).write_volatile(0) };
+        return;
+    }
+    let record = LAUNCHED.get_or_create(task.0);
     if record.is_null() {
         stats.bump(Counter::LaunchNotRead);
-        let mut event = of(task, What::Exec, u8::from(launched));
-        set_parent(&mut event, task.parent());
-        event.call_start_ns = call_start(task);
+        (event.exe_state, event.path_state) = (NOT_READ, NOT_READ);
         write(stats, Counter::Executed, &event);
         return;
     }
-    // SAFETY: a desk is this program's until it is given back, a non-null storage value is valid while
-    // its task runs this program.
+    // SAFETY: a non-null storage value is valid while its task runs this program.
     let record = unsafe { &mut *record };
-    record.event = of(task, What::Exec, u8::from(launched));
-    set_parent(&mut record.event, task.parent());
-    record.event.call_start_ns = call_start(task);
-    record.event.is_interpreted = u32::from(is_interpreted);
-    let path_len = read_path(record, path);
-    let used = read_launch(record, task, path_len);
-    let len = (EVENT + bounded_part(used, LAUNCH_ROOM)) as u64;
+    record.event = event;
+    collect_in_storage(stats, record, task, path);
+    // Programs are rare: a task does not keep these 8 KiB.
+    LAUNCHED.delete(task.0);
+}
+
+const NOT_READ: u8 = CaptureState::NotRead as u8;
+
+/// Collects and writes a record on a desk. Not inlined, as the one below: each has the stack for
+/// itself.
+#[inline(never)]
+fn collect_on_desk(
+    stats: Stats,
+    record: &mut Launched<{ LAUNCH_ROOM + LAUNCH_SLACK }>,
+    task: Task,
+    path: u64,
+) {
+    collect(stats, record, &Rooms::DESK, task, path);
+}
+
+/// The same in the task's storage.
+#[inline(never)]
+fn collect_in_storage(stats: Stats, record: &mut Stored, task: Task, path: u64) {
+    collect(stats, record, &Rooms::STORAGE, task, path);
+}
+
+#[inline(always)]
+fn collect<const ROOM: usize>(
+    stats: Stats,
+    record: &mut Launched<ROOM>,
+    rooms: &Rooms,
+    task: Task,
+    path: u64,
+) {
+    let used = read_path(record, rooms, path);
+    let used = read_launch(record, rooms, task, used);
+    let len = (EVENT + bounded_part(used, rooms.all())) as u64;
     emit::lifecycle(stats, Counter::Executed, core::ptr::from_ref(record).cast(), len);
-    match desk {
-        // SAFETY: aligned and valid.
-        Some(desk) => unsafe { (&raw mut (*desk).is_taken).write_volatile(0) },
-        // Programs are rare: a task does not keep these 7 KiB.
-        None => LAUNCHED.delete(task.0),
-    }
 }
 
 /// The processor's memory for such a record, taken; `None` while a program that was preempted writes
@@ -103,6 +133,8 @@ pub(crate) fn end(stats: Stats, task: Task) {
     }
     let threads = task.live_threads();
     let mut event = of(task, What::Exit, u8::from(threads == 0));
+    // A thread's own name is that of its calls; the process is called by its first thread's.
+    event.comm = task.leader().comm();
     event.threads = threads;
     event.status = task.process_status();
     set_parent(&mut event, task.parent());
@@ -151,6 +183,8 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
     (it.uid, it.gid) = task.effective_ids();
     it.inner_pid = task.inner_pid();
     it.comm = task.comm();
+    it.exec_id = task.exec_id();
+    (it.exe_dev, it.exe_ino) = task.executable();
     *it
 }
 
@@ -175,25 +209,36 @@ fn call_start(task: Task) -> u64 {
 
 /// Bytes that the path takes.
 #[inline(always)]
-fn read_path(record: &mut Launched, path: u64) -> usize {
+fn read_path<const ROOM: usize>(record: &mut Launched<ROOM>, rooms: &Rooms, path: u64) -> usize {
     let place = record.launch.as_mut_ptr();
     // SAFETY: there is room for so many bytes; the helper checks the address.
     let len =
-        unsafe { bpf_probe_read_kernel_str(place.cast(), PATH_ROOM as u32, path as *const _) };
-    // The zero is counted.
-    let len = if len > 0 { bounded(len as usize - 1, PATH_ROOM) } else { 0 };
+        unsafe { bpf_probe_read_kernel_str(place.cast(), rooms.path as u32, path as *const _) };
+    // The zero is counted. A path that fills the room is taken for a cut one.
+    let (state, len) = match len {
+        1.. if len as usize == rooms.path => (CaptureState::Truncated, rooms.path - 1),
+        1.. => (CaptureState::Whole, bounded(len as usize - 1, rooms.path)),
+        _ => (CaptureState::Fault, 0),
+    };
+    record.event.path_state = state as u8;
     record.event.path_len = len as u16;
     padded(len)
 }
 
 /// Reads arguments and environment, which the kernel has just written to the program's stack, to
-/// behind the path; returns the bytes that all three take.
+/// behind the path; returns the bytes that all of it takes.
 #[inline(always)]
-fn read_launch(record: &mut Launched, task: Task, path: usize) -> usize {
+fn read_launch<const ROOM: usize>(
+    record: &mut Launched<ROOM>,
+    rooms: &Rooms,
+    task: Task,
+    path: usize,
+) -> usize {
+    record.event.exe_state = NOT_READ;
     let Some([args, args_end, env, env_end]) = task.launch_ranges() else { return path };
-    let path = bounded_part(path, PATH_ROOM);
+    let path = bounded_part(path, rooms.path);
     let total = args_end.wrapping_sub(args);
-    let len = bounded(total as usize, ARGS_ROOM);
+    let len = bounded(total as usize, rooms.args);
     record.event.args_total = total as u32;
     // SAFETY: the room for the path ends at or behind this; what the verifier believes ends in the
     // slack at the latest.
@@ -203,9 +248,9 @@ fn read_launch(record: &mut Launched, task: Task, path: usize) -> usize {
         record.event.args_len = len as u16;
         used += padded(len);
     }
-    let used = bounded_part(used, PATH_ROOM + ARGS_ROOM);
+    let used = bounded_part(used, rooms.path + rooms.args);
     let total = env_end.wrapping_sub(env);
-    let len = bounded(total as usize, ENV_ROOM);
+    let len = bounded(total as usize, rooms.env);
     record.event.env_total = total as u32;
     // SAFETY: both rooms end at or behind this, as above.
     let place = unsafe { record.launch.as_mut_ptr().add(used) };

@@ -108,6 +108,8 @@ impl Script {
             args: all,
             ret,
             cgroup_id: 1,
+            uid: 1000,
+            gid: 100,
             comm: [0; 16],
             payload: Payload::new(&payload),
             nr: syscalls::number(Abi::X86_64, name).unwrap(),

@@ -51,7 +51,8 @@ impl Exporter for JsonExporter {
 
 /// Of a process, as members of an object, with a comma in front of each.
 fn members(description: &Description<'_>) -> Vec<u8> {
-    let (workload, identity) = (description.workload(), description.identity);
+    let workload = description.workload();
+    let executable = description.program.executable.as_ref();
     let mut out = Vec::new();
     let mut push = |key: &str, value: Option<&[u8]>| {
         let Some(value) = value.filter(|value| !value.is_empty()) else { return };
@@ -67,8 +68,8 @@ fn members(description: &Description<'_>) -> Vec<u8> {
     push("pod_qos", workload.qos.map(|qos| qos.name().as_bytes()));
     push("unit", workload.unit.as_deref().map(str::as_bytes));
     push("cgroup_path", Some(&description.cgroup.path));
-    push("executable", identity.executable.as_ref().map(|it| &*it.path));
-    let owner = identity.owner.as_ref();
+    push("executable", executable.and_then(|it| it.path.as_deref()));
+    let owner = description.owner;
     push("user", owner.and_then(|it| it.user.as_deref()).map(str::as_bytes));
     if let Some(owner) = owner {
         push_number(&mut out, "uid", owner.uid);
@@ -131,7 +132,7 @@ fn push_events(out: &mut Vec<u8>, life: &ProcessSpan) {
         out.extend(if index == 0 { &b"{\"name\":\"exec\""[..] } else { b",{\"name\":\"exec\"" });
         push_number(out, "time_unix_nano", program.time_nanos);
         push_key(out, "attributes");
-        push_values(out, &program.attributes());
+        push_values(out, &program.program.attributes());
         out.push(b'}');
     }
     out.push(b']');
@@ -375,8 +376,8 @@ mod tests {
             ("cgroup_path", path.into()),
             ("executable", "/bin/\\xff".into()),
             ("executable_escaped", true.into()),
-            ("user", "web".into()),
-            ("uid", 33.into()),
+            ("user", "root".into()),
+            ("uid", 0.into()),
             ("gid", 44.into()),
             ("cgroup_id", 7.into()),
         ] {
@@ -394,6 +395,8 @@ mod tests {
             args: [0xffff_ff9c, 4096, 0x80000, 0, 0, u64::MAX],
             ret: -2,
             cgroup_id: 77,
+            uid: 1000,
+            gid: 100,
             comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
             payload: Payload::new(&payload),
             nr,

@@ -373,6 +373,8 @@ mod tests {
             args: [0xffff_ff9c, 0x7fff_0000, 0x80000, 0, 0, 0],
             ret,
             cgroup_id: 1,
+            uid: 1000,
+            gid: 100,
             comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
             payload: Payload::new(&payload),
             nr: 257,

@@ -3,27 +3,27 @@
 use std::sync::Arc;
 
 use tracer_common::{
-    lifecycle::{ARGS_ROOM, Birth, LifecycleEvent, PATH_ROOM},
+    event::CaptureState,
+    lifecycle::{Birth, LifecycleEvent},
     parse::LaunchParts,
 };
 
-use super::{LaunchPlace, Tree};
+use super::{LaunchPlace, Tree, late::Begun};
 use crate::{
     escape,
-    identity::Told,
-    process::Process,
+    process::{Executable, Filename, Process, Program},
     span_record::{ProcessEnd, ProgramStart},
     traceparent::{TraceParent, is_trace_state, variable},
 };
 
 /// The name of a thread as that of a program.
-pub(super) fn of_comm(comm: &[u8; 16]) -> Arc<[u8]> {
+fn of_comm(comm: &[u8; 16]) -> Box<[u8]> {
     comm.split(|byte| *byte == 0).next().unwrap_or_default().into()
 }
 
 /// The name of the span of a process.
 pub(super) fn name(process: &Process) -> Box<str> {
-    let program = &process.program;
+    let program = &process.program.name;
     if let Ok(text) = std::str::from_utf8(program) {
         return text.into();
     }
@@ -32,19 +32,75 @@ pub(super) fn name(process: &Process) -> Box<str> {
     String::from_utf8_lossy(&escaped).into()
 }
 
-/// The last part of a path; the thread's name for a program without one.
-fn program_name(path: &[u8], comm: &[u8; 16]) -> Arc<[u8]> {
-    match path.rsplit(|byte| *byte == b'/').next() {
-        Some(name) if !name.is_empty() => name.into(),
-        _ => of_comm(comm),
+/// The last part of a path that has one.
+fn last_part(path: &[u8]) -> Option<&[u8]> {
+    path.rsplit(|byte| *byte == b'/').next().filter(|name| !name.is_empty())
+}
+
+/// Whether a path names what some process has open or runs, and not a file by its own name.
+fn is_indirect(path: &[u8]) -> bool {
+    path.starts_with(b"/proc/") || path.starts_with(b"/dev/fd/")
+}
+
+impl Program {
+    /// A program of which no record tells, but the name of a thread.
+    pub(super) fn unseen(exec_id: u32, comm: &[u8; 16]) -> Self {
+        Self { exec_id, name: of_comm(comm), ..Self::default() }
+    }
+
+    /// What the record of a process tells of its program.
+    pub(super) fn told(event: &LifecycleEvent, launch: LaunchParts<'_>) -> Self {
+        let executable = executable(event, launch.exe);
+        let filename = (!launch.path.is_empty()).then(|| Filename {
+            path: launch.path.into(),
+            is_cut: event.path_state == CaptureState::Truncated as u8,
+        });
+        let given = filename.as_ref().map(|it| &*it.path);
+        let mapped = executable.as_ref().and_then(|it| it.path.as_deref());
+        let is_interpreted = event.is_interpreted != 0;
+        let named = match (given, mapped) {
+            (Some(given), Some(mapped)) if is_indirect(given) && !is_interpreted => mapped,
+            (Some(path), _) | (None, Some(path)) => path,
+            (None, None) => &[],
+        };
+        Self {
+            exec_id: event.exec_id,
+            name: last_part(named).map_or_else(|| of_comm(&event.comm), Into::into),
+            filename,
+            is_interpreted,
+            executable,
+            args: args(launch.args),
+            args_cut: event.args_total as usize > launch.args.len(),
+        }
     }
 }
 
-/// The path, where it is that of what runs, whatever the process's folder is.
-fn own_path<'a>(event: &LifecycleEvent, path: &'a [u8]) -> Option<&'a [u8]> {
-    // The zero that ends it takes a byte.
-    let is_whole = path.len() < PATH_ROOM - 1;
-    (path.starts_with(b"/") && is_whole && event.is_interpreted == 0).then_some(path)
+/// Each has a zero behind it; the last one has none where it is cut.
+fn args(bytes: &[u8]) -> Box<[Box<[u8]>]> {
+    if bytes.is_empty() {
+        return Box::default();
+    }
+    let all = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    all.split(|byte| *byte == 0).map(Into::into).collect()
+}
+
+/// How many variables there are; each has a zero behind it.
+fn variables(env: &[u8]) -> u32 {
+    let count = env.iter().filter(|byte| **byte == 0).count();
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The mapped file, where there is one.
+fn executable(event: &LifecycleEvent, _exe: &[u8]) -> Option<Executable> {
+    /// Bits of the minor number in the kernel's own form of a device,
+    /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/kdev_t.h#L7>.
+    const MINOR_BITS: u32 = 20;
+    let (major, minor) = (event.exe_dev >> MINOR_BITS, event.exe_dev & ((1 << MINOR_BITS) - 1));
+    (event.exe_ino != 0).then(|| Executable {
+        path: None,
+        device: libc::makedev(major, minor),
+        inode: event.exe_ino,
+    })
 }
 
 impl Tree {
@@ -54,7 +110,13 @@ impl Tree {
         let was_known = self.find(key).is_some();
         let Some(slot) = self.slot(key, event) else { return };
         let place = self.place(slot, event, launch.env, was_known);
-        let start = self.program_start(event, launch);
+        let program = Arc::new(Program::told(event, launch));
+        let time_nanos = self.clock.wall(event.time_ns);
+        let begun = Begun {
+            program: Arc::clone(&program),
+            variables: (event.env_len == event.env_total).then(|| variables(launch.env)),
+            argument_limit: self.options.argument_limit,
+        };
         let wall = |ns| self.clock.wall(ns);
         // The call that runs the program belongs to what comes of it.
         let begin_ns = if event.call_start_ns == 0 { event.time_ns } else { event.call_start_ns };
@@ -66,7 +128,6 @@ impl Tree {
             let span = entry.span(old, begin_ns, ProcessEnd::Continued);
             self.spans.push_back(span);
         }
-        let program = program_name(launch.path, &event.comm);
         let Some(entry) = self.slots.get_mut(slot).and_then(Option::as_mut) else { return };
         if is_launched || goes_on_elsewhere {
             (entry.begin_ns, entry.begin_wall, entry.end_wall) = (begin_ns, begin_wall, begin_wall);
@@ -79,9 +140,11 @@ impl Tree {
         }
         entry.comm = event.comm;
         entry.cgroup_id = event.cgroup_id;
+        entry.owner = Some((event.uid, event.gid));
         entry.threads = event.threads.into();
         entry.is_counted = true;
-        entry.add_program(start);
+        entry.begin(event.call_start_ns, begun);
+        entry.add_program(ProgramStart { time_nanos, program: Arc::clone(&program) });
         let (trace_state, place) = match place {
             Some((place, state)) => (state, place),
             None => (
@@ -93,24 +156,13 @@ impl Tree {
                 },
             ),
         };
-        let told = Told {
-            owner: Some((event.uid, event.gid)),
-            executable: own_path(event, launch.path).map(Into::into),
-        };
         let old = &entry.process;
-        entry.process = Arc::new(Process {
-            tgid: old.tgid,
-            start_ns: old.start_ns,
+        entry.run(Process {
             trace_id: place.trace_id,
             span_id: place.span_id,
             parent_span_id: place.parent_span_id,
-            parent_tgid: old.parent_tgid,
-            inner_pid: old.inner_pid,
-            depth: old.depth,
             trace_state,
-            program,
-            told,
-            ..Process::default()
+            ..old.running(program)
         });
         // A parent that has lent its memory goes on from here.
         if entry.birth == Some(Birth::Shared) {
@@ -165,22 +217,5 @@ impl Tree {
             self.counts.traceparent_invalid += 1;
         }
         parsed.ok()
-    }
-
-    fn program_start(&self, event: &LifecycleEvent, launch: LaunchParts<'_>) -> ProgramStart {
-        let limit = self.options.argument_limit;
-        let mut args_cut = event.args_total as usize > ARGS_ROOM;
-        let all = launch.args.strip_suffix(b"\0").unwrap_or(launch.args);
-        let args = if launch.args.is_empty() {
-            Vec::new()
-        } else {
-            let shown = all.split(|byte| *byte == 0).map(|arg| {
-                args_cut |= arg.len() > limit;
-                arg.get(..limit).unwrap_or(arg).into()
-            });
-            shown.collect()
-        };
-        let time_nanos = self.clock.wall(event.time_ns);
-        ProgramStart { time_nanos, path: launch.path.into(), args, args_cut }
     }
 }

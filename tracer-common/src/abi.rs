@@ -147,13 +147,33 @@ pub mod global {
     /// `u32`: offset of `mm_struct.exe_file`.
     pub const MM_EXE_FILE: &str = "MM_EXE_FILE";
     /// `u32`: offset of `file.f_inode`.
-    pub const FILE_F_INODE: &str = "FILE_F_INODE";
+    pub const FILE_INODE: &str = "FILE_INODE";
     /// `u32`: offset of `inode.i_ino`.
-    pub const INODE_I_INO: &str = "INODE_I_INO";
+    pub const INODE_INO: &str = "INODE_INO";
     /// `u32`: offset of `inode.i_sb`.
-    pub const INODE_I_SB: &str = "INODE_I_SB";
+    pub const INODE_SB: &str = "INODE_SB";
     /// `u32`: offset of `super_block.s_dev`.
-    pub const SUPER_BLOCK_S_DEV: &str = "SUPER_BLOCK_S_DEV";
+    pub const SB_DEV: &str = "SB_DEV";
+    /// `u32`: offset of `task_struct.fs`.
+    pub const TASK_FS: &str = "TASK_FS";
+    /// `u32`: offset of `fs_struct.root`, mount and dentry.
+    pub const FS_ROOT: &str = "FS_ROOT";
+    /// `u32`: offset of `file.f_path`, likewise.
+    pub const FILE_PATH: &str = "FILE_PATH";
+    /// `u32`: offset of `dentry.d_seq`.
+    pub const DENTRY_SEQ: &str = "DENTRY_SEQ";
+    /// `u32`: offset of `dentry.d_hash`.
+    pub const DENTRY_HASH: &str = "DENTRY_HASH";
+    /// `u32`: offset of `dentry.d_parent`; 0 where paths cannot be found.
+    pub const DENTRY_PARENT: &str = "DENTRY_PARENT";
+    /// `u32`: offset of `dentry.d_name`.
+    pub const DENTRY_NAME: &str = "DENTRY_NAME";
+    /// `u32`: offset of `vfsmount.mnt_root`.
+    pub const VFSMOUNT_ROOT: &str = "VFSMOUNT_ROOT";
+    /// `u32`: offset of `mount.mnt`.
+    pub const MOUNT_MNT: &str = "MOUNT_MNT";
+    /// `u32`: offset of `mount.mnt_parent`; `mnt_mountpoint` follows it.
+    pub const MOUNT_PARENT: &str = "MOUNT_PARENT";
     /// `u32`: offset of `linux_binprm.filename`.
     pub const BPRM_FILENAME: &str = "BPRM_FILENAME";
     /// `u32`: offset of `linux_binprm.interp`.

@@ -65,9 +65,9 @@ pub struct LifecycleEvent {
     pub exe_dev: u32,
     /// Bytes of the path of that file that follow.
     pub exe_len: u16,
-    /// How the reading of that path went: a [`crate::event::CaptureState`].
-    pub exe_state: u8,
-    /// How the reading of the path that was given went: likewise.
+    /// Bits of [`exe`].
+    pub exe_flags: u8,
+    /// How the reading of the path that was given went: a [`crate::event::CaptureState`].
     pub path_state: u8,
     /// Name of the thread; for a fork that of the child, for an exec the new one, for an exit that of
     /// the first thread of the process.
@@ -91,6 +91,22 @@ pub const ENV_ROOM: usize = 6144;
 /// are padded to a multiple of 8. No bytes follow when the kernel had no memory to collect them, nor
 /// after other records.
 pub const LAUNCH_ROOM: usize = PATH_ROOM + ARGS_ROOM + EXE_ROOM + ENV_ROOM;
+
+/// Bits of [`LifecycleEvent::exe_flags`], about the path of the program's file. Its components
+/// stand there from the last to the first, each with a zero behind it.
+pub mod exe {
+    /// The file's last link has been removed.
+    pub const DELETED: u8 = 1;
+    /// The path does not begin at the root of the process, but at that of the mounts, or of a mount
+    /// that was taken off.
+    pub const OUTSIDE_ROOT: u8 = 1 << 1;
+    /// The path is longer: what stands before the captured end of it is missing.
+    pub const CUT: u8 = 1 << 3;
+    /// Something could not be read: what there is of the path is not to be used.
+    pub const FAULT: u8 = 1 << 4;
+    /// The file is in no folder; the one component is its name: `memfd:NAME`.
+    pub const ALONE: u8 = 1 << 7;
+}
 
 /// Bytes with padding.
 #[inline(always)]
@@ -128,7 +144,7 @@ const _: () = {
     assert!(offset_of!(LifecycleEvent, exec_id) == 100);
     assert!(offset_of!(LifecycleEvent, exe_dev) == 104);
     assert!(offset_of!(LifecycleEvent, exe_len) == 108);
-    assert!(offset_of!(LifecycleEvent, exe_state) == 110);
+    assert!(offset_of!(LifecycleEvent, exe_flags) == 110);
     assert!(offset_of!(LifecycleEvent, path_state) == 111);
     assert!(offset_of!(LifecycleEvent, comm) == 112);
     assert!(offset_of!(LifecycleEvent, exe_ino) == 128);

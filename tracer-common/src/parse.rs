@@ -154,7 +154,7 @@ pub fn lifecycle_event(bytes: &[u8]) -> Result<(LifecycleEvent, LaunchParts<'_>)
         exec_id: field!(fixed, u32, 100),
         exe_dev: field!(fixed, u32, 104),
         exe_len: field!(fixed, u16, 108),
-        exe_state: fixed[110],
+        exe_flags: fixed[110],
         path_state: fixed[111],
         comm: field!(fixed, u128, 112).to_ne_bytes(),
         exe_ino: field!(fixed, u64, 128),
@@ -221,7 +221,7 @@ pub fn lifecycle_bytes(event: &LifecycleEvent) -> [u8; size_of::<LifecycleEvent>
     put(100, &event.exec_id.to_ne_bytes());
     put(104, &event.exe_dev.to_ne_bytes());
     put(108, &event.exe_len.to_ne_bytes());
-    put(110, &[event.exe_state, event.path_state]);
+    put(110, &[event.exe_flags, event.path_state]);
     put(112, &event.comm);
     put(128, &event.exe_ino.to_ne_bytes());
     out
@@ -374,7 +374,7 @@ mod tests {
             exec_id: 3,
             exe_dev: 0x0080_0001,
             exe_len: 3,
-            exe_state: 1,
+            exe_flags: 1,
             path_state: 2,
             exe_ino: 1 << 41,
             comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",

@@ -23,6 +23,7 @@ mod place;
 mod memory;
 
 mod emit;
+mod executable;
 
 mod record;
 

@@ -124,6 +124,11 @@ impl Rooms {
     /// arguments are as many, of paths and environment there is less.
     pub(crate) const STORAGE: Self = Self { path: 512, args: ARGS_ROOM, exe: 1024, env: 2176 };
 
+    /// Where the path of the file begins at the latest.
+    pub(crate) const fn before_exe(&self) -> usize {
+        self.path + self.args
+    }
+
     pub(crate) const fn all(&self) -> usize {
         self.path + self.args + self.exe + self.env
     }
@@ -139,13 +144,16 @@ pub(crate) struct Launched<const ROOM: usize> {
 /// One in the task's storage.
 pub(crate) type Stored = Launched<{ Rooms::STORAGE.all() + LAUNCH_SLACK }>;
 
+/// One on a desk.
+pub(crate) type OnDesk = Launched<{ LAUNCH_ROOM + LAUNCH_SLACK }>;
+
 /// Memory for the record of an exec, a place for each processor.
 #[repr(C)]
 pub(crate) struct Desk {
     /// 1 while a program writes there: it can be preempted, and then the next one must not.
     pub(crate) is_taken: u32,
     pub(crate) pad: u32,
-    pub(crate) record: Launched<{ LAUNCH_ROOM + LAUNCH_SLACK }>,
+    pub(crate) record: OnDesk,
 }
 
 /// What has been told of a task, where programs run in two copies: each record is written once.
@@ -262,10 +270,20 @@ globals! {
     PID_NUMBERS: u32 = 0;
     MM_ARG_START: u32 = 0;
     MM_EXE_FILE: u32 = 0;
-    FILE_F_INODE: u32 = 0;
-    INODE_I_INO: u32 = 0;
-    INODE_I_SB: u32 = 0;
-    SUPER_BLOCK_S_DEV: u32 = 0;
+    FILE_INODE: u32 = 0;
+    INODE_INO: u32 = 0;
+    INODE_SB: u32 = 0;
+    SB_DEV: u32 = 0;
+    TASK_FS: u32 = 0;
+    FS_ROOT: u32 = 0;
+    FILE_PATH: u32 = 0;
+    DENTRY_SEQ: u32 = 0;
+    DENTRY_HASH: u32 = 0;
+    DENTRY_PARENT: u32 = 0;
+    DENTRY_NAME: u32 = 0;
+    VFSMOUNT_ROOT: u32 = 0;
+    MOUNT_MNT: u32 = 0;
+    MOUNT_PARENT: u32 = 0;
     BPRM_FILENAME: u32 = 0;
     BPRM_INTERP: u32 = 0;
 }

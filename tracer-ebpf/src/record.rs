@@ -9,15 +9,16 @@ use aya_ebpf::helpers::generated::{
 use tracer_common::{
     counter::Counter,
     event::CaptureState,
-    lifecycle::{Birth, KIND_LIFECYCLE, LAUNCH_ROOM, LifecycleEvent, What, padded},
+    lifecycle::{Birth, EXE_ROOM, KIND_LIFECYCLE, LifecycleEvent, What, padded},
 };
 
 use crate::{
     capture::bounded,
     emit,
+    executable::write_path,
     maps::{
-        ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, Rooms, Stored,
-        TOLD, Told,
+        ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, OnDesk, Rooms,
+        Stored, TOLD, Told,
     },
     stats::{Stats, swap},
     task::Task,
@@ -70,7 +71,7 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_in
     let record = LAUNCHED.get_or_create(task.0);
     if record.is_null() {
         stats.bump(Counter::LaunchNotRead);
-        (event.exe_state, event.path_state) = (NOT_READ, NOT_READ);
+        event.path_state = CaptureState::NotRead as u8;
         write(stats, Counter::Executed, &event);
         return;
     }
@@ -82,38 +83,60 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_in
     LAUNCHED.delete(task.0);
 }
 
-const NOT_READ: u8 = CaptureState::NotRead as u8;
-
 /// Collects and writes a record on a desk. Not inlined, as the one below: each has the stack for
 /// itself.
 #[inline(never)]
-fn collect_on_desk(
-    stats: Stats,
-    record: &mut Launched<{ LAUNCH_ROOM + LAUNCH_SLACK }>,
-    task: Task,
-    path: u64,
-) {
-    collect(stats, record, &Rooms::DESK, task, path);
+fn collect_on_desk(stats: Stats, record: &mut OnDesk, task: Task, path: u64) {
+    let used = read_path(record, &Rooms::DESK, path);
+    let used = read_args(record, &Rooms::DESK, task, used);
+    write_path::<_, { Rooms::DESK.before_exe() }, { Rooms::DESK.exe }>(record, task, used);
+    finish(stats, record, &Rooms::DESK, task, used);
 }
 
 /// The same in the task's storage.
 #[inline(never)]
 fn collect_in_storage(stats: Stats, record: &mut Stored, task: Task, path: u64) {
-    collect(stats, record, &Rooms::STORAGE, task, path);
+    let used = read_path(record, &Rooms::STORAGE, path);
+    let used = read_args(record, &Rooms::STORAGE, task, used);
+    write_path::<_, { Rooms::STORAGE.before_exe() }, { Rooms::STORAGE.exe }>(record, task, used);
+    finish(stats, record, &Rooms::STORAGE, task, used);
 }
 
+/// Reads the environment to behind `used` bytes and the path of the file, and writes the record.
 #[inline(always)]
-fn collect<const ROOM: usize>(
+fn finish<const ROOM: usize>(
     stats: Stats,
     record: &mut Launched<ROOM>,
     rooms: &Rooms,
     task: Task,
-    path: u64,
+    used: usize,
 ) {
-    let used = read_path(record, rooms, path);
-    let used = read_launch(record, rooms, task, used);
+    let exe = bounded(record.event.exe_len as usize, rooms.exe);
+    let used = bounded_part(used, rooms.before_exe()) + padded(exe);
+    let used = read_environment(record, rooms, task, used);
     let len = (EVENT + bounded_part(used, rooms.all())) as u64;
     emit::lifecycle(stats, Counter::Executed, core::ptr::from_ref(record).cast(), len);
+}
+
+/// Tells of a process that was there when tracing began, with the path of its program's file.
+#[inline(always)]
+pub(crate) fn alive(stats: Stats, task: Task) {
+    let mut event = of(task, What::Alive, 0);
+    set_parent(&mut event, task.parent());
+    event.path_state = CaptureState::NotRead as u8;
+    let Some(desk) = free_desk() else {
+        write(stats, Counter::Alive, &event);
+        return;
+    };
+    // SAFETY: a desk is this program's until it is given back.
+    let record = unsafe { &mut (*desk).record };
+    record.event = event;
+    write_path::<_, 0, EXE_ROOM>(record, task, 0);
+    let exe = bounded(record.event.exe_len as usize, EXE_ROOM);
+    let len = (EVENT + bounded_part(padded(exe), EXE_ROOM)) as u64;
+    emit::lifecycle(stats, Counter::Alive, core::ptr::from_ref(record).cast(), len);
+    // SAFETY: aligned and valid.
+    unsafe { (&raw mut (*desk).is_taken).write_volatile(0) };
 }
 
 /// The processor's memory for such a record, taken; `None` while a program that was preempted writes
@@ -225,17 +248,16 @@ fn read_path<const ROOM: usize>(record: &mut Launched<ROOM>, rooms: &Rooms, path
     padded(len)
 }
 
-/// Reads arguments and environment, which the kernel has just written to the program's stack, to
-/// behind the path; returns the bytes that all of it takes.
+/// Reads the arguments, which the kernel has just written to the program's stack, to behind the path;
+/// returns the bytes that both take.
 #[inline(always)]
-fn read_launch<const ROOM: usize>(
+fn read_args<const ROOM: usize>(
     record: &mut Launched<ROOM>,
     rooms: &Rooms,
     task: Task,
     path: usize,
 ) -> usize {
-    record.event.exe_state = NOT_READ;
-    let Some([args, args_end, env, env_end]) = task.launch_ranges() else { return path };
+    let Some([args, args_end, ..]) = task.launch_ranges() else { return path };
     let path = bounded_part(path, rooms.path);
     let total = args_end.wrapping_sub(args);
     let len = bounded(total as usize, rooms.args);
@@ -243,16 +265,28 @@ fn read_launch<const ROOM: usize>(
     // SAFETY: the room for the path ends at or behind this; what the verifier believes ends in the
     // slack at the latest.
     let place = unsafe { record.launch.as_mut_ptr().add(path) };
-    let mut used = path;
-    if read_user(place, len, args) {
-        record.event.args_len = len as u16;
-        used += padded(len);
+    if !read_user(place, len, args) {
+        return path;
     }
-    let used = bounded_part(used, rooms.path + rooms.args);
+    record.event.args_len = len as u16;
+    path + padded(len)
+}
+
+/// Reads the environment, which stands behind the arguments, to behind `used` bytes; returns the
+/// bytes that all of it takes.
+#[inline(always)]
+fn read_environment<const ROOM: usize>(
+    record: &mut Launched<ROOM>,
+    rooms: &Rooms,
+    task: Task,
+    used: usize,
+) -> usize {
+    let Some([.., env, env_end]) = task.launch_ranges() else { return used };
+    let used = bounded_part(used, rooms.before_exe() + rooms.exe);
     let total = env_end.wrapping_sub(env);
     let len = bounded(total as usize, rooms.env);
     record.event.env_total = total as u32;
-    // SAFETY: both rooms end at or behind this, as above.
+    // SAFETY: the rooms before end at or behind this, as above.
     let place = unsafe { record.launch.as_mut_ptr().add(used) };
     if !read_user(place, len, env_end.wrapping_sub(len as u64)) {
         return used;

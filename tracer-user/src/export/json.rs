@@ -71,6 +71,9 @@ fn members(description: &Description<'_>) -> Vec<u8> {
     push("executable", executable.and_then(|it| it.path.as_deref()));
     let owner = description.owner;
     push("user", owner.and_then(|it| it.user.as_deref()).map(str::as_bytes));
+    if executable.is_some_and(|it| it.is_deleted) {
+        out.extend(b",\"executable_deleted\":true");
+    }
     if let Some(owner) = owner {
         push_number(&mut out, "uid", owner.uid);
         push_number(&mut out, "gid", owner.gid);
@@ -280,6 +283,7 @@ pub(super) fn resource(description: &Description<'_>) -> Vec<u8> {
         out.push(b':');
         match fact {
             Fact::Int(value) => push_integer(&mut out, value),
+            Fact::True => out.extend(b"true"),
             Fact::Text(text) => {
                 if escape::push_json(&mut out, text) {
                     out.extend(format!(",\"escaped.{key}\":true").bytes());

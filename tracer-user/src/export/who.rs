@@ -90,6 +90,8 @@ pub(super) enum Fact<'a> {
     /// Any bytes.
     Text(&'a [u8]),
     Int(u64),
+    /// Stands only where it is so.
+    True,
 }
 
 /// What is known of a process, by the names of OpenTelemetry's conventions where there are any.
@@ -111,6 +113,7 @@ pub(super) fn facts<'a>(description: &'a Description<'_>) -> Vec<(&'static str, 
         ("tracer.systemd.unit", text(&workload.unit)),
         ("process.linux.cgroup", cgroup.map(Fact::Text)),
         ("process.executable.path", path.map(Fact::Text)),
+        ("tracer.executable.deleted", executable.filter(|it| it.is_deleted).map(|_| Fact::True)),
         ("tracer.executable.device", executable.map(|it| Fact::Int(it.device))),
         ("tracer.executable.inode", executable.map(|it| Fact::Int(it.inode))),
         ("process.owner", owner.and_then(|it| Some(Fact::Text(it.user.as_deref()?.as_bytes())))),
@@ -161,7 +164,7 @@ pub(super) mod tests {
         }
         let identity = Identity { namespaces: Some(Namespaces::default()), ..Identity::default() };
         let path = Some((*b"/bin/\xff").into());
-        let executable = Some(Executable { path, device: 1, inode: 2 });
+        let executable = Some(Executable { path, is_deleted: true, device: 1, inode: 2 });
         let process = Process {
             tgid: 5,
             trace_id: [1; 16],
@@ -191,7 +194,7 @@ pub(super) mod tests {
         let (first, number) = who.of(&span).map(|(it, number)| (Arc::clone(it), number)).unwrap();
         let (again, same) = who.of(&span.clone()).unwrap();
         assert!(Arc::ptr_eq(&first, again) && number == same);
-        assert_eq!(*first, 10);
+        assert_eq!(*first, 11);
         assert!(Who::new(None, |_| ()).of(&span).is_none());
     }
 

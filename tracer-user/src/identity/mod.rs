@@ -4,10 +4,12 @@
 mod cgroups;
 mod name;
 mod process;
+mod program;
 mod users;
 mod workload;
 
 pub use cgroups::{CgroupFacts, CgroupSource, Cgroups, OnCgroup};
 pub use name::ContainerName;
 pub use process::{Description, Identity, Namespaces, Owner, Resolver};
+pub use program::{Executable, Filename, Program};
 pub use workload::{Qos, Runtime, Workload};

@@ -9,8 +9,7 @@ use std::{
     },
 };
 
-use super::{CgroupFacts, Cgroups, Workload, users::Users};
-use crate::process::Program;
+use super::{CgroupFacts, Cgroups, Program, Workload, users::Users};
 
 /// What only `/proc` tells of a process, for as long as it lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

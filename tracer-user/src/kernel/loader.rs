@@ -23,7 +23,7 @@ use tracer_common::{
 
 use super::{
     KernelError,
-    btf::KernelTypes,
+    btf::{BtfError, KernelTypes},
     cgroup::Cgroup,
     cgroup_scope::CgroupScope,
     object,
@@ -425,10 +425,10 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::PID_NUMBERS, types.offset("pid", "numbers")?),
         (global::MM_ARG_START, types.offset("mm_struct", "arg_start")?),
         (global::MM_EXE_FILE, types.offset("mm_struct", "exe_file")?),
-        (global::FILE_F_INODE, types.offset("file", "f_inode")?),
-        (global::INODE_I_INO, types.offset("inode", "i_ino")?),
-        (global::INODE_I_SB, types.offset("inode", "i_sb")?),
-        (global::SUPER_BLOCK_S_DEV, types.offset("super_block", "s_dev")?),
+        (global::FILE_INODE, types.offset("file", "f_inode")?),
+        (global::INODE_INO, types.offset("inode", "i_ino")?),
+        (global::INODE_SB, types.offset("inode", "i_sb")?),
+        (global::SB_DEV, types.offset("super_block", "s_dev")?),
         (global::BPRM_FILENAME, types.offset("linux_binprm", "filename")?),
         (global::BPRM_INTERP, types.offset("linux_binprm", "interp")?),
     ];
@@ -442,10 +442,30 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_WORDS } else { 1 })
         .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
         .override_global(global::LOG_LEVEL, &log_level, true);
-    for (name, value) in &words {
+    let paths = path_offsets(types).unwrap_or_else(|error| {
+        log::warn!("programs are shown without the paths of their files: {error}");
+        Vec::new()
+    });
+    for (name, value) in words.iter().chain(&paths) {
         loader.override_global(name, value, true);
     }
     Ok(loader.load(object::BYTES)?)
+}
+
+/// Where the kernel keeps the parts of a path.
+fn path_offsets(types: &KernelTypes) -> Result<Vec<(&'static str, u32)>, BtfError> {
+    Ok(vec![
+        (global::TASK_FS, types.offset("task_struct", "fs")?),
+        (global::FS_ROOT, types.offset("fs_struct", "root")?),
+        (global::FILE_PATH, types.offset("file", "f_path")?),
+        (global::DENTRY_SEQ, types.offset("dentry", "d_seq")?),
+        (global::DENTRY_HASH, types.offset("dentry", "d_hash")?),
+        (global::DENTRY_PARENT, types.offset("dentry", "d_parent")?),
+        (global::DENTRY_NAME, types.offset("dentry", "d_name")?),
+        (global::VFSMOUNT_ROOT, types.offset("vfsmount", "mnt_root")?),
+        (global::MOUNT_MNT, types.offset("mount", "mnt")?),
+        (global::MOUNT_PARENT, types.offset("mount", "mnt_parent")?),
+    ])
 }
 
 fn scope_bits(settings: &Settings) -> u32 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracer_common::{
     event::CaptureState,
-    lifecycle::{Birth, LifecycleEvent},
+    lifecycle::{Birth, LifecycleEvent, exe},
     parse::LaunchParts,
 };
 
@@ -91,16 +91,29 @@ fn variables(env: &[u8]) -> u32 {
 }
 
 /// The mapped file, where there is one.
-fn executable(event: &LifecycleEvent, _exe: &[u8]) -> Option<Executable> {
+fn executable(event: &LifecycleEvent, components: &[u8]) -> Option<Executable> {
     /// Bits of the minor number in the kernel's own form of a device,
     /// <https://github.com/torvalds/linux/blob/v6.12/include/linux/kdev_t.h#L7>.
     const MINOR_BITS: u32 = 20;
     let (major, minor) = (event.exe_dev >> MINOR_BITS, event.exe_dev & ((1 << MINOR_BITS) - 1));
     (event.exe_ino != 0).then(|| Executable {
-        path: None,
+        path: file_path(event.exe_flags, components),
+        is_deleted: event.exe_flags & (exe::DELETED | exe::ALONE) != 0,
         device: libc::makedev(major, minor),
         inode: event.exe_ino,
     })
+}
+
+/// The path of a file, of which the kernel side has written the components from the last to the
+/// first.
+fn file_path(flags: u8, components: &[u8]) -> Option<Box<[u8]>> {
+    let components = components.strip_suffix(b"\0").filter(|_| flags & exe::FAULT == 0)?;
+    let mut path = if flags & exe::CUT == 0 { Vec::new() } else { b"...".to_vec() };
+    for component in components.rsplit(|byte| *byte == 0) {
+        path.push(b'/');
+        path.extend_from_slice(component);
+    }
+    Some(path.into())
 }
 
 impl Tree {
@@ -217,5 +230,68 @@ impl Tree {
             self.counts.traceparent_invalid += 1;
         }
         parsed.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(path: &[u8], flags: u8, exe: &[u8], is_interpreted: u32) -> Program {
+        let event = LifecycleEvent {
+            exe_flags: flags,
+            exe_dev: 0x0080_0001,
+            exe_ino: 5,
+            is_interpreted,
+            comm: *b"comm\0\0\0\0\0\0\0\0\0\0\0\0",
+            ..LifecycleEvent::default()
+        };
+        Program::told(&event, LaunchParts { path, exe, ..LaunchParts::default() })
+    }
+
+    #[test]
+    fn a_path_is_turned_round() {
+        assert_eq!(file_path(0, b"sleep\0bin\0usr\0").as_deref(), Some(&b"/usr/bin/sleep"[..]));
+        assert_eq!(file_path(exe::CUT, b"y\0x\0").as_deref(), Some(&b".../x/y"[..]));
+        assert_eq!(file_path(exe::FAULT, b"y\0x\0"), None);
+        assert_eq!(file_path(0, b""), None);
+    }
+
+    #[test]
+    fn a_program_is_called_by_what_was_executed() {
+        let name = |path: &[u8], flags, exe: &[u8], interpreted| {
+            String::from_utf8(program(path, flags, exe, interpreted).name.into_vec()).unwrap()
+        };
+        assert_eq!(name(b"/bin/ls", 0, b"busybox\0bin\0", 0), "ls");
+        assert_eq!(name(b"./script", 0, b"dash\0bin\0", 1), "script");
+        assert_eq!(name(b"/proc/self/exe", 0, b"busybox\0bin\0", 0), "busybox");
+        assert_eq!(name(b"/dev/fd/3", exe::ALONE, b"memfd:evil\0", 0), "memfd:evil");
+        // A script by its descriptor: what it is called is not known.
+        assert_eq!(name(b"/dev/fd/3", 0, b"dash\0bin\0", 1), "3");
+        assert_eq!(name(b"", 0, b"init\0sbin\0", 0), "init");
+        assert_eq!(name(b"", exe::FAULT, b"init\0sbin\0", 0), "comm");
+        assert_eq!(name(b"/", 0, b"", 0), "comm");
+    }
+
+    #[test]
+    fn a_file_is_told_as_stat_tells_it() {
+        let found = program(b"/x", exe::ALONE, b"memfd:x\0", 0).executable.unwrap();
+        assert_eq!(found.path.as_deref(), Some(&b"/memfd:x"[..]));
+        assert_eq!((found.device, found.inode), (libc::makedev(8, 1), 5));
+        assert!(found.is_deleted);
+    }
+
+    #[test]
+    fn arguments_are_whole_but_for_a_cut_last_one() {
+        let of = |args, args_total| {
+            let event = LifecycleEvent { args_total, ..LifecycleEvent::default() };
+            let program = Program::told(&event, LaunchParts { args, ..LaunchParts::default() });
+            let args = program.args.iter().map(|it| it.escape_ascii().to_string());
+            (args.collect::<Vec<_>>().join(","), program.args_cut)
+        };
+        assert_eq!(of(b"a\0\0bc\0", 6), ("a,,bc".to_owned(), false));
+        assert_eq!(of(b"a\0\0", 3), ("a,".to_owned(), false));
+        assert_eq!(of(b"a\0bc", 70), ("a,bc".to_owned(), true));
+        assert_eq!(of(b"", 70), (String::new(), true));
     }
 }

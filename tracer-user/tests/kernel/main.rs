@@ -25,6 +25,7 @@ mod hosts;
 mod identity;
 #[cfg(feature = "guest-tests")]
 mod lockdown;
+mod makers;
 mod memory;
 mod model;
 #[cfg(target_arch = "x86_64")]

@@ -94,7 +94,7 @@ fn rows_past_a_full_dictionary_do_not_depend_on_others() {
     let call = span(&event, Some((CaptureState::Fault, b"")));
     let spans = (0..1500).flat_map(|n| {
         let path = Some(format!("/{n}/").repeat(200).into_bytes().into());
-        let executable = Some(Executable { path, device: 1, inode: 2 });
+        let executable = Some(Executable { path, is_deleted: true, device: 1, inode: 2 });
         let program = Arc::new(Program { executable, ..Program::default() });
         let mut process = process(n % 1400);
         Arc::get_mut(&mut process).unwrap().program = program;

@@ -2,7 +2,11 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 11;
+pub const ABI_VERSION: u32 = 12;
+
+/// Stands in the object where the id of `bpf_rdonly_cast` in the kernel's BTF belongs: in a call
+/// instruction that the loader completes, or turns into a move where the kernel has no such function.
+pub const CAST_MARKER: u32 = 0x7ca5_7001;
 
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
@@ -17,7 +21,7 @@ pub mod program {
     pub const SYS_ENTER_PERF: &str = "sys_enter_perf";
     /// The same at the perf event.
     pub const SYS_EXIT_PERF: &str = "sys_exit_perf";
-    /// Runs when a task has forked, before the child first runs.
+    /// Runs when a task has been made, before it first runs.
     pub const PROCESS_FORK: &str = "process_fork";
     /// Runs when an `execve` has replaced the image.
     pub const PROCESS_EXEC: &str = "process_exec";
@@ -146,25 +150,59 @@ pub mod global {
     pub const MM_ARG_START: &str = "MM_ARG_START";
     /// `u32`: offset of `mm_struct.exe_file`.
     pub const MM_EXE_FILE: &str = "MM_EXE_FILE";
-    /// `u32`: offset of `file.f_inode`.
-    pub const FILE_INODE: &str = "FILE_INODE";
-    /// `u32`: offset of `inode.i_ino`.
-    pub const INODE_INO: &str = "INODE_INO";
-    /// `u32`: offset of `inode.i_sb`.
-    pub const INODE_SB: &str = "INODE_SB";
-    /// `u32`: offset of `super_block.s_dev`.
-    pub const SB_DEV: &str = "SB_DEV";
+    /// `u32`: offset of `linux_binprm.filename`.
+    pub const BPRM_FILENAME: &str = "BPRM_FILENAME";
+    /// `u32`: offset of `linux_binprm.interp`.
+    pub const BPRM_INTERP: &str = "BPRM_INTERP";
+    /// `u32`: how much is looked up of the files of descriptors, see [`crate::file::detail`].
+    pub const FILES: &str = "FILES";
+    /// `u32`: 1 where the kernel has `bpf_rdonly_cast`.
+    pub const HAS_CAST: &str = "HAS_CAST";
+    /// `u32`: id of `struct file` in the kernel's BTF.
+    pub const ID_FILE: &str = "ID_FILE";
+    /// `u32`: id of `struct dentry`.
+    pub const ID_DENTRY: &str = "ID_DENTRY";
+    /// `u32`: id of `struct vfsmount`.
+    pub const ID_VFSMOUNT: &str = "ID_VFSMOUNT";
+    /// `u32`: offset of `task_struct.files`.
+    pub const TASK_FILES: &str = "TASK_FILES";
     /// `u32`: offset of `task_struct.fs`.
     pub const TASK_FS: &str = "TASK_FS";
+    /// `u32`: offset of `files_struct.fdt`.
+    pub const FILES_FDT: &str = "FILES_FDT";
+    /// `u32`: offset of `fdtable.max_fds`.
+    pub const FDT_MAX_FDS: &str = "FDT_MAX_FDS";
+    /// `u32`: offset of `fdtable.fd`.
+    pub const FDT_FD: &str = "FDT_FD";
     /// `u32`: offset of `fs_struct.root`, mount and dentry.
     pub const FS_ROOT: &str = "FS_ROOT";
+    /// `u32`: offset of `fs_struct.pwd`, likewise.
+    pub const FS_PWD: &str = "FS_PWD";
     /// `u32`: offset of `file.f_path`, likewise.
     pub const FILE_PATH: &str = "FILE_PATH";
+    /// `u32`: offset of `file.f_inode`.
+    pub const FILE_INODE: &str = "FILE_INODE";
+    /// `u32`: offset of `file.private_data`.
+    pub const FILE_PRIVATE: &str = "FILE_PRIVATE";
+    /// `u32`: offset of `inode.i_mode`.
+    pub const INODE_MODE: &str = "INODE_MODE";
+    /// `u32`: offset of `inode.i_ino`.
+    pub const INODE_INO: &str = "INODE_INO";
+    /// `u32`: offset of `inode.i_rdev`.
+    pub const INODE_RDEV: &str = "INODE_RDEV";
+    /// `u32`: offset of `inode.i_sb`.
+    pub const INODE_SB: &str = "INODE_SB";
+    /// `u32`: offset of `inode.i_private`.
+    pub const INODE_PRIVATE: &str = "INODE_PRIVATE";
+    /// `u32`: offset of `super_block.s_dev`.
+    pub const SB_DEV: &str = "SB_DEV";
+    /// `u32`: offset of `super_block.s_magic`.
+    pub const SB_MAGIC: &str = "SB_MAGIC";
     /// `u32`: offset of `dentry.d_seq`.
     pub const DENTRY_SEQ: &str = "DENTRY_SEQ";
     /// `u32`: offset of `dentry.d_hash`.
     pub const DENTRY_HASH: &str = "DENTRY_HASH";
-    /// `u32`: offset of `dentry.d_parent`; 0 where paths cannot be found.
+    /// `u32`: offset of `dentry.d_parent`.
     pub const DENTRY_PARENT: &str = "DENTRY_PARENT";
     /// `u32`: offset of `dentry.d_name`.
     pub const DENTRY_NAME: &str = "DENTRY_NAME";
@@ -174,10 +212,46 @@ pub mod global {
     pub const MOUNT_MNT: &str = "MOUNT_MNT";
     /// `u32`: offset of `mount.mnt_parent`; `mnt_mountpoint` follows it.
     pub const MOUNT_PARENT: &str = "MOUNT_PARENT";
-    /// `u32`: offset of `linux_binprm.filename`.
-    pub const BPRM_FILENAME: &str = "BPRM_FILENAME";
-    /// `u32`: offset of `linux_binprm.interp`.
-    pub const BPRM_INTERP: &str = "BPRM_INTERP";
+    /// `u32`: offset of `ns_common.ops`; `u32::MAX` when it could not be found.
+    pub const NS_COMMON_OPS: &str = "NS_COMMON_OPS";
+    /// `u32`: offset of `proc_ns_operations.name`.
+    pub const NS_OPS_NAME: &str = "NS_OPS_NAME";
+    /// `u32`: offset of `socket.type`.
+    pub const SOCKET_TYPE: &str = "SOCKET_TYPE";
+    /// `u32`: offset of `socket.sk`.
+    pub const SOCKET_SK: &str = "SOCKET_SK";
+    /// `u32`: offset of `sock.sk_protocol`.
+    pub const SOCK_PROTOCOL: &str = "SOCK_PROTOCOL";
+    /// `u32`: offset of `sock.sk_socket`.
+    pub const SOCK_SOCKET: &str = "SOCK_SOCKET";
+    /// `u32`: offset of `sock_common.skc_family`.
+    pub const SKC_FAMILY: &str = "SKC_FAMILY";
+    /// `u32`: offset of `sock_common.skc_state`.
+    pub const SKC_STATE: &str = "SKC_STATE";
+    /// `u32`: offset of `sock_common.skc_dport`.
+    pub const SKC_DPORT: &str = "SKC_DPORT";
+    /// `u32`: offset of `sock_common.skc_daddr`.
+    pub const SKC_DADDR: &str = "SKC_DADDR";
+    /// `u32`: offset of `sock_common.skc_rcv_saddr`.
+    pub const SKC_RCV_SADDR: &str = "SKC_RCV_SADDR";
+    /// `u32`: offset of `sock_common.skc_v6_daddr`; 0 without IPv6.
+    pub const SKC_V6_DADDR: &str = "SKC_V6_DADDR";
+    /// `u32`: offset of `sock_common.skc_v6_rcv_saddr`.
+    pub const SKC_V6_RCV_SADDR: &str = "SKC_V6_RCV_SADDR";
+    /// `u32`: offset of `inet_sock.inet_sport`.
+    pub const INET_SPORT: &str = "INET_SPORT";
+    /// `u32`: offset of `unix_sock.addr`; 0 when it could not be found.
+    pub const UNIX_ADDR: &str = "UNIX_ADDR";
+    /// `u32`: offset of `unix_sock.peer`.
+    pub const UNIX_PEER: &str = "UNIX_PEER";
+    /// `u32`: offset of `unix_address.len`.
+    pub const UNIX_ADDRESS_LEN: &str = "UNIX_ADDRESS_LEN";
+    /// `u32`: offset of `unix_address.name`.
+    pub const UNIX_ADDRESS_NAME: &str = "UNIX_ADDRESS_NAME";
+    /// `u32`: offset of `socket_alloc.vfs_inode`.
+    pub const ALLOC_INODE: &str = "ALLOC_INODE";
+    /// `u32`: offset of `netlink_sock.portid`; 0 when it could not be found.
+    pub const NETLINK_PORTID: &str = "NETLINK_PORTID";
     /// `u8`: level of the kernel side's diagnostic log; 0 removes it.
     pub const LOG_LEVEL: &str = "AYA_LOG_LEVEL";
 }

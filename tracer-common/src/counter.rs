@@ -71,6 +71,8 @@ counters! {
     MemoryNotRead = "memory_not_read",
     /// Other memory that could not be read.
     MemoryFault = "memory_fault",
+    /// Files of descriptors that are not named because there was no room to keep them.
+    FileNotRead = "file_not_read",
     /// `io_uring` operations of processes in scope, which are no syscalls and not traced. 0 where
     /// the kernel has no tracepoint for them.
     IoUringOps = "io_uring_ops",

@@ -187,7 +187,7 @@ pub const MAX_STRING: usize = 4096;
 
 /// Bytes for captures that a task keeps with its call; with the rest of what it keeps and the
 /// kernel's own header (72 bytes) it fits an allocation of 1 KiB.
-pub const SMALL_PAYLOAD: usize = 768;
+pub const SMALL_PAYLOAD: usize = 720;
 
 /// Longest string that fits there, the terminating zero included.
 pub const SMALL_STRING: usize = 256;

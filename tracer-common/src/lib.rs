@@ -24,6 +24,7 @@ pub mod abi;
 pub mod cgroup;
 pub mod counter;
 pub mod event;
+pub mod file;
 pub mod lifecycle;
 pub mod memory;
 pub mod parse;

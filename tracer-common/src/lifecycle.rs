@@ -41,7 +41,7 @@ pub struct LifecycleEvent {
     pub cgroup_id: u64,
     /// For an exit: how the process ended as its parent sees it, wait(2).
     pub status: u32,
-    /// Live threads of the process.
+    /// Live threads of the process, with those that the kernel has made in it.
     pub threads: u32,
     /// Process id in the pid namespace of the process; `tgid` in the initial one.
     pub inner_pid: u32,
@@ -69,8 +69,7 @@ pub struct LifecycleEvent {
     pub exe_flags: u8,
     /// How the reading of the path that was given went: a [`crate::event::CaptureState`].
     pub path_state: u8,
-    /// Name of the thread; for a fork that of the child, for an exec the new one, for an exit that of
-    /// the first thread of the process.
+    /// Name of the first thread of the process; for an exec the new one.
     pub comm: [u8; COMM_LEN],
     /// Inode number of the program's file; 0 when there is none: a task without memory of its own.
     pub exe_ino: u64,
@@ -171,7 +170,7 @@ wire_enum! {
         Process = 0 "process",
         /// A process that uses its parent's memory, as `vfork` makes.
         Shared = 1 "vfork",
-        /// A thread of the process.
+        /// A thread of the process. The kernel makes some, for `io_uring`, vhost and KVM.
         Thread = 2 "thread",
     }
 }

@@ -54,6 +54,13 @@ pub mod part {
     pub const IOVEC_DATA: u8 = 1;
     /// Parts from one element of an `mmsghdr` array to the next.
     pub const MESSAGE: u8 = 16;
+    /// The file that a descriptor leads to, see [`crate::file`]: the first of a call, and so on.
+    pub const FILE: u8 = 160;
+    /// One past the last of these.
+    pub const FILES_END: u8 = 240;
+    /// Says that a descriptor, the body of this capture, has come to lead to another file while the
+    /// call ran.
+    pub const CHANGED: u8 = 240;
     /// Says that there were more strings in `argv`.
     pub const MORE: u8 = 255;
 }
@@ -90,6 +97,10 @@ pub enum Count {
     At = 4,
     /// In an argument, as bits of words.
     Bits = 5,
+    /// In the result, and not above an argument of 32 bits; at entry in the argument.
+    RetUpTo = 6,
+    /// The same with an argument of 64 bits.
+    RetUpToWide = 7,
 }
 
 /// The first word of an operation.
@@ -107,6 +118,7 @@ impl Op {
     const WHEN_INTERRUPTED: u64 = 1 << 26;
     const CONDITIONAL: u64 = 1 << 27;
     const COMPAT: u64 = 1 << 28;
+    const WHEN_FOUND: u64 = 1 << 29;
     const SIZE_SHIFT: u32 = 32;
     const LIMIT_SHIFT: u32 = 48;
 
@@ -129,11 +141,21 @@ impl Op {
                 | match when {
                     When::Enter => Self::AT_ENTER,
                     When::Exit => Self::AT_EXIT,
+                    When::Found => Self::AT_EXIT | Self::WHEN_FOUND,
                     When::Both | When::IpcCommand => Self::AT_ENTER | Self::AT_EXIT,
                     When::Interrupted => Self::WHEN_INTERRUPTED,
                     When::FutexTimeout => Self::AT_ENTER | Self::CONDITIONAL,
+                    When::Command(command) => {
+                        (if command.passed != 0 { Self::AT_ENTER } else { 0 })
+                            | (if command.returned != 0 { Self::AT_EXIT } else { 0 })
+                    }
                 },
         )
+    }
+
+    /// Of messages that the kernel fills, the head is read at entry: it says how much room there is.
+    const fn with_head(self) -> Self {
+        Self(if self.at_exit() { self.0 | Self::AT_ENTER } else { self.0 })
     }
 
     /// Depends on the value of argument `arg`.
@@ -179,6 +201,11 @@ impl Op {
             Some((self.0 >> Self::CONDITION_SHIFT & 7) as usize)
         }
     }
+    /// Whether an argument says how much room there is for what the result counts.
+    #[inline(always)]
+    pub const fn is_bounded(self) -> bool {
+        self.count() == Count::RetUpTo as u64 || self.count() == Count::RetUpToWide as u64
+    }
     /// Whether it reads at entry.
     #[inline(always)]
     pub const fn at_enter(self) -> bool {
@@ -188,6 +215,11 @@ impl Op {
     #[inline(always)]
     pub const fn at_exit(self) -> bool {
         self.0 & Self::AT_EXIT != 0
+    }
+    /// Whether what it reads at exit is there only when the result is above 0.
+    #[inline(always)]
+    pub const fn when_found(self) -> bool {
+        self.0 & Self::WHEN_FOUND != 0
     }
     /// Whether it reads at the exit of a call that was interrupted.
     #[inline(always)]
@@ -327,7 +359,7 @@ fn operation(
             let size = it.size(abi);
             let op = match extent {
                 Extent::One => Op::new(OpKind::Bytes, arg, size, size),
-                Extent::Count(_) | Extent::CountReturned => {
+                Extent::Count(_) | Extent::CountReturned | Extent::CountReturnedUpTo(_) => {
                     let most = (MAX_ARRAY / usize::from(size)).min(MAX_ELEMENTS);
                     let bytes = u16::try_from(most).unwrap_or(1).saturating_mul(size);
                     Op::new(OpKind::Bytes, arg, size, bytes)
@@ -341,7 +373,7 @@ fn operation(
             if when == When::IpcCommand {
                 return Some([op.if_arg(arg.saturating_sub(1)).0, IPC_IN, ipc_out(it)]);
             }
-            always(op)
+            Some(commanded(op, when))
         }
         ArgKind::Sockaddr(when, extent) => {
             let op = Op::new(OpKind::Bytes, arg, 1, SOCKADDR);
@@ -353,7 +385,7 @@ fn operation(
         }
         ArgKind::Data(when, extent) if limit.data => {
             let op = Op::new(OpKind::Bytes, arg, 1, limit.bytes);
-            always(counted(op, extent).on(when))
+            Some(commanded(counted(op, extent).on(when), when))
         }
         ArgKind::Iovec(when, extent) => {
             let size = Struct::Iovec.size(abi);
@@ -362,17 +394,23 @@ fn operation(
         }
         ArgKind::Msghdr(when) => {
             let size = Struct::Msghdr.size(abi);
-            always(Op::new(OpKind::Messages, arg, size, size).on(when))
+            always(Op::new(OpKind::Messages, arg, size, size).on(when).with_head())
         }
         ArgKind::Mmsghdr(when, extent) => {
             let size = Struct::Mmsghdr.size(abi);
-            // Of received messages there are as many as the result says.
-            let extent = if when == When::Exit { Extent::CountReturned } else { extent };
             let op = Op::new(OpKind::Messages, arg, size, size);
-            always(counted(op, extent).on(when))
+            always(counted(op, extent).on(when).with_head())
         }
         ArgKind::Argv => always(Op::new(OpKind::Exec, arg, 1, limit.bytes).on(When::Enter)),
         _ => None,
+    }
+}
+
+/// The words of an operation that may depend on another argument.
+const fn commanded(op: Op, when: When) -> [u64; OP_WORDS] {
+    match when {
+        When::Command(command) => [op.if_arg(command.arg).0, command.passed, command.returned],
+        _ => [op.0, 0, 0],
     }
 }
 
@@ -382,6 +420,8 @@ const fn counted(op: Op, extent: Extent) -> Op {
         Extent::Count(arg) => op.counted(Count::Arg, arg),
         Extent::Bytes(arg) => op.counted(Count::Wide, arg),
         Extent::CountReturned | Extent::BytesReturned => op.counted(Count::Ret, 0),
+        Extent::CountReturnedUpTo(arg) => op.counted(Count::RetUpTo, arg),
+        Extent::BytesReturnedUpTo(arg) => op.counted(Count::RetUpToWide, arg),
         Extent::BytesAt(arg) => op.counted(Count::At, arg),
         Extent::Bits(arg) => op.counted(Count::Bits, arg),
     }

@@ -27,6 +27,19 @@ impl Plan {
     const STRINGS_SHIFT: u32 = 8;
     const STRING_BITS: u32 = 4;
     const STRING_SET: u64 = 8;
+    const ALL_STRINGS: u64 = 0xfff << Self::STRINGS_SHIFT;
+    const FILES_SHIFT: u32 = 20;
+    const FILE_BITS: u32 = 6;
+    const FILE_SET: u64 = 8;
+    const FILE_OF_PATH: u64 = 16;
+    const FILE_ENDS: u64 = 32;
+    const FOLDERS_SHIFT: u32 = 32;
+    const FOLDER_BITS: u32 = 4;
+    const FOLDER_SET: u64 = 8;
+    const INSIDE_SHIFT: u32 = 40;
+    const RETURNS: u64 = 1 << 48;
+    const RETURNS_COPY: u64 = 1 << 49;
+    const FILES: u64 = !0 << Self::FILES_SHIFT;
 
     /// The call passes the syscall filter.
     #[must_use]
@@ -65,6 +78,37 @@ impl Plan {
         Self(self.0 | ((Self::STRING_SET | arg as u64) << shift))
     }
 
+    /// The descriptor in `slot` (below [`MAX_FILES`]) is argument `arg` (0..=5).
+    #[must_use]
+    pub const fn file(self, slot: u32, file: FileArg) -> Self {
+        let shift = Self::FILES_SHIFT + slot * Self::FILE_BITS;
+        let of_path = if file.of_path { Self::FILE_OF_PATH } else { 0 };
+        let ends = if file.ends { Self::FILE_ENDS } else { 0 };
+        Self(self.0 | (Self::FILE_SET | of_path | ends | file.arg as u64) << shift)
+    }
+    /// The path in `slot` (below [`MAX_FOLDERS`]), which starts from the current folder unless it
+    /// is absolute, is argument `arg` (0..=5).
+    #[must_use]
+    pub const fn folder(self, slot: u32, arg: u32) -> Self {
+        let shift = Self::FOLDERS_SHIFT + slot * Self::FOLDER_BITS;
+        Self(self.0 | (Self::FOLDER_SET | arg as u64) << shift)
+    }
+    /// The memory of argument `arg` (0..=5) has descriptors.
+    #[must_use]
+    pub const fn inside(self, inside: Inside, arg: u32) -> Self {
+        Self(self.0 | (inside as u64 | (arg as u64) << 4) << Self::INSIDE_SHIFT)
+    }
+    /// The result is a descriptor.
+    #[must_use]
+    pub const fn returns_file(self) -> Self {
+        Self(self.0 | Self::RETURNS)
+    }
+    /// The result is a descriptor if the second argument is `F_DUPFD` or `F_DUPFD_CLOEXEC`.
+    #[must_use]
+    pub const fn returns_copy(self) -> Self {
+        Self(self.0 | Self::RETURNS_COPY)
+    }
+
     /// Whether the call passes the syscall filter.
     #[inline(always)]
     pub const fn is_traced(self) -> bool {
@@ -93,7 +137,7 @@ impl Plan {
     /// Whether any argument is a string.
     #[inline(always)]
     pub const fn has_strings(self) -> bool {
-        self.0 >> Self::STRINGS_SHIFT != 0
+        self.0 & Self::ALL_STRINGS != 0
     }
     /// Whether the call has operations of [`crate::memory`].
     #[inline(always)]
@@ -109,6 +153,85 @@ impl Plan {
         let packed = self.0 >> shift;
         if packed & Self::STRING_SET == 0 { None } else { Some((packed & 7) as u32) }
     }
+    /// Whether any file is to be named.
+    #[inline(always)]
+    pub const fn has_files(self) -> bool {
+        self.0 & Self::FILES != 0
+    }
+    /// The descriptor in `slot`.
+    #[inline(always)]
+    pub const fn file_arg(self, slot: u32) -> Option<FileArg> {
+        let packed = self.0 >> (Self::FILES_SHIFT + slot * Self::FILE_BITS);
+        if packed & Self::FILE_SET == 0 {
+            return None;
+        }
+        Some(FileArg {
+            arg: (packed & 7) as u32,
+            of_path: packed & Self::FILE_OF_PATH != 0,
+            ends: packed & Self::FILE_ENDS != 0,
+        })
+    }
+    /// The argument of the path in `slot`, of those that start from the current folder.
+    #[inline(always)]
+    pub const fn folder_arg(self, slot: u32) -> Option<u32> {
+        let packed = self.0 >> (Self::FOLDERS_SHIFT + slot * Self::FOLDER_BITS);
+        if packed & Self::FOLDER_SET == 0 { None } else { Some((packed & 7) as u32) }
+    }
+    /// A number of [`Inside`], 0 for none, and the argument whose memory has the descriptors.
+    #[inline(always)]
+    pub const fn inside_arg(self) -> (u64, u32) {
+        let packed = self.0 >> Self::INSIDE_SHIFT;
+        (packed & 15, (packed >> 4 & 7) as u32)
+    }
+    /// Whether the kernel returns descriptors in memory.
+    #[inline(always)]
+    pub const fn returns_inside(self) -> bool {
+        let inside = self.inside_arg().0;
+        inside == Inside::Received as u64 || inside == Inside::Pair as u64
+    }
+    /// Whether the result can be a descriptor.
+    #[inline(always)]
+    pub const fn can_return_file(self) -> bool {
+        self.0 & (Self::RETURNS | Self::RETURNS_COPY) != 0
+    }
+    /// Whether it is one only if the second argument says so, as with `fcntl`.
+    #[inline(always)]
+    pub const fn is_returned_by_command(self) -> bool {
+        self.0 & Self::RETURNS_COPY != 0
+    }
+}
+
+/// Most descriptors that a call has in its registers.
+pub const MAX_FILES: usize = 2;
+/// Most paths of a call that start from the current folder without naming it.
+pub const MAX_FOLDERS: usize = 2;
+
+/// A descriptor in a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileArg {
+    /// Its argument, 0..=5.
+    pub arg: u32,
+    /// Whether it is the folder of the path in the argument that follows: an absolute path does
+    /// not use it.
+    pub of_path: bool,
+    /// Whether the call itself makes it lead elsewhere, as `close` does.
+    pub ends: bool,
+}
+
+/// Descriptors in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Inside {
+    /// An array of `struct pollfd`, of as many elements as the next argument says, at entry.
+    Poll = 1,
+    /// Three sets of bits, one an argument, of as many bits as the first argument says, at entry.
+    Sets = 2,
+    /// Control messages of a `struct msghdr` that is sent, at entry.
+    Sent = 3,
+    /// The same of one that was received, at exit.
+    Received = 4,
+    /// Two numbers that the call has written, at exit.
+    Pair = 5,
 }
 
 /// Bits of the filters on how a call ended; a call must pass all that are set.

@@ -17,9 +17,11 @@ use crate::{
     threads,
 };
 
-/// Prototype: `void (struct task_struct *parent, struct task_struct *child)`; the child has not
-/// run yet, <https://github.com/torvalds/linux/blob/v6.12/kernel/fork.c#L2814>.
-#[btf_tracepoint(function = "sched_process_fork")]
+/// Prototype: `void (struct task_struct *child, unsigned long clone_flags)`; runs in the thread that
+/// forks, and the child has not run yet,
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/fork.c#L2658>. Unlike `sched_process_fork` it
+/// announces the threads that the kernel makes inside a process, see [`threads`].
+#[btf_tracepoint(function = "task_newtask")]
 fn process_fork(ctx: BtfTracePointContext) -> i32 {
     if let Some((parent, child)) = forked(&ctx) {
         debug!(&ctx, "process {} forked {}", parent, child);
@@ -29,7 +31,7 @@ fn process_fork(ctx: BtfTracePointContext) -> i32 {
 
 /// The same for kernels that can preempt such a program and then skip it for others on that CPU:
 /// rarely both. All that these programs do can be done twice; what they log is logged once.
-#[btf_tracepoint(function = "sched_process_fork")]
+#[btf_tracepoint(function = "task_newtask")]
 fn process_fork_again(ctx: BtfTracePointContext) -> i32 {
     forked(&ctx);
     0
@@ -39,8 +41,8 @@ fn process_fork_again(ctx: BtfTracePointContext) -> i32 {
 /// and child.
 #[inline(always)]
 fn forked(ctx: &BtfTracePointContext) -> Option<(u32, u32)> {
-    let parent = Task(ctx.arg::<*mut task_struct>(0));
-    let child = Task(ctx.arg::<*mut task_struct>(1));
+    let parent = Task::current();
+    let child = Task(ctx.arg::<*mut task_struct>(0));
     let ids = marked_child(parent, child);
     if is_told_of(child) && scope::task(parent) {
         record::birth(Stats::get()?, parent, child);
@@ -54,7 +56,7 @@ fn marked_child(parent: Task, child: Task) -> Option<(u32, u32)> {
         return None;
     }
     if child.tgid() != child.tid() {
-        threads::born(parent);
+        threads::born(child);
         return None;
     }
     if SCOPE.load() & FOLLOW == 0 || !scope::is_marked(parent.tgid()) {
@@ -153,17 +155,22 @@ fn exiting() -> Option<u32> {
             emit::open_end(stats, task, state, Counter::InFlight, Reason::Unfinished);
         }
     }
-    if is_told_of(task) && scope::task(task) {
+    let by_process = SCOPE.load() & BY_PROCESS != 0;
+    let is_told_of = is_told_of(task) || (by_process && threads::is_over(task));
+    if is_told_of && scope::task(task) {
         record::end(stats, task);
     }
-    if SCOPE.load() & BY_PROCESS == 0 || !threads::ended(task) {
+    if !by_process || !threads::ended(task) {
         return None;
     }
     let tgid = task.tgid();
-    // Of two threads that are both the last, one takes the mark off.
-    if scope::is_marked(tgid) && unmark(tgid) {
-        add_live(-1);
-        return Some(tgid);
+    if scope::is_marked(tgid) {
+        threads::set_over(task);
+        // Of two threads that are both the last, one takes the mark off.
+        if unmark(tgid) {
+            add_live(-1);
+            return Some(tgid);
+        }
     }
     if scope::is_launching(tgid) {
         end_launch();

@@ -20,6 +20,14 @@ mod capture;
 
 mod place;
 
+mod path;
+mod socket;
+
+mod descriptor;
+
+mod files;
+mod inside;
+
 mod memory;
 
 mod emit;

@@ -15,9 +15,10 @@ use tracer_common::{
     cgroup::{CGROUP_RING_SIZE, CgroupEvent},
     counter::Counters,
     event::{COMM_LEN, LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
+    file::{FileHeader, PATH_BYTES},
     lifecycle::{ARGS_ROOM, ENV_ROOM, EXE_ROOM, LAUNCH_ROOM, LifecycleEvent, PATH_ROOM},
     memory::OpWords,
-    plan::PLANS as PLAN_COUNT,
+    plan::{MAX_FILES, PLANS as PLAN_COUNT},
     scope::{CGROUP_LIMIT, PROCESS_WORDS, control::COUNT as CONTROLS},
 };
 
@@ -95,7 +96,19 @@ pub(crate) struct InFlight {
     pub(crate) arg: u8,
     /// The [`tracer_common::event::Phase`] in which it is read.
     pub(crate) phase: u8,
-    pub(crate) pad: [u8; 7],
+    /// 1 when files are to be looked up at the exit, see [`crate::files`].
+    pub(crate) exit_files: u8,
+    /// Files that have been looked up.
+    pub(crate) named: u8,
+    /// The place in `files` of the descriptor that is looked up.
+    pub(crate) slot: u8,
+    /// The bit at which the search in a set of bits goes on, and descriptors found there.
+    pub(crate) scanned: u16,
+    pub(crate) found: u8,
+    pub(crate) pad: u8,
+    /// The `struct file` of each descriptor in a register, and its dentry: for comparison alone.
+    pub(crate) files: [u64; MAX_FILES],
+    pub(crate) dentries: [u64; MAX_FILES],
 }
 
 /// A record with room for long captures.
@@ -156,6 +169,29 @@ pub(crate) struct Desk {
     pub(crate) record: OnDesk,
 }
 
+/// Memory in which a file is looked up, a place for each processor.
+#[repr(C)]
+pub(crate) struct FileDesk {
+    /// 1 while a program writes there: it can be preempted, and then the next one must not.
+    pub(crate) is_taken: u32,
+    /// Bytes of `bytes` that are in use.
+    pub(crate) len: u32,
+    /// Where the component that was written last ends.
+    pub(crate) next: u32,
+    /// 1 when the file is in no folder at all.
+    pub(crate) is_alone: u32,
+    /// The `struct file`, and its dentry: for comparison alone.
+    pub(crate) file: u64,
+    pub(crate) dentry: u64,
+    /// Mount and dentry of the file.
+    pub(crate) path: [u64; 2],
+    /// Mount and dentry at which paths of the process begin.
+    pub(crate) root: [u64; 2],
+    /// What is kept: this, and `len` bytes of those behind it.
+    pub(crate) header: FileHeader,
+    pub(crate) bytes: [u8; PATH_BYTES],
+}
+
 /// What has been told of a task, where programs run in two copies: each record is written once.
 #[repr(C)]
 pub(crate) struct Told {
@@ -175,6 +211,8 @@ pub(crate) struct Threads {
     pub(crate) untold: u32,
     /// 0 when they were not counted from the beginning.
     pub(crate) is_known: u32,
+    /// 1 when the process has lost its mark because it ended.
+    pub(crate) is_over: u32,
 }
 
 #[btf_map]
@@ -195,6 +233,10 @@ pub(crate) static RING: RingBuf = RingBuf::with_byte_size(4096, 0);
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static DESKS: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static FILE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static EXE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_WORDS, BPF_F_MMAPABLE);
 #[map]
@@ -270,13 +312,30 @@ globals! {
     PID_NUMBERS: u32 = 0;
     MM_ARG_START: u32 = 0;
     MM_EXE_FILE: u32 = 0;
-    FILE_INODE: u32 = 0;
-    INODE_INO: u32 = 0;
-    INODE_SB: u32 = 0;
-    SB_DEV: u32 = 0;
+    BPRM_FILENAME: u32 = 0;
+    BPRM_INTERP: u32 = 0;
+    FILES: u32 = 0;
+    HAS_CAST: u32 = 0;
+    ID_FILE: u32 = 0;
+    ID_DENTRY: u32 = 0;
+    ID_VFSMOUNT: u32 = 0;
+    TASK_FILES: u32 = 0;
     TASK_FS: u32 = 0;
+    FILES_FDT: u32 = 0;
+    FDT_MAX_FDS: u32 = 0;
+    FDT_FD: u32 = 0;
     FS_ROOT: u32 = 0;
+    FS_PWD: u32 = 0;
     FILE_PATH: u32 = 0;
+    FILE_INODE: u32 = 0;
+    FILE_PRIVATE: u32 = 0;
+    INODE_MODE: u32 = 0;
+    INODE_INO: u32 = 0;
+    INODE_RDEV: u32 = 0;
+    INODE_SB: u32 = 0;
+    INODE_PRIVATE: u32 = 0;
+    SB_DEV: u32 = 0;
+    SB_MAGIC: u32 = 0;
     DENTRY_SEQ: u32 = 0;
     DENTRY_HASH: u32 = 0;
     DENTRY_PARENT: u32 = 0;
@@ -284,6 +343,24 @@ globals! {
     VFSMOUNT_ROOT: u32 = 0;
     MOUNT_MNT: u32 = 0;
     MOUNT_PARENT: u32 = 0;
-    BPRM_FILENAME: u32 = 0;
-    BPRM_INTERP: u32 = 0;
+    NS_COMMON_OPS: u32 = 0;
+    NS_OPS_NAME: u32 = 0;
+    SOCKET_TYPE: u32 = 0;
+    SOCKET_SK: u32 = 0;
+    SOCK_PROTOCOL: u32 = 0;
+    SOCK_SOCKET: u32 = 0;
+    SKC_FAMILY: u32 = 0;
+    SKC_STATE: u32 = 0;
+    SKC_DPORT: u32 = 0;
+    SKC_DADDR: u32 = 0;
+    SKC_RCV_SADDR: u32 = 0;
+    SKC_V6_DADDR: u32 = 0;
+    SKC_V6_RCV_SADDR: u32 = 0;
+    INET_SPORT: u32 = 0;
+    UNIX_ADDR: u32 = 0;
+    UNIX_PEER: u32 = 0;
+    UNIX_ADDRESS_LEN: u32 = 0;
+    UNIX_ADDRESS_NAME: u32 = 0;
+    ALLOC_INODE: u32 = 0;
+    NETLINK_PORTID: u32 = 0;
 }

@@ -51,26 +51,36 @@ pub(crate) extern "C" fn memory_at_exit(state: *mut InFlight, index: u32) -> u32
     let Some(ops) = OPERATIONS.get(index) else { return 0 };
     for number in 0..SPECIAL {
         let Some((op, mask, exit_mask)) = operation(ops, number) else { break };
-        if is_late(state, number, op, mask) {
-            state.phase = Phase::Late as u8;
-            plain(state, op.0);
-        }
-        if is_due(state, op, exit_mask) {
-            state.phase = Phase::Exit as u8;
+        if let Some(phase) = phase_at_exit(state, number, op, (mask, exit_mask)) {
+            state.phase = phase as u8;
             plain(state, op.0);
         }
     }
-    if let Some((op, mask, exit_mask)) = operation(ops, SPECIAL) {
-        if is_late(state, SPECIAL, op, mask) {
-            state.phase = Phase::Late as u8;
-        } else if is_due(state, op, exit_mask) {
-            state.phase = Phase::Exit as u8;
-        } else {
-            return 0;
-        }
+    if let Some((op, mask, exit_mask)) = operation(ops, SPECIAL)
+        && let Some(phase) = phase_at_exit(state, SPECIAL, op, (mask, exit_mask))
+    {
+        state.phase = phase as u8;
         special(state, op.0);
     }
     0
+}
+
+/// As what the operation's memory is read at exit, if at all. Where the kernel has written, what the
+/// program passed is gone, also when it could not be read at entry.
+#[inline(always)]
+fn phase_at_exit(
+    state: &InFlight,
+    number: usize,
+    op: Op,
+    (mask, exit_mask): (u64, u64),
+) -> Option<Phase> {
+    if is_due(state, op, exit_mask) {
+        Some(Phase::Exit)
+    } else if is_late(state, number, op, mask) {
+        Some(Phase::Late)
+    } else {
+        None
+    }
 }
 
 /// Whether what the program passed could not be read at entry.
@@ -82,13 +92,14 @@ fn is_late(state: &InFlight, number: usize, op: Op, mask: u64) -> bool {
 /// Whether the kernel has returned something.
 #[inline(always)]
 fn is_due(state: &InFlight, op: Op, mask: u64) -> bool {
-    const EINTR: i64 = -4;
     const ERESTART_RESTARTBLOCK: i64 = -516;
     let ret = state.event.ret;
     let failed = (-4095..0).contains(&ret);
-    let interrupted = ret == EINTR || ret == ERESTART_RESTARTBLOCK;
-    ((op.at_exit() && !failed) || (op.when_interrupted() && interrupted))
-        && applies(op, mask, &state.event.args)
+    let has_written = op.at_exit() && !failed && (ret > 0 || !op.when_found());
+    // The one code with which a sleep has said how much of it was left, `nanosleep_copyout`,
+    // <https://github.com/torvalds/linux/blob/v6.12/kernel/time/hrtimer.c#L2011>.
+    let was_interrupted = op.when_interrupted() && ret == ERESTART_RESTARTBLOCK;
+    (has_written || was_interrupted) && applies(op, mask, &state.event.args)
 }
 
 #[inline(always)]
@@ -125,9 +136,13 @@ extern "C" fn plain(state: *mut InFlight, op: u64) -> u32 {
     if pointer == 0 {
         return 0;
     }
+    let many = count(state, op);
+    // Without room nothing is written, whatever the result is.
+    if many == 0 && op.is_bounded() {
+        return 0;
+    }
     state.arg = op.arg() as u8;
-    let len = count(state, op) * op.size();
-    place_bytes(state, pointer, len, op.limit(), WHOLE)
+    place_bytes(state, pointer, many * op.size(), op.limit(), WHOLE)
 }
 
 /// Runs the one operation of a call that is more than bytes; 1 when something could not be read
@@ -166,11 +181,15 @@ fn count(state: &InFlight, op: Op) -> u64 {
     const RET: u64 = Count::Ret as u64;
     const AT: u64 = Count::At as u64;
     const BITS: u64 = Count::Bits as u64;
+    const RET_UP_TO: u64 = Count::RetUpTo as u64;
+    const RET_UP_TO_WIDE: u64 = Count::RetUpToWide as u64;
     let value = argument(&state.event.args, op.count_arg());
     match op.count() {
         ARG => value & 0xffff_ffff,
         WIDE => value.min(1 << 40),
         RET => state.event.ret.clamp(0, 1 << 40) as u64,
+        RET_UP_TO => returned_up_to(state, value & 0xffff_ffff),
+        RET_UP_TO_WIDE => returned_up_to(state, value.min(1 << 40)),
         AT => u64::from(read_user::<u32>(value).unwrap_or(0)),
         BITS => {
             let bits = (value & 0xffff_ffff).min(1 << 20);
@@ -178,6 +197,12 @@ fn count(state: &InFlight, op: Op) -> u64 {
         }
         _ => 1,
     }
+}
+
+/// The result, and not more than there is room for; before the call, the room.
+#[inline(always)]
+fn returned_up_to(state: &InFlight, room: u64) -> u64 {
+    if state.phase == Phase::Exit as u8 { room.min(state.event.ret as u64) } else { room }
 }
 
 /// Bytes of data that a call has used: its result when it reads, no bound before.
@@ -190,6 +215,8 @@ fn used(state: &InFlight) -> u64 {
 const WHOLE: u32 = part::WHOLE as u32;
 /// In [`flags`]: pointers and lengths in memory have 32 bits.
 const COMPAT: u32 = 1 << 8;
+/// Beside it: the kernel fills the message, so that before the call only its head is read.
+const FILLED: u32 = 1 << 9;
 
 /// A part and whether memory is that of a 32-bit program, as one argument of a function.
 #[inline(always)]
@@ -255,6 +282,15 @@ fn message_at(pointer: u64, compat: bool) -> Option<[u64; 6]> {
     }
 }
 
+/// Bytes that were received by an element of an `mmsghdr` array: `msg_len` behind the message.
+#[inline(always)]
+fn received(pointer: u64, compat: bool) -> u64 {
+    const MSGHDR: u64 = 56;
+    const COMPAT_MSGHDR: u64 = 28;
+    let size = if compat { COMPAT_MSGHDR } else { MSGHDR };
+    u64::from(read_user::<u32>(pointer.wrapping_add(size)).unwrap_or(0))
+}
+
 /// Messages of `sendmsg` and the like: name, control messages, and the array with its data.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -264,7 +300,8 @@ extern "C" fn messages(state: *mut InFlight, op: u64, pointer: u64) -> u32 {
     let op = Op(op);
     let many = count(state, op);
     // What a single call has received is the result; of several messages each says it itself.
-    let left = if op.count() == Count::One as u64 { used(state) } else { u64::MAX };
+    let left = if op.count() == Count::One as u64 { used(state) } else { EACH };
+    let filled = if op.at_exit() { FILLED } else { 0 };
     for number in (0..MAX_MESSAGES).map(opaque) {
         if number as u64 >= many {
             break;
@@ -275,7 +312,7 @@ extern "C" fn messages(state: *mut InFlight, op: u64, pointer: u64) -> u32 {
             pointer,
             left,
             op.size(),
-            flags(op.is_compat(), number as u8 * part::MESSAGE),
+            flags(op.is_compat(), number as u8 * part::MESSAGE) | filled,
         ) != 0
         {
             return 1;
@@ -283,6 +320,9 @@ extern "C" fn messages(state: *mut InFlight, op: u64, pointer: u64) -> u32 {
     }
     0
 }
+
+/// How many bytes of a message were received stands behind it, `msg_len` of `struct mmsghdr`.
+const EACH: u64 = u64::MAX - 1;
 
 /// One message of `size` bytes, of whose data the call has used `left` bytes.
 #[inline(never)]
@@ -294,6 +334,15 @@ extern "C" fn message(state: *mut InFlight, pointer: u64, left: u64, size: u64, 
     if place_bytes(state, pointer, size, size, first) != 0 {
         return 1;
     }
+    let at_exit = state.phase == Phase::Exit as u8;
+    if of & FILLED != 0 && !at_exit {
+        return 0;
+    }
+    let left = match left {
+        EACH if !at_exit => u64::MAX,
+        EACH => received(pointer, of & COMPAT != 0),
+        left => left,
+    };
     let Some([name, name_len, array, elements, control, control_len]) =
         message_at(pointer, of & COMPAT != 0)
     else {

@@ -156,8 +156,6 @@ pub(crate) fn end(stats: Stats, task: Task) {
     }
     let threads = task.live_threads();
     let mut event = of(task, What::Exit, u8::from(threads == 0));
-    // A thread's own name is that of its calls; the process is called by its first thread's.
-    event.comm = task.leader().comm();
     event.threads = threads;
     event.status = task.process_status();
     set_parent(&mut event, task.parent());
@@ -205,7 +203,7 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
     it.threads = task.live_threads();
     (it.uid, it.gid) = task.effective_ids();
     it.inner_pid = task.inner_pid();
-    it.comm = task.comm();
+    it.comm = task.leader().comm();
     it.exec_id = task.exec_id();
     (it.exe_dev, it.exe_ino) = task.executable();
     *it

@@ -15,8 +15,8 @@ use tracer_common::{
 };
 
 use crate::{
-    arch, capture, emit, filter, lifecycle,
-    maps::{IN_FLIGHT, InFlight, PLANS},
+    arch, capture, emit, files, filter, inside, lifecycle,
+    maps::{FILES, IN_FLIGHT, InFlight, PLANS},
     memory,
     scope::{self, Process},
     stats::Stats,
@@ -87,12 +87,17 @@ fn entered(regs: *const pt_regs, nr: u32) {
     state.active = 1;
     state.exit_memory = 0;
     state.faulted_memory = 0;
+    state.exit_files = 0;
     if plan.has_strings() {
         state.captured = capture::IN_SMALL;
         capture::strings(state, plan.0, Phase::Enter as u32);
     }
     if plan.has_memory() {
         memory::memory_at_enter(state, plan_index(abi, nr));
+    }
+    if FILES.load() != 0 && plan.has_files() {
+        files::files_at_enter(state, plan.0);
+        inside::at_enter(state, plan);
     }
 }
 
@@ -170,11 +175,12 @@ fn left(regs: *const pt_regs, ret: i64) {
             return;
         }
     }
-    if state.captured == capture::NOWHERE && state.exit_memory == 0 {
+    if state.captured == capture::NOWHERE && state.exit_memory == 0 && state.exit_files == 0 {
         emit::bare(stats, &mut state.event);
     } else {
         finish_strings(stats, state);
         finish_memory(stats, state);
+        finish_files(state);
         emit::call(stats, task, state);
     }
 }
@@ -205,6 +211,21 @@ fn finish_memory(stats: Stats, state: &mut InFlight) {
         stats.bump(Counter::MemoryFault);
     } else {
         memory::memory_at_exit(state, plan_index(abi, nr));
+    }
+}
+
+/// Names what the kernel has returned. A successful exec has closed descriptors.
+#[inline(always)]
+fn finish_files(state: &mut InFlight) {
+    if FILES.load() == 0 || state.exit_files == 0 {
+        return;
+    }
+    let plan = plan(abi_of(&state.event), state.event.nr);
+    if !plan.is_exec() || state.event.ret != 0 {
+        files::files_at_exit(state, plan.0);
+        if state.event.ret >= 0 {
+            inside::at_exit(state, plan);
+        }
     }
 }
 

@@ -17,7 +17,6 @@ pub mod watch;
 
 pub mod clock;
 pub mod decode;
-pub mod descriptors;
 pub mod identity;
 pub mod ids;
 pub mod process;

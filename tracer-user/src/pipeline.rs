@@ -15,17 +15,17 @@ use tracer_common::memory::DataLimit;
 use crate::{
     clock::WallClock,
     decode::Decoder,
-    descriptors::{self, Descriptors, Shown},
     filter::SyscallFilter,
     identity::{ContainerName, OnCgroup, Resolver},
     ids::IdSource,
     kernel::{
-        self, Attached, CgroupScope, KernelError, Loaded, ProcessScope, ResultFilter, Settings,
+        self, Attached, CgroupScope, FileDetail, KernelError, Loaded, ProcessScope, ResultFilter,
+        Settings,
         cgroup::{self, Cgroup},
     },
     ledger::{IdentityAccount, Ledger, RingAccount},
     reader::{Asked, MOST_ASKED, Reader, ReaderCounts, ring::Ring},
-    ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer, Stage},
+    ring_buffer::{DEFAULT_CAPACITY, Destination, SpanRingBuffer},
     tree::{LaunchPlace, TreeOptions},
     watch::Watch,
 };
@@ -63,8 +63,8 @@ pub struct TraceOptions {
     pub data: DataLimit,
     /// Which results.
     pub result: ResultFilter,
-    /// Name descriptors, in this detail: see [`descriptors`].
-    pub names: Option<descriptors::Detail>,
+    /// Look up the files of descriptors at the call, in this detail.
+    pub names: Option<FileDetail>,
     /// Bytes of the kernel ring: a power of two, at least one page.
     pub ring_size: u32,
     /// Spans between reader and sidecar.
@@ -109,31 +109,9 @@ impl TraceOptions {
         self.launched.is_some() || !self.pids.is_empty()
     }
 
-    /// Whether names can be followed from the calls: where the kernel side leaves out calls by their
-    /// result or by their thread, it leaves out some that make descriptors too.
-    fn follows(&self) -> bool {
-        let ResultFilter { failed, errnos, min_duration_ns, .. } = &self.result;
-        !failed && errnos.is_empty() && *min_duration_ns == 0 && self.comms.is_empty()
-    }
-
-    /// The calls to trace so that those can be shown.
-    fn traced(&self, shown: &SyscallFilter) -> SyscallFilter {
-        match self.names {
-            Some(_) if self.follows() => shown.clone().with(descriptors::changes),
-            _ => shown.clone(),
-        }
-    }
-
-    /// The stage that names descriptors, if it is asked for.
-    fn stage(&self, shown: &Arc<Shown>) -> Option<Box<dyn Stage>> {
-        let shown = Arc::clone(shown);
-        let stage = Descriptors::new(self.names?, self.follows(), shown, self.launched);
-        Some(Box::new(stage))
-    }
-
     /// What of this the kernel side does, for programs that run it without the other stages.
     pub fn settings(&self) -> Settings {
-        let (plans, operations) = self.traced(&self.syscalls).plans(self.data);
+        let (plans, operations) = self.syscalls.plans(self.data);
         Settings {
             by_process: self.by_process(),
             follow: self.follow,
@@ -147,6 +125,7 @@ impl TraceOptions {
             operations,
             data: self.data,
             result: self.result.clone(),
+            files: self.names,
             ring_size: self.ring_size,
             kernel_log: self.kernel_log,
         }
@@ -193,7 +172,6 @@ pub struct Trace {
     watch: Option<Watch>,
     follow: bool,
     options: TraceOptions,
-    shown: Arc<Shown>,
     kernel_log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     reader: Reader,
     reader_counts: Arc<ReaderCounts>,
@@ -221,9 +199,7 @@ impl Trace {
         let cgroup_ring = loaded.take_cgroup_ring()?;
         let kernel_log = options.kernel_log.then(|| loaded.kernel_log()).flatten();
 
-        let shown = Arc::new(Shown::new(options.syscalls.clone()));
-        let stage = options.stage(&shown);
-        let buffer = SpanRingBuffer::with_stage(options.queue_capacity, destinations, stage)
+        let buffer = SpanRingBuffer::with_stage(options.queue_capacity, destinations, None)
             .map_err(at("sidecar"))?;
         let buffer = Arc::new(buffer);
         let clock = Arc::new(WallClock::new());
@@ -257,7 +233,6 @@ impl Trace {
             watch,
             follow: options.follow,
             options: options.clone(),
-            shown,
             kernel_log,
             reader,
             reader_counts,
@@ -269,8 +244,7 @@ impl Trace {
     /// Changes which syscalls are traced. A call that is running is shown if it was traced when it
     /// began.
     pub fn set_syscalls(&mut self, syscalls: &SyscallFilter) -> Result<(), TraceError> {
-        let (plans, operations) = self.options.traced(syscalls).plans(self.options.data);
-        self.shown.set(syscalls.clone());
+        let (plans, operations) = syscalls.plans(self.options.data);
         Ok(self.attached.set_plans(&plans, &operations)?)
     }
 

@@ -24,10 +24,15 @@ pub enum When {
     Enter,
     /// At exit, when the call has succeeded: the kernel writes it.
     Exit,
+    /// At exit, when the call has returned more than 0: with 0 it has found nothing, and the kernel
+    /// writes nothing.
+    Found,
     /// At entry, and at exit when the call has succeeded.
     Both,
     /// At exit, when a signal has interrupted the call: the time that was left.
     Interrupted,
+    /// At entry or at exit of a call that has succeeded, as another argument says.
+    Command(Command),
     /// At entry, when the futex operation in the second argument takes a timeout.
     FutexTimeout,
     /// At entry or at exit, as the System V command says that is the argument before: `IPC_SET`
@@ -38,12 +43,32 @@ pub enum When {
 impl When {
     /// Whether it can be read at entry.
     pub const fn at_enter(self) -> bool {
-        matches!(self, Self::Enter | Self::Both | Self::FutexTimeout | Self::IpcCommand)
+        match self {
+            Self::Enter | Self::Both | Self::FutexTimeout | Self::IpcCommand => true,
+            Self::Exit | Self::Found | Self::Interrupted => false,
+            Self::Command(command) => command.passed != 0,
+        }
     }
     /// Whether it can be read at exit.
     pub const fn at_exit(self) -> bool {
-        matches!(self, Self::Exit | Self::Both | Self::Interrupted | Self::IpcCommand)
+        match self {
+            Self::Exit | Self::Found | Self::Both | Self::Interrupted | Self::IpcCommand => true,
+            Self::Enter | Self::FutexTimeout => false,
+            Self::Command(command) => command.returned != 0,
+        }
     }
+}
+
+/// With which values of another argument the kernel looks at the memory behind a pointer, and with
+/// which it writes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Command {
+    /// The other argument, 0..=5.
+    pub arg: u8,
+    /// Its values, 0..=63, with which the kernel reads: bit N for value N.
+    pub passed: u64,
+    /// Its values, 0..=63, with which the kernel writes.
+    pub returned: u64,
 }
 
 /// How much memory there is behind a pointer. Indices are those of arguments, 0..=5.
@@ -55,10 +80,14 @@ pub enum Extent {
     Count(u8),
     /// As many elements as the call has returned.
     CountReturned,
+    /// The same, at most as many as the argument says: the result can be how many there would be.
+    CountReturnedUpTo(u8),
     /// As many bytes as the argument says.
     Bytes(u8),
     /// As many bytes as the call has returned.
     BytesReturned,
+    /// The same, at most as many as the argument says.
+    BytesReturnedUpTo(u8),
     /// As many bytes as the 32-bit number says that the argument points to, at exit.
     BytesAt(u8),
     /// As many bits as the argument says, in whole words of the ABI.

@@ -11,7 +11,7 @@ mod i386;
 mod names;
 mod x86_64;
 
-pub use self::arg::{Arg, ArgKind, Extent, Ret, When};
+pub use self::arg::{Arg, ArgKind, Command, Extent, Ret, When};
 pub use self::class::Class;
 pub use self::names::{Set, Struct};
 

@@ -23,14 +23,13 @@ use super::{
     place,
 };
 use crate::{
-    descriptors::Detail,
     export::{
         otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
         parquet::ParquetOptions,
     },
     filter::{FilterError, SyscallFilter, nearest},
     kernel::{
-        ResultFilter,
+        FileDetail, ResultFilter,
         cgroup::{self, CgroupError},
     },
     pipeline::TraceOptions,
@@ -195,11 +194,11 @@ impl TraceConfig {
     }
 }
 
-fn names(count: u8) -> Option<Detail> {
+fn names(count: u8) -> Option<FileDetail> {
     match count {
         0 => None,
-        1 => Some(Detail::Paths),
-        _ => Some(Detail::Protocols),
+        1 => Some(FileDetail::Paths),
+        _ => Some(FileDetail::Protocols),
     }
 }
 

@@ -7,10 +7,10 @@ use tracer_common::{
     syscalls::{Arg, ArgKind},
 };
 
-use super::pointee;
+use super::{bounds, pointee};
 use crate::{
     escape,
-    span_record::{Captured, SpanRecord, SyscallSpan},
+    span_record::{Captured, SyscallSpan},
     values::{self, Context},
 };
 
@@ -32,14 +32,15 @@ pub(super) fn arguments(call: &SyscallSpan, context: &Context<'_>) -> &'static [
 }
 
 /// What values of this call depend on.
-pub(super) fn context<'a>(span: &'a SpanRecord, call: &SyscallSpan) -> Context<'a> {
+pub(super) fn context(call: &SyscallSpan) -> Context<'_> {
     Context {
         abi: call.abi,
         name: call.info().map_or("", |info| info.name),
         args: call.args,
         ret: if call.has_result() { call.ret } else { 0 },
         at_exit: false,
-        fds: span.fd_names(),
+        is_cut: false,
+        fds: call.files(),
     }
 }
 
@@ -47,13 +48,13 @@ pub(super) fn context<'a>(span: &'a SpanRecord, call: &SyscallSpan) -> Context<'
 pub(super) fn text(call: &SyscallSpan, index: usize, kind: ArgKind) -> Option<Captured<'_>> {
     let captured = match kind {
         ArgKind::Path | ArgKind::Str => call.string(index),
-        ArgKind::PathOut(_) => call.returned(index, part::WHOLE).map(|it| Captured {
+        ArgKind::PathOut(_) => bounds::returned(call, index, part::WHOLE).map(|it| Captured {
             // getcwd(2) counts the zero, readlink(2) has none.
             bytes: it.bytes.strip_suffix(b"\0").unwrap_or(it.bytes),
             ..it
         }),
-        ArgKind::Data(when, _) if when.at_exit() => call.returned(index, part::WHOLE),
-        ArgKind::Data(..) => call.passed(index, part::WHOLE),
+        ArgKind::Data(when, _) if when.at_exit() => bounds::returned(call, index, part::WHOLE),
+        ArgKind::Data(..) => bounds::passed(call, index, part::WHOLE),
         _ => None,
     };
     captured.filter(Captured::is_read)
@@ -82,6 +83,13 @@ pub(super) fn push_text(out: &mut Vec<u8>, text: Captured<'_>) {
     }
 }
 
+/// Appends to the text of an argument that what the program has passed was read at exit.
+pub(super) fn push_late(out: &mut Vec<u8>, late: u8, index: usize) {
+    if late >> index & 1 != 0 {
+        out.extend(b"@exit");
+    }
+}
+
 /// How the reading of an argument's memory went, when not all of it was read.
 pub(super) fn state(call: &SyscallSpan, index: usize, kind: ArgKind) -> Option<CaptureState> {
     let captured = if kind.is_string() {
@@ -89,7 +97,8 @@ pub(super) fn state(call: &SyscallSpan, index: usize, kind: ArgKind) -> Option<C
     } else if kind.is_register() || call.payload.as_slice().is_empty() {
         None
     } else {
-        call.returned(index, part::WHOLE).or_else(|| call.passed(index, part::WHOLE))
+        bounds::returned(call, index, part::WHOLE)
+            .or_else(|| bounds::passed(call, index, part::WHOLE))
     };
     captured.map(|it| it.state).filter(|state| *state != CaptureState::Whole)
 }

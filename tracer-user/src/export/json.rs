@@ -102,7 +102,7 @@ fn push(out: &mut Vec<u8>, span: &SpanRecord, who: &[u8]) {
     push_number(out, "pid", span.process_id());
     push_number(out, "tid", span.thread_id());
     match span.syscall() {
-        Some(call) => push_call(out, span, call, who),
+        Some(call) => push_call(out, call, who),
         None => match span.process().zip(span.process_span()) {
             Some((process, life)) => push_life(out, process, life, who),
             None => push_attributes(out, span),
@@ -200,7 +200,7 @@ pub(super) fn push_life_entries(out: &mut Vec<u8>, process: &Process, life: &Pro
     out.push(b'}');
 }
 
-fn push_call(out: &mut Vec<u8>, span: &SpanRecord, call: &SyscallSpan, who: &[u8]) {
+fn push_call(out: &mut Vec<u8>, call: &SyscallSpan, who: &[u8]) {
     push_comm(out, call.comm());
     push_number(out, "cgroup_id", call.cgroup_id);
     out.extend_from_slice(who);
@@ -210,13 +210,18 @@ fn push_call(out: &mut Vec<u8>, span: &SpanRecord, call: &SyscallSpan, who: &[u8
     escape::push_json(out, call.name().as_bytes());
     push_text(out, "abi", call.abi.name());
     out.extend(b",\"args\":[");
-    let context = argument::context(span, call);
+    let context = argument::context(call);
+    let late = call.read_late();
     for (index, arg) in arguments(call, &context).iter().enumerate() {
         out.extend(if index == 0 { &b"{\"name\":"[..] } else { b",{\"name\":" });
         escape::push_json(out, arg.name.as_bytes());
         push_number(out, "value", call.args[index]);
         out.extend(b",\"text\":");
         push_argument(out, call, &context, arg.kind, index);
+        if late >> index & 1 != 0 {
+            push_text(out, "read_at", "exit");
+        }
+        values::push_files_detail(out, &context, arg.kind, index);
         out.push(b'}');
     }
     out.extend(b"],\"ret\":");
@@ -229,6 +234,11 @@ fn push_call(out: &mut Vec<u8>, span: &SpanRecord, call: &SyscallSpan, who: &[u8
     if values::push_result_fd(&mut named, &context) {
         push_key(out, "ret_text");
         escape::push_json(out, &named);
+    }
+    let start = out.len();
+    push_key(out, "ret_file");
+    if !values::push_result_file(out, &context) {
+        out.truncate(start);
     }
     out.extend(b",\"error\":");
     match call.error() {

@@ -1,6 +1,7 @@
 //! Exporters: a format and a place each. They know [`SpanRecord`] and nothing else of tracer.
 
 mod argument;
+mod bounds;
 mod delivery;
 mod json;
 mod limit;

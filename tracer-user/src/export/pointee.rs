@@ -6,7 +6,10 @@ use tracer_common::{
     syscalls::{ArgKind, Extent, Struct, When},
 };
 
-use super::message::{self, Message};
+use super::{
+    bounds,
+    message::{self, Message},
+};
 use crate::{
     escape,
     span_record::{Captured, SyscallSpan},
@@ -59,14 +62,15 @@ fn push_as(
         ArgKind::IoctlArg => memory.push_structs(out, Struct::IoctlArg, Extent::One),
         ArgKind::FcntlArg => memory.push_structs(out, Struct::FcntlArg, Extent::One),
         ArgKind::PrctlArg => memory.push_structs(out, Struct::PrctlArg, Extent::One),
-        ArgKind::Sockaddr(when, extent) => memory.push_sockaddr(out, when, extent),
+        ArgKind::Sockaddr(when, _) => memory.push_sockaddr(out, when),
         ArgKind::Iovec(when, extent) => {
             let elements = memory.elements(extent);
-            memory.push_iovec(out, when == When::Exit, part::WHOLE, elements)
+            memory.push_iovec(out, when == When::Exit, part::WHOLE, elements, true)
         }
-        ArgKind::Msghdr(when) => {
-            Message::new(memory, when == When::Exit, 0).is_some_and(|it| it.push(out))
-        }
+        ArgKind::Msghdr(when) => match Message::new(memory, when == When::Exit, 0) {
+            Some(it) => it.push(out),
+            None => when == When::Exit && message::push_room(out, memory),
+        },
         ArgKind::Mmsghdr(when, _) => memory.push_messages(out, when == When::Exit),
         ArgKind::Argv => memory.push_argv(out),
         ArgKind::Envp => memory.push_envp(out),
@@ -86,9 +90,9 @@ pub(super) struct Memory<'a> {
 impl<'a> Memory<'a> {
     pub(super) fn captured(&self, returned: bool, part: u8) -> Option<Captured<'a>> {
         let captured = if returned {
-            self.call.returned(self.index, part)
+            bounds::returned(self.call, self.index, part)
         } else {
-            self.call.passed(self.index, part)
+            bounds::passed(self.call, self.index, part)
         };
         captured.filter(Captured::is_read)
     }
@@ -99,7 +103,9 @@ impl<'a> Memory<'a> {
             Extent::Count(arg) => {
                 self.call.args.get(usize::from(arg)).map_or(0, |count| count & 0xffff_ffff)
             }
-            Extent::CountReturned => u64::try_from(self.call.ret).unwrap_or(0),
+            Extent::CountReturned | Extent::CountReturnedUpTo(_) => {
+                u64::try_from(self.call.ret).unwrap_or(0)
+            }
             _ => 1,
         }
     }
@@ -180,13 +186,18 @@ impl<'a> Memory<'a> {
         returned: bool,
         it: Captured<'_>,
     ) -> bool {
-        let context = Context { at_exit: returned, ..*self.context };
+        let is_cut = it.state == CaptureState::Truncated;
+        let context = Context { at_exit: returned, is_cut: false, ..*self.context };
         let push = match self.form {
             Form::Text => values::push_struct,
             Form::Detail => values::push_detail,
         };
-        if !matches!(extent, Extent::Count(_) | Extent::CountReturned) {
-            return push(out, kind, &context, it.bytes);
+        let is_array = matches!(
+            extent,
+            Extent::Count(_) | Extent::CountReturned | Extent::CountReturnedUpTo(_)
+        );
+        if !is_array {
+            return push(out, kind, &Context { is_cut, ..context }, it.bytes);
         }
         let start = out.len();
         let size = usize::from(kind.size(self.context.abi)).max(1);
@@ -198,48 +209,41 @@ impl<'a> Memory<'a> {
                 return false;
             }
         }
-        list.end(out, it.state == CaptureState::Truncated);
+        list.end(out, is_cut);
         true
     }
 
-    /// An address that the kernel wrote may have been cut to the room there was.
-    fn push_sockaddr(&self, out: &mut Vec<u8>, when: When, extent: Extent) -> bool {
+    fn push_sockaddr(&self, out: &mut Vec<u8>, when: When) -> bool {
         let returned = when == When::Exit;
-        let Some(it) = self.captured(returned, part::WHOLE) else { return false };
-        let room = match extent {
-            Extent::BytesAt(arg) => self
-                .call
-                .passed(usize::from(arg), part::WHOLE)
-                .and_then(|it| number(it.bytes, 0, 4))
-                .and_then(|room| usize::try_from(room).ok()),
-            _ => None,
-        };
-        let bytes = room.and_then(|room| it.bytes.get(..room)).unwrap_or(it.bytes);
-        self.push_address(out, returned, bytes)
+        let it = self.captured(returned, part::WHOLE);
+        it.is_some_and(|it| self.push_address(out, returned, it))
     }
 
-    pub(super) fn push_address(&self, out: &mut Vec<u8>, returned: bool, bytes: &[u8]) -> bool {
-        let context = Context { at_exit: returned, ..*self.context };
+    pub(super) fn push_address(&self, out: &mut Vec<u8>, returned: bool, it: Captured<'_>) -> bool {
+        let is_cut = it.state == CaptureState::Truncated;
+        let context = Context { at_exit: returned, is_cut, ..*self.context };
         match self.form {
-            Form::Text => values::push_sockaddr(out, &context, bytes),
-            Form::Detail => values::push_sockaddr_detail(out, &context, bytes),
+            Form::Text => values::push_sockaddr(out, &context, it.bytes),
+            Form::Detail => values::push_sockaddr_detail(out, &context, it.bytes),
         }
     }
 
-    /// `[{iov_base="…", iov_len=3}]`; an address where the data was not captured.
+    /// `[{iov_base="…", iov_len=3}]`; an address where the data was not captured, or is not known to
+    /// be there.
     pub(super) fn push_iovec(
         &self,
         out: &mut Vec<u8>,
         returned: bool,
         first: u8,
         elements: u64,
+        has_data: bool,
     ) -> bool {
         let Some(array) = self.captured(returned, first) else { return false };
         let word = self.word();
         let mut list = List::new(self.form, out);
         for (number, bytes) in (0u8..).zip(array.bytes.chunks_exact(word * 2)) {
             let (base, len) = (self::number(bytes, 0, word), self::number(bytes, word, word));
-            let data = (usize::from(number) < MAX_IOVECS)
+            let data = (has_data && usize::from(number) < MAX_IOVECS)
                 .then(|| self.captured(returned, first + part::IOVEC_DATA + number))
                 .flatten();
             list.next(out);

@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
 use tracer_common::{
     errno,
-    event::{Reason, Record},
+    event::{CaptureState, Reason, Record},
     memory::part,
     syscalls::{ArgKind, Ret},
 };
@@ -18,10 +18,11 @@ use tracer_common::{
 use super::{
     ExportError, Exporter, Output,
     argument::{self, arguments},
+    bounds,
 };
 use crate::escape;
 use crate::span_record::{Captured, ProcessEnd, ProcessSpan, SpanRecord, SyscallSpan};
-use crate::values::{self, Context, TextArgument};
+use crate::values::{self, Context, Returned, TextArgument};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -122,13 +123,15 @@ impl Lines {
         }
         self.paint(out, AnsiColor::Blue, |out| out.extend(call.name().bytes()));
         out.extend(if resumed { &b" resumed>("[..] } else { b"(" });
-        let context = argument::context(span, call);
+        let context = argument::context(call);
         let all = arguments(call, &context);
+        let late = call.read_late();
         match values::text_order(&context) {
             None => {
                 for (index, arg) in all.iter().enumerate() {
                     out.extend(if index > 0 { &b", "[..] } else { b"" });
                     self.push_argument(out, call, &context, arg.kind, index);
+                    argument::push_late(out, late, index);
                 }
             }
             Some(order) => {
@@ -150,7 +153,10 @@ impl Lines {
         index: usize,
     ) {
         match argument::text(call, index, kind) {
-            Some(text) => self.paint(out, AnsiColor::Green, |out| argument::push_text(out, text)),
+            Some(text) => {
+                self.paint(out, AnsiColor::Green, |out| argument::push_text(out, text));
+                values::push_folder(out, context, index);
+            }
             None => argument::push_value(out, call, context, kind, index),
         }
     }
@@ -211,8 +217,11 @@ impl Lines {
                 Ret::Int | Ret::Fd | Ret::Size => out.extend(number.format(call.ret).bytes()),
             }
             let returned = |index| {
-                let captured = call.returned(index, part::WHOLE);
-                captured.filter(Captured::is_read).map(|it| it.bytes)
+                let captured = bounds::returned(call, index, part::WHOLE);
+                captured.filter(Captured::is_read).map(|it| Returned {
+                    bytes: it.bytes,
+                    is_cut: it.state == CaptureState::Truncated,
+                })
             };
             values::push_result_note(out, context, returned);
         }
@@ -342,7 +351,7 @@ mod tests {
 
     use crate::process::Process;
     use crate::span_record::{Payload, SpanContext};
-    use tracer_common::event::{Abi, CaptureState};
+    use tracer_common::event::{Abi, Phase};
 
     fn line(call: SyscallSpan, color: bool) -> String {
         let context = SpanContext {
@@ -404,7 +413,7 @@ mod tests {
     #[test]
     fn arguments_of_clone_have_names() {
         let clone = |flags, ret| SyscallSpan {
-            args: [flags, 0, 0x10, 0x20, 0x30, 0],
+            args: [flags, 0, 0x1000, 0x20, 0x30, 0],
             payload: Payload::new(&[]),
             nr: 56,
             ..openat(b"", ret)
@@ -420,7 +429,31 @@ mod tests {
             "(child_stack=NULL, flags=CLONE_VM|CLONE_SETTLS|CLONE_PARENT_SETTID, \
              parent_tid=[7], tls=0x30) = 7 "
         ));
-        assert!(text(clone(0x10_0000, -11)).contains("parent_tid=0x10) = -1 EAGAIN"));
+        assert!(text(clone(0x10_0000, -11)).contains("parent_tid=0x1000) = -1 EAGAIN"));
+    }
+
+    #[test]
+    fn a_clone_says_what_is_there_only_where_something_is() {
+        let clone = |place| SyscallSpan {
+            args: [0x10_0011, 0, place, 0, 0, 0],
+            payload: Payload::new(&[]),
+            nr: 56,
+            ..openat(b"", 7)
+        };
+        assert!(line(clone(0), false).contains("SIGCHLD, parent_tid=NULL) = 7"));
+        assert!(line(clone(1), false).contains("SIGCHLD, parent_tid=0x1) = 7"));
+        assert!(line(clone(0x1000), false).contains("SIGCHLD, parent_tid=[7]) = 7"));
+    }
+
+    #[test]
+    fn what_was_read_at_exit_is_marked() {
+        let text = |phase| {
+            let mut bytes = openat(b"/etc/hostname", 3).payload.as_slice().to_vec();
+            bytes[2] = phase as u8;
+            line(SyscallSpan { payload: Payload::new(&bytes), ..openat(b"", 3) }, false)
+        };
+        assert!(text(Phase::Late).contains(r#"(AT_FDCWD, "/etc/hostname"@exit, O_RDONLY"#));
+        assert!(text(Phase::Enter).contains(r#"(AT_FDCWD, "/etc/hostname", O_RDONLY"#));
     }
 
     #[test]

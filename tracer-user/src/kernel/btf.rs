@@ -11,6 +11,7 @@ const MAGIC: u16 = 0xeb9f;
 const KIND_STRUCT: u32 = 4;
 const KIND_UNION: u32 = 5;
 const KIND_TYPEDEF: u32 = 8;
+const KIND_FUNC: u32 = 12;
 
 /// Why a field could not be found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,8 @@ pub struct KernelTypes {
     by_name: HashMap<String, u32>,
     /// Name offsets.
     typedefs: Vec<u32>,
+    /// Name offsets and ids of functions.
+    functions: Vec<(u32, u32)>,
 }
 
 impl KernelTypes {
@@ -66,6 +69,7 @@ impl KernelTypes {
             composites: HashMap::new(),
             by_name: HashMap::new(),
             typedefs: Vec::new(),
+            functions: Vec::new(),
         };
         found.read_types(Words { bytes: types, at: 0 })?;
         Ok(found)
@@ -83,6 +87,9 @@ impl KernelTypes {
             let is_bitfield_encoded = info >> 31 == 1;
             if kind == KIND_TYPEDEF {
                 self.typedefs.push(name);
+            }
+            if kind == KIND_FUNC {
+                self.functions.push((name, id));
             }
             if kind != KIND_STRUCT && kind != KIND_UNION {
                 words.skip(trailing_words(kind, count))?;
@@ -114,6 +121,16 @@ impl KernelTypes {
         self.typedefs.iter().any(|offset| {
             self.string(*offset).strip_prefix("btf_trace_").is_some_and(|found| found == name)
         })
+    }
+
+    /// The id of a function, by which a program calls it.
+    pub fn function(&self, name: &str) -> Option<u32> {
+        self.functions.iter().find(|(offset, _)| self.string(*offset) == name).map(|(_, id)| *id)
+    }
+
+    /// The id of a struct.
+    pub fn struct_id(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
     }
 
     /// The offset of `field` in `struct owner`, in bytes; fields of anonymous members count as

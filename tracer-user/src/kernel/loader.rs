@@ -23,9 +23,10 @@ use tracer_common::{
 
 use super::{
     KernelError,
-    btf::{BtfError, KernelTypes},
+    btf::KernelTypes,
     cgroup::Cgroup,
     cgroup_scope::CgroupScope,
+    files::{self, FileDetail},
     object,
     preflight::{self, KernelVersion, PADDED_COMM_SINCE},
     processes::ProcessScope,
@@ -60,6 +61,8 @@ pub struct Settings {
     pub data: DataLimit,
     /// Which results pass.
     pub result: ResultFilter,
+    /// Look up the files of descriptors, in this detail.
+    pub files: Option<FileDetail>,
     /// Bytes of the ring: a power of two and at least one page.
     pub ring_size: u32,
     /// Let the kernel side write its diagnostic log.
@@ -442,30 +445,19 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         .map_max_entries(map::PROCESSES, if settings.by_process { PROCESS_WORDS } else { 1 })
         .override_global(global::MIN_DURATION_NS, &settings.result.min_duration_ns, true)
         .override_global(global::LOG_LEVEL, &log_level, true);
-    let paths = path_offsets(types).unwrap_or_else(|error| {
-        log::warn!("programs are shown without the paths of their files: {error}");
-        Vec::new()
-    });
-    for (name, value) in words.iter().chain(&paths) {
+    let files = match files::globals(types, settings.files) {
+        Ok(globals) => globals,
+        Err(error) => {
+            if settings.files.is_some() {
+                log::warn!("descriptors are shown without their files: {error}");
+            }
+            Vec::new()
+        }
+    };
+    for (name, value) in words.iter().chain(&files) {
         loader.override_global(name, value, true);
     }
-    Ok(loader.load(object::BYTES)?)
-}
-
-/// Where the kernel keeps the parts of a path.
-fn path_offsets(types: &KernelTypes) -> Result<Vec<(&'static str, u32)>, BtfError> {
-    Ok(vec![
-        (global::TASK_FS, types.offset("task_struct", "fs")?),
-        (global::FS_ROOT, types.offset("fs_struct", "root")?),
-        (global::FILE_PATH, types.offset("file", "f_path")?),
-        (global::DENTRY_SEQ, types.offset("dentry", "d_seq")?),
-        (global::DENTRY_HASH, types.offset("dentry", "d_hash")?),
-        (global::DENTRY_PARENT, types.offset("dentry", "d_parent")?),
-        (global::DENTRY_NAME, types.offset("dentry", "d_name")?),
-        (global::VFSMOUNT_ROOT, types.offset("vfsmount", "mnt_root")?),
-        (global::MOUNT_MNT, types.offset("mount", "mnt")?),
-        (global::MOUNT_PARENT, types.offset("mount", "mnt_parent")?),
-    ])
+    Ok(loader.load(&files::complete(object::BYTES, types))?)
 }
 
 fn scope_bits(settings: &Settings) -> u32 {

@@ -4,6 +4,7 @@
 pub mod btf;
 pub mod cgroup;
 mod cgroup_scope;
+mod files;
 mod loader;
 pub mod object;
 pub mod preflight;
@@ -12,6 +13,7 @@ mod programs;
 mod tables;
 mod verified;
 
+pub use self::files::FileDetail;
 pub use cgroup_scope::CgroupScope;
 pub use loader::{Attached, KernelCounts, Loaded, ResultFilter, Settings};
 pub use processes::ProcessScope;

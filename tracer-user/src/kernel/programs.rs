@@ -49,13 +49,13 @@ const fn tracepoint(name: &'static str, tracepoint: &'static str) -> Hook {
 }
 
 const LIFECYCLE: [Hook; 3] = [
-    tracepoint(program::PROCESS_FORK, "sched_process_fork"),
+    tracepoint(program::PROCESS_FORK, "task_newtask"),
     tracepoint(program::PROCESS_EXEC, "sched_process_exec"),
     tracepoint(program::PROCESS_EXIT, "sched_process_exit"),
 ];
 
 const LIFECYCLE_AGAIN: [Hook; 3] = [
-    tracepoint(program::AGAIN[0], "sched_process_fork"),
+    tracepoint(program::AGAIN[0], "task_newtask"),
     tracepoint(program::AGAIN[1], "sched_process_exec"),
     tracepoint(program::AGAIN[2], "sched_process_exit"),
 ];

@@ -4,13 +4,12 @@
 //! and dropping one allocates nothing (long strings excepted). Any other span is made with
 //! [`SpanRecord::new`] from names and maps of the caller's own.
 
-mod fd_name;
+mod file;
 mod payload;
 mod process;
 mod syscall;
 
-pub use fd_name::FdName;
-use fd_name::FdNames;
+pub use file::{DescriptorFile, SocketFile};
 pub use payload::Payload;
 pub use process::{Attribute, ProcessEnd, ProcessSpan, ProgramStart, Value};
 #[cfg(test)]
@@ -103,7 +102,6 @@ pub struct SpanRecord {
     thread_id: u64,
     span_kind: SpanKind,
     status_code: StatusCode,
-    fd_names: Option<Box<FdNames>>,
     body: Body,
 }
 
@@ -195,7 +193,6 @@ impl SpanRecord {
             thread_id,
             span_kind,
             status_code,
-            fd_names: None,
             body: Body::Named(Box::new(body)),
         }
     }
@@ -211,7 +208,6 @@ impl SpanRecord {
             thread_id: u64::from(context.thread_id),
             span_kind: SpanKind::Internal,
             status_code: call.status(),
-            fd_names: None,
             body: Body::Syscall(context.process, call),
         }
     }
@@ -226,7 +222,6 @@ impl SpanRecord {
             thread_id: u64::from(process.tgid),
             span_kind: SpanKind::Internal,
             status_code: life.end.status(),
-            fd_names: None,
             body: Body::Process(process, Box::new(life)),
         }
     }
@@ -352,14 +347,6 @@ impl SpanRecord {
             Body::Process(_, life) => Some(life),
             Body::Syscall(..) | Body::Named(_) => None,
         }
-    }
-    /// What the descriptors of the call led to; empty where that is not followed.
-    pub fn fd_names(&self) -> &[FdName] {
-        self.fd_names.as_ref().map_or(&[], |names| &names.0)
-    }
-    /// Says what the descriptors of the call led to.
-    pub fn set_fd_names(&mut self, names: Vec<FdName>) {
-        self.fd_names = (!names.is_empty()).then(|| Box::new(FdNames(names)));
     }
     /// Whether the span is part of no other.
     pub fn is_root(&self) -> bool {

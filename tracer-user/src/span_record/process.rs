@@ -13,7 +13,7 @@ use crate::process::{Process, Program};
 pub struct ProcessSpan {
     /// The program's name as text.
     pub name: Box<str>,
-    /// Name of its first thread, ended by a zero byte unless it fills the array.
+    /// Name of its first thread, as seen last, ended by a zero byte unless it fills the array.
     pub comm: [u8; 16],
     /// Id of its cgroup (v2), as seen last.
     pub cgroup_id: u64,
@@ -24,7 +24,7 @@ pub struct ProcessSpan {
     pub programs: Vec<ProgramStart>,
     /// Programs beyond those.
     pub programs_left_out: u32,
-    /// Threads that it has started.
+    /// Threads that it has started, with those that the kernel has made in it (`io_uring`, vhost, KVM).
     pub threads_started: u32,
     /// Threads that have ended, without the last one.
     pub threads_ended: u32,

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use tracer_common::{
     errno,
-    event::{Abi, CaptureState, MAX_ARGS, Phase, Reason, Record, X32_SYSCALL_BIT},
+    event::{Abi, CaptureHeader, CaptureState, MAX_ARGS, Phase, Reason, Record, X32_SYSCALL_BIT},
     memory::part,
     parse::Captures,
     syscalls::{self, ArgKind, Ret, Syscall},
 };
 
-use super::{Payload, StatusCode};
+use super::{DescriptorFile, Payload, StatusCode};
 
 /// A call as the kernel delivered it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,21 +159,50 @@ impl SyscallSpan {
         self.captured(arg, part, |phase| phase == Phase::Exit as u8)
     }
 
-    /// One that was read again at exit stands behind the first try.
+    /// One that was read again at exit stands behind the first try, and counts only where that has
+    /// failed: what was read at entry is what the program has passed.
     fn captured(
         &self,
         arg: usize,
         part: u8,
         is_wanted: impl Fn(u8) -> bool,
     ) -> Option<Captured<'_>> {
-        Captures::new(self.payload.as_slice())
-            .filter(|(header, _)| usize::from(header.arg) == arg && header.part == part)
-            .filter(|(header, _)| is_wanted(header.phase))
-            .last()
-            .map(|(header, bytes)| Captured {
-                state: CaptureState::from_wire(header.state).unwrap_or(CaptureState::Fault),
-                bytes,
+        let mut found: Option<Captured<'_>> = None;
+        for (header, bytes) in Captures::new(self.payload.as_slice()) {
+            let is_it = usize::from(header.arg) == arg && header.part == part;
+            if !is_it || !is_wanted(header.phase) || found.as_ref().is_some_and(Captured::is_read) {
+                continue;
+            }
+            found = Some(Captured { state: state_of(header), bytes });
+        }
+        found
+    }
+
+    /// The arguments of which what the program has passed, or a part of it, could be read at exit
+    /// alone, as bits: it may have been another at entry.
+    pub fn read_late(&self) -> u8 {
+        let captures = || Captures::new(self.payload.as_slice());
+        let read_at = |phase: Phase| {
+            captures().filter(move |(header, _)| {
+                let state = Captured { state: state_of(*header), bytes: &[] };
+                header.phase == phase as u8 && state.is_read()
             })
+        };
+        let mut late = 0;
+        for (it, _) in read_at(Phase::Late) {
+            let is_it =
+                |(other, _): (CaptureHeader, &[u8])| (other.arg, other.part) == (it.arg, it.part);
+            if !read_at(Phase::Enter).any(is_it) {
+                late |= 1_u8.checked_shl(it.arg.into()).unwrap_or_default();
+            }
+        }
+        late
+    }
+
+    /// The captures, if there are files of descriptors among them; else none.
+    pub fn files(&self) -> &[u8] {
+        let captures = self.payload.as_slice();
+        if DescriptorFile::all(captures).next().is_some() { captures } else { &[] }
     }
 
     /// The thread's name.
@@ -181,6 +210,10 @@ impl SyscallSpan {
         let end = self.comm.iter().position(|byte| *byte == 0).unwrap_or(self.comm.len());
         &self.comm[..end]
     }
+}
+
+fn state_of(header: CaptureHeader) -> CaptureState {
+    CaptureState::from_wire(header.state).unwrap_or(CaptureState::Fault)
 }
 
 #[cfg(test)]
@@ -226,6 +259,38 @@ pub(crate) mod tests {
         assert_eq!(call(0, -4).restart(), None);
         let open_end = SyscallSpan { record: Record::EnterOnly, ..call(231, -1) };
         assert_eq!((open_end.status(), open_end.errno()), (StatusCode::Unset, None));
+    }
+
+    #[test]
+    fn what_was_read_at_entry_is_not_replaced() {
+        let capture = |phase: Phase, part: u8, text: &[u8; 8]| {
+            let state = if text[0] == 0 { CaptureState::Fault } else { CaptureState::Whole };
+            let len = if text[0] == 0 { 0 } else { 8 };
+            let mut bytes = vec![1, state as u8, phase as u8, part, len, 0, 0, 0];
+            bytes.extend(&text[..len.into()]);
+            bytes
+        };
+        let of = |parts: &[Vec<u8>]| SyscallSpan {
+            payload: Payload::new(&parts.concat()),
+            args: [0, 4096, 0, 0, 0, 0],
+            ..call(20, 8)
+        };
+        let [none, before, after] = [&[0; 8], b"at entry", b"at exit!"];
+        // Of an `iovec` array the first data could be read, the second not: both were read again.
+        let both = of(&[
+            capture(Phase::Enter, 1, before),
+            capture(Phase::Enter, 2, none),
+            capture(Phase::Late, 1, after),
+            capture(Phase::Late, 2, after),
+        ]);
+        assert_eq!(both.passed(1, 1).unwrap().bytes, before);
+        assert_eq!(both.passed(1, 2).unwrap().bytes, after);
+        assert_eq!(both.read_late(), 0b10);
+        let first = of(&[capture(Phase::Enter, 1, before), capture(Phase::Late, 1, after)]);
+        assert_eq!(first.read_late(), 0);
+        assert_eq!(of(&[capture(Phase::Exit, 1, after)]).read_late(), 0);
+        let failed = of(&[capture(Phase::Enter, 1, none), capture(Phase::Late, 1, none)]);
+        assert_eq!(failed.read_late(), 0);
     }
 
     #[test]

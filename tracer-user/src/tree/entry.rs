@@ -62,7 +62,11 @@ pub(super) struct Entry {
     pub(super) end_wall: u64,
     /// The place in a trace that its environment names.
     pub(super) told: Option<TraceParent>,
+    /// Name of the first thread.
     pub(super) comm: [u8; 16],
+    /// Whether that and the program are called after a thread that may be another, for want of a
+    /// record of the process.
+    pub(super) is_named_by_thread: bool,
     pub(super) cgroup_id: u64,
     /// Effective user and group id, as told last.
     pub(super) owner: Option<(u32, u32)>,
@@ -97,6 +101,7 @@ impl Entry {
             end_wall: begin_wall,
             told: None,
             comm: [0; 16],
+            is_named_by_thread: false,
             cgroup_id: 0,
             owner: None,
             birth: None,

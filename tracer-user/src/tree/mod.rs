@@ -149,6 +149,7 @@ impl Tree {
                 entry.comm = event.comm;
                 entry.cgroup_id = event.cgroup_id;
                 entry.owner = Some((event.uid, event.gid));
+                entry.is_named_by_thread = true;
             }
             slot
         })
@@ -200,14 +201,16 @@ impl Tree {
         // One that was born since is known already, and so is one that has ended; of one that was
         // seen first by a call, neither program nor parent is known.
         if let Some(slot) = self.find(key) {
-            if let Some(entry) = self.entry(slot)
-                && entry.process.program.exec_id == event.exec_id
+            let Some(entry) = self.entry(slot) else { return };
+            if entry.process.program.exec_id == event.exec_id
                 && entry.process.program.executable.is_none()
             {
                 let mut process = entry.process.running(program.into());
                 process.parent_tgid = event.parent_tgid;
                 process.inner_pid = (event.inner_pid != event.tgid).then_some(event.inner_pid);
                 entry.process = Arc::new(process);
+                entry.comm = event.comm;
+                entry.is_named_by_thread = false;
             }
             return;
         }
@@ -241,7 +244,12 @@ impl Tree {
             None if self.make_room(parent_key) => {
                 self.counts.unannounced += 1;
                 // The child has all of it from its parent, just now.
-                Some(self.insert_root(parent_key, 0, Program::told(event, LaunchParts::default())))
+                let program = Program::told(event, LaunchParts::default());
+                let slot = self.insert_root(parent_key, 0, program);
+                if let Some(entry) = self.entry(slot) {
+                    entry.is_named_by_thread = true;
+                }
+                Some(slot)
             }
             None => None,
         };
@@ -411,6 +419,7 @@ impl Tree {
             {
                 process.inner_pid = Some(event.inner_pid);
             }
+            self.name_after_first_thread(slot, event);
             return Some(slot);
         }
         if !self.make_room(key) {
@@ -433,6 +442,17 @@ impl Tree {
             entry.threads = event.threads.into();
         }
         Some(slot)
+    }
+
+    /// Names a process, of which only a thread was known, by a record of its own.
+    fn name_after_first_thread(&mut self, slot: usize, event: &LifecycleEvent) {
+        let Some(entry) = self.entry(slot) else { return };
+        if std::mem::take(&mut entry.is_named_by_thread) {
+            entry.comm = event.comm;
+            let name = programs::of_comm(&event.comm);
+            let program = Program { name, ..Program::clone(&entry.process.program) };
+            entry.process = Arc::new(entry.process.running(program.into()));
+        }
     }
 
     #[inline]

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The name of a thread as that of a program.
-fn of_comm(comm: &[u8; 16]) -> Box<[u8]> {
+pub(super) fn of_comm(comm: &[u8; 16]) -> Box<[u8]> {
     comm.split(|byte| *byte == 0).next().unwrap_or_default().into()
 }
 

@@ -2,7 +2,9 @@
 
 use tracer_common::syscalls::Set;
 
-use super::{Context, clone, combined, commands, node::Node, process, reader::Reader, set, time};
+use super::{
+    Context, Returned, clone, combined, commands, node::Node, process, reader::Reader, set, time,
+};
 
 /// How many arguments the call has, where the table's number is only the most.
 pub(super) fn argument_count(context: &Context<'_>) -> Option<usize> {
@@ -159,7 +161,7 @@ pub(super) fn result_note(context: &Context<'_>) -> Option<String> {
 /// ready. `returned` has the memory of an argument after the call.
 pub(super) fn ready<'a>(
     context: &Context<'_>,
-    returned: impl Fn(usize) -> Option<&'a [u8]>,
+    returned: impl Fn(usize) -> Option<Returned<'a>>,
 ) -> Option<String> {
     match context.name {
         _ if context.ret <= 0 => None,
@@ -170,30 +172,36 @@ pub(super) fn ready<'a>(
 }
 
 /// `[{fd=3, revents=POLLIN}]`
-fn polled(context: &Context<'_>, bytes: &[u8]) -> Option<String> {
+fn polled(context: &Context<'_>, returned: Returned<'_>) -> Option<String> {
     const SIZE: usize = 8;
-    let items = bytes.chunks_exact(SIZE).filter_map(|bytes| {
+    let items = returned.bytes.chunks_exact(SIZE).filter_map(|bytes| {
         let mut reader = Reader::new(bytes, context.abi);
         let (fd, _, events) = (reader.i32()?, reader.u16()?, reader.u16()?);
         let events = set::flags_text(Set::PollEvents, context.abi, events.into());
         (events != "0").then(|| format!("{{fd={fd}, revents={events}}}"))
     });
-    let items: Vec<String> = items.collect();
+    let mut items: Vec<String> = items.collect();
+    if returned.is_cut {
+        items.push("...".to_owned());
+    }
     (!items.is_empty()).then(|| format!("[{}]", items.join(", ")))
 }
 
 /// `in [3], out [4], left {tv_sec=0, tv_usec=5}`
 fn selected<'a>(
     context: &Context<'_>,
-    returned: impl Fn(usize) -> Option<&'a [u8]>,
+    returned: impl Fn(usize) -> Option<Returned<'a>>,
 ) -> Option<String> {
     let mut parts = Vec::new();
     for (index, name) in [(1, "in"), (2, "out"), (3, "except")] {
-        let Some(bytes) = returned(index).filter(|bytes| bytes.iter().any(|byte| *byte != 0))
-        else {
-            continue;
-        };
-        parts.push(format!("{name} {}", text(&process::descriptors(bytes))));
+        let Some(it) = returned(index) else { continue };
+        let mut node = process::descriptors(it.bytes, context);
+        if it.is_cut {
+            node = node.cut(it.bytes.len());
+        }
+        if !node.is_empty() {
+            parts.push(format!("{name} {}", text(&node)));
+        }
     }
     if let Some(left) = returned(4) {
         let layout = match context.name {
@@ -201,7 +209,7 @@ fn selected<'a>(
             "pselect6_time64" => time::TIMESPEC64,
             _ => time::TIMEVAL,
         };
-        let left = super::layout::read(layout, &mut Reader::new(left, context.abi));
+        let left = super::layout::read(layout, &mut Reader::new(left.bytes, context.abi));
         parts.push(format!("left {}", text(&left.into())));
     }
     (!parts.is_empty()).then(|| parts.join(", "))

@@ -27,11 +27,15 @@ const CLONE_ARGS: &[Entry] = &[
 /// `struct clone_args`: what its flags make use of; text says behind it what the call has returned
 /// there.
 pub(super) fn arguments(reader: &mut Reader<'_>, context: &Context<'_>) -> Node {
-    let fields = fields(reader);
+    let mut fields = fields(reader);
+    if context.is_cut {
+        fields.cut_after(reader.len());
+    }
     let has_parent = fields
         .symbol("flags")
         .is_some_and(|flags| flags.split('|').any(|flag| flag == "CLONE_PARENT_SETTID"));
-    match parent_tid(context).filter(|_| has_parent) {
+    let place = fields.number("parent_tid").filter(|_| has_parent);
+    match parent_tid(context, place) {
         None => fields.into(),
         Some(tid) => {
             let mut returned = Fields::default();
@@ -77,8 +81,11 @@ fn clone3_flags(reader: &mut Reader<'_>) -> Option<Node> {
 
 /// What the kernel has written to where the parent's copy of the thread id goes: the same number
 /// that it returns, `kernel_clone`,
-/// <https://github.com/torvalds/linux/blob/v6.12/kernel/fork.c#L2788>.
-fn parent_tid(context: &Context<'_>) -> Option<i64> {
+/// <https://github.com/torvalds/linux/blob/v6.12/kernel/fork.c#L2788>. That it cannot write there is
+/// no error: nothing is where no program has memory.
+fn parent_tid(context: &Context<'_>, place: Option<u64>) -> Option<i64> {
+    const FIRST_PAGE: u64 = 4096;
+    place.filter(|place| *place >= FIRST_PAGE)?;
     Some(context.ret).filter(|ret| *ret > 0)
 }
 
@@ -125,7 +132,8 @@ pub(super) fn text_order(context: &Context<'_>) -> Vec<TextArgument> {
     let flags = Flags::new(context);
     let mut order = vec![argument(1, "child_stack"), argument(0, "flags")];
     if flags.use_parent() {
-        let pointee = parent_tid(context).filter(|_| flags.has(&["CLONE_PARENT_SETTID"]));
+        let place = Some(context.args[2]).filter(|_| flags.has(&["CLONE_PARENT_SETTID"]));
+        let pointee = parent_tid(context, place);
         order.push(TextArgument { pointee, ..argument(2, "parent_tid") });
     }
     if flags.use_tls() {

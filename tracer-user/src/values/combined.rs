@@ -57,6 +57,7 @@ pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
         Set::PtraceOptions => ptrace_data(context, value),
         Set::FutexBitsets => futex_last(context, value),
         Set::Clocks => clock(abi, value),
+        Set::SeccompFilterFlags => seccomp_flags(context, value),
         Set::IoctlCommands => ioctl_command(abi, value),
         _ => set::value_text(set, abi, value),
     }
@@ -273,7 +274,10 @@ fn protocol(context: &Context<'_>, value: u64) -> String {
 fn option(context: &Context<'_>, value: u64) -> String {
     let abi = context.abi;
     let options = match set::name(Set::SocketLevels, abi, context.args[1] & 0xffff_ffff) {
-        Some("SOL_SOCKET") => Set::SocketOptions,
+        Some("SOL_SOCKET") => match socket_option(context, value) {
+            Some(name) => return name.to_owned(),
+            None => Set::SocketOptions,
+        },
         Some("SOL_TCP") => Set::TcpOptions,
         Some("SOL_UDP") => Set::UdpOptions,
         Some("SOL_IP") => Set::IpOptions,
@@ -283,6 +287,24 @@ fn option(context: &Context<'_>, value: u64) -> String {
         _ => return set::unknown_text("", value),
     };
     set::value_text(options, abi, value)
+}
+
+/// The name of an option of `SOL_SOCKET`: one of them means one thing to set and another to get.
+pub(super) fn socket_option(context: &Context<'_>, value: u64) -> Option<&'static str> {
+    match set::name(Set::SocketOptions, context.abi, value & 0xffff_ffff)? {
+        "SO_ATTACH_FILTER" if context.name == "getsockopt" => Some("SO_GET_FILTER"),
+        name => Some(name),
+    }
+}
+
+/// Flags of a filter; other operations of `seccomp` have none.
+fn seccomp_flags(context: &Context<'_>, value: u64) -> String {
+    match set::name(Set::SeccompOperations, context.abi, context.args[0] & 0xffff_ffff) {
+        Some("SECCOMP_SET_MODE_FILTER") => {
+            set::flags_text(Set::SeccompFilterFlags, context.abi, value)
+        }
+        _ => set::unknown_text("", value),
+    }
 }
 
 fn futex_operation(abi: Abi, value: u64) -> String {
@@ -377,11 +399,15 @@ fn clock(abi: Abi, value: u64) -> String {
     if id >= 0 {
         return set::value_text(Set::Clocks, abi, value);
     }
+    // `clockid_to_kclock`, and `CLOCKFD` as one of three bits,
+    // <https://github.com/torvalds/linux/blob/v6.12/include/linux/posix-timers_types.h#L33>.
     const KINDS: [&str; 3] = ["CPUCLOCK_PROF", "CPUCLOCK_VIRT", "CPUCLOCK_SCHED"];
     let number = !(id >> 3);
+    let is_threads = id & 4 != 0;
     match usize::try_from(id & 3).ok().and_then(|kind| KINDS.get(kind)) {
-        Some(kind) if id & 4 == 0 => format!("MAKE_PROCESS_CPUCLOCK({number}, {kind})"),
-        Some(kind) => format!("MAKE_THREAD_CPUCLOCK({number}, {kind})"),
+        Some(kind) if is_threads => format!("MAKE_THREAD_CPUCLOCK({number}, {kind})"),
+        Some(kind) => format!("MAKE_PROCESS_CPUCLOCK({number}, {kind})"),
+        None if is_threads => set::value_text(Set::Clocks, abi, value),
         None => format!("FD_TO_CLOCKID({number})"),
     }
 }

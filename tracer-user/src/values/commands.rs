@@ -310,13 +310,11 @@ pub(super) fn bpf(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
         Some("BPF_MAP_CREATE") => BPF_MAP_CREATE,
         Some("BPF_PROG_LOAD") => BPF_PROG_LOAD,
         Some("BPF_OBJ_PIN" | "BPF_OBJ_GET") => BPF_OBJ,
-        Some(
-            "BPF_MAP_LOOKUP_ELEM"
-            | "BPF_MAP_UPDATE_ELEM"
-            | "BPF_MAP_DELETE_ELEM"
-            | "BPF_MAP_LOOKUP_AND_DELETE_ELEM"
-            | "BPF_MAP_GET_NEXT_KEY",
-        ) => BPF_ELEM,
+        Some("BPF_MAP_LOOKUP_ELEM" | "BPF_MAP_UPDATE_ELEM" | "BPF_MAP_LOOKUP_AND_DELETE_ELEM") => {
+            BPF_ELEM
+        }
+        Some("BPF_MAP_DELETE_ELEM") => BPF_KEY,
+        Some("BPF_MAP_GET_NEXT_KEY") => BPF_NEXT_KEY,
         _ => BPF_OTHER,
     };
     let mut fields = layout::read(layout, reader);
@@ -362,4 +360,7 @@ const BPF_ELEM: &[Entry] = &[
     field("value", Kind::Pointer64),
     field("flags", Kind::Flags64(Set::BpfElementFlags)),
 ];
+const BPF_KEY: &[Entry] = &[field("map_fd", Kind::Fd), field("key", Kind::Pointer64)];
+const BPF_NEXT_KEY: &[Entry] =
+    &[field("map_fd", Kind::Fd), field("key", Kind::Pointer64), field("next_key", Kind::Pointer64)];
 const BPF_OTHER: &[Entry] = &[abridged("word", Kind::X32)];

@@ -79,8 +79,15 @@ mod tests {
     fn both(bytes: &[u8], ret: usize) -> (String, String) {
         let ret = i64::try_from(ret).unwrap();
         let args = [3, 0xabc, 0, 0, 0, 0];
-        let context =
-            Context { abi: Abi::X86_64, name: "getdents64", args, ret, at_exit: true, fds: &[] };
+        let context = Context {
+            abi: Abi::X86_64,
+            name: "getdents64",
+            args,
+            ret,
+            at_exit: true,
+            is_cut: false,
+            fds: &[],
+        };
         let node = entries(bytes, &context, true);
         let (mut text, mut json) = (Vec::new(), Vec::new());
         node.push_text(&mut text);

@@ -178,7 +178,7 @@ mod tests {
     use super::*;
 
     fn text(abi: Abi, name: &'static str, args: [u64; 6], words: &[u32]) -> String {
-        let context = Context { abi, name, args, ret: 0, at_exit: true, fds: &[] };
+        let context = Context { abi, name, args, ret: 0, at_exit: true, is_cut: false, fds: &[] };
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let kind = match name {
             "msgctl" => Struct::MsqidDs,

@@ -21,6 +21,8 @@
 //! - Text that is not ours goes through `crate::escape`.
 //! - A function that returns `bool` appends nothing when it returns `false`; the caller then writes
 //!   the pointer.
+//! - Where [`Context::is_cut`] says that the bytes are only the first, that is said of the value, for
+//!   every structure in one place (`cut.rs`).
 //! - An array is written by the caller, element by element. `fd_set`, `cpu_set` and `sigset` are
 //!   one value of as many bytes as there are.
 //!
@@ -32,6 +34,8 @@ mod call;
 mod clone;
 mod combined;
 mod commands;
+mod cut;
+mod descriptor;
 mod dirents;
 mod files;
 mod interface;
@@ -55,12 +59,13 @@ mod time;
 
 use tracer_common::{
     event::{Abi, MAX_ARGS},
+    file::CURRENT_FOLDER,
     syscalls::{ArgKind, Set, Struct},
 };
 
 use self::node::Node;
 pub use self::register::push_register;
-use crate::span_record::FdName;
+use crate::span_record::DescriptorFile;
 
 /// The call that a value belongs to: what some values mean depends on other arguments.
 #[derive(Debug, Clone, Copy)]
@@ -75,8 +80,10 @@ pub struct Context<'a> {
     pub ret: i64,
     /// Whether the bytes were read at exit, and so may hold what the kernel has written.
     pub at_exit: bool,
-    /// What descriptors lead to, where that is followed.
-    pub fds: &'a [FdName],
+    /// Whether the memory goes on behind the bytes, of which there are the first alone.
+    pub is_cut: bool,
+    /// The captures of the call, among which are the files of its descriptors.
+    pub fds: &'a [u8],
 }
 
 /// Appends named bits and the rest in hexadecimal: `O_RDONLY|O_CLOEXEC|0x800000`.
@@ -103,22 +110,32 @@ pub fn push_detail(out: &mut Vec<u8>, kind: Struct, context: &Context<'_>, bytes
 
 /// Appends a socket address: `{sa_family=AF_INET, sin_port=htons(80), …}`.
 pub fn push_sockaddr(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
-    push_text(out, socket::address(bytes, context.abi).map(Node::Fields))
+    push_text(out, socket_address(context, bytes))
 }
 
 /// Appends a socket address as a JSON object.
 pub fn push_sockaddr_detail(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
-    push_json(out, socket::address(bytes, context.abi).map(Node::Fields))
+    push_json(out, socket_address(context, bytes))
+}
+
+fn socket_address(context: &Context<'_>, bytes: &[u8]) -> Option<Node> {
+    let node = Node::Fields(socket::address(bytes, context.abi)?);
+    Some(if context.is_cut { node.cut(bytes.len()) } else { node })
 }
 
 /// Appends control messages: `[{cmsg_len=20, cmsg_level=SOL_SOCKET, …}]`.
 pub fn push_control(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
-    push_text(out, Some(socket::control(bytes, context.abi).with_names(context)))
+    push_text(out, Some(control(context, bytes).with_names(context)))
 }
 
 /// Appends control messages as a JSON array.
 pub fn push_control_detail(out: &mut Vec<u8>, context: &Context<'_>, bytes: &[u8]) -> bool {
-    push_json(out, Some(socket::control(bytes, context.abi)))
+    push_json(out, Some(control(context, bytes)))
+}
+
+fn control(context: &Context<'_>, bytes: &[u8]) -> Node {
+    let node = socket::control(bytes, context.abi);
+    if context.is_cut { node.cut(bytes.len()) } else { node }
 }
 
 /// Appends argument `index` of `ioctl`, `fcntl`, `prctl` or `keyctl` where the command says what is in
@@ -152,10 +169,19 @@ pub fn push_result(out: &mut Vec<u8>, context: &Context<'_>) -> bool {
 pub fn push_result_note<'a>(
     out: &mut Vec<u8>,
     context: &Context<'_>,
-    returned: impl Fn(usize) -> Option<&'a [u8]>,
+    returned: impl Fn(usize) -> Option<Returned<'a>>,
 ) -> bool {
     let note = call::result_note(context).or_else(|| call::ready(context, returned));
     note.map(|note| out.extend(format!(" ({note})").bytes())).is_some()
+}
+
+/// Memory of an argument after the call.
+#[derive(Debug, Clone, Copy)]
+pub struct Returned<'a> {
+    /// What was captured.
+    pub bytes: &'a [u8],
+    /// Whether the memory goes on behind it.
+    pub is_cut: bool,
 }
 
 /// Whether what a call returns takes the place of what it was passed, which then says no more: not
@@ -219,27 +245,76 @@ pub fn push_device(out: &mut Vec<u8>, device: u64) {
     files::device(device).push_text(out);
 }
 
-/// Appends a file descriptor, and what it leads to where that is followed: `3</etc/hostname>`;
-/// [`FdName::CURRENT_FOLDER`] as `AT_FDCWD`.
+/// Appends a file descriptor, and what it leads to where that was looked up: `3</etc/hostname>`;
+/// [`CURRENT_FOLDER`] as `AT_FDCWD`.
 pub fn push_fd(out: &mut Vec<u8>, context: &Context<'_>, fd: i32) {
-    if fd == FdName::CURRENT_FOLDER {
+    if fd == CURRENT_FOLDER {
         out.extend(b"AT_FDCWD");
     } else {
         out.extend(itoa::Buffer::new().format(fd).bytes());
     }
-    let name = FdName::find(context.fds, fd, context.at_exit);
-    out.extend(name.unwrap_or_default().bytes());
+    if let Some(file) = DescriptorFile::find(context.fds, fd, context.at_exit) {
+        descriptor::push(out, &file);
+    }
 }
 
 /// Appends a result that is a file descriptor, for `fcntl` by its command; `false` where it is none,
 /// or nothing is known of it.
 pub fn push_result_fd(out: &mut Vec<u8>, context: &Context<'_>) -> bool {
     let Ok(fd) = i32::try_from(context.ret) else { return false };
-    let is_named = context.fds.iter().any(|it| it.returned && it.fd == fd);
+    let is_named = DescriptorFile::all(context.fds).any(|it| it.returned && it.fd == fd);
     if is_named {
         push_fd(out, &Context { at_exit: true, ..*context }, fd);
     }
     is_named
+}
+
+/// Appends, behind a path that is not absolute, the folder that it starts from, where no other
+/// argument names that: `</home/me>`; `false` where there is none. `index` is the path's place among the arguments.
+pub fn push_folder(out: &mut Vec<u8>, context: &Context<'_>, index: usize) -> bool {
+    let folder = folder(context, index);
+    folder.map(|folder| descriptor::push(out, &folder)).is_some()
+}
+
+/// The folder that a path starts from, where no other argument names it.
+fn folder<'a>(context: &Context<'a>, index: usize) -> Option<DescriptorFile<'a>> {
+    DescriptorFile::all(context.fds)
+        .find(|it| it.fd == CURRENT_FOLDER && usize::from(it.arg) == index)
+}
+
+/// Appends members of the JSON object of argument `index`: what the descriptors in it led to.
+pub fn push_files_detail(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, index: usize) {
+    let mut files =
+        DescriptorFile::all(context.fds).filter(|it| usize::from(it.arg) == index).peekable();
+    if files.peek().is_none() {
+        return;
+    }
+    match kind {
+        ArgKind::Path => out.extend(b",\"folder\":"),
+        ArgKind::Fd | ArgKind::DirFd => out.extend(b",\"file\":"),
+        _ => {
+            out.extend(b",\"files\":[");
+            for (number, file) in files.enumerate() {
+                if number > 0 {
+                    out.push(b',');
+                }
+                descriptor::push_json(out, &file);
+            }
+            return out.push(b']');
+        }
+    }
+    if let Some(file) = files.next() {
+        descriptor::push_json(out, &file);
+    }
+}
+
+/// Appends what the descriptor that the call has returned leads to, as a JSON object; `false` where
+/// the result is none, or was not looked up.
+pub fn push_result_file(out: &mut Vec<u8>, context: &Context<'_>) -> bool {
+    let result = |it: &DescriptorFile<'_>| it.returned && usize::from(it.arg) >= MAX_ARGS;
+    let Some(file) = DescriptorFile::all(context.fds).find(result) else { return false };
+    descriptor::push_json(out, &file);
+    true
 }
 
 /// Appends an address: `NULL` or hexadecimal.

@@ -122,6 +122,18 @@ impl Fields {
         }
     }
 
+    /// Gives a field another name.
+    pub(super) fn rename(&mut self, name: &str, other: &'static str) {
+        if let Some(field) = self.list.iter_mut().find(|field| field.name == name) {
+            field.name = other;
+        }
+    }
+
+    /// Takes a field away: what its bytes hold means nothing.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.list.retain(|field| field.name != name);
+    }
+
     /// Puts a field behind the others.
     pub(super) fn move_to_end(&mut self, name: &str) {
         if let Some(at) = self.list.iter().position(|field| field.name == name) {
@@ -216,6 +228,11 @@ impl Node {
         Self::Text { bytes: shown.to_vec(), cut: shown.len() < bytes.len(), before: "" }
     }
 
+    /// Whether it has no members.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, Self::List(items) | Self::Members { items, .. } if items.is_empty())
+    }
+
     /// A number, if it is one.
     pub(super) fn number(&self) -> Option<u64> {
         match self {
@@ -228,6 +245,24 @@ impl Node {
             | Self::Pointer(value) => Some(*value),
             _ => None,
         }
+    }
+
+    /// The same, and says that it is cut after so many bytes, unless it says so already. A number is
+    /// never cut, and what is another in text says it itself.
+    pub(super) fn cut(mut self, bytes: usize) -> Self {
+        match &mut self {
+            Self::Fields(fields) => {
+                fields.cut_after.get_or_insert(bytes);
+            }
+            Self::Text { cut, .. } => *cut = true,
+            Self::List(items) | Self::Members { items, .. }
+                if items.last() != Some(&Self::More) =>
+            {
+                items.push(Self::More);
+            }
+            _ => {}
+        }
+        self
     }
 
     /// The same for text, with what descriptors lead to.

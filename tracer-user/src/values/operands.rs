@@ -157,7 +157,15 @@ mod tests {
     use super::*;
 
     fn texts(name: &'static str, args: [u64; 6]) -> Vec<String> {
-        let context = Context { abi: Abi::X86_64, name, args, ret: 0, at_exit: false, fds: &[] };
+        let context = Context {
+            abi: Abi::X86_64,
+            name,
+            args,
+            ret: 0,
+            at_exit: false,
+            is_cut: false,
+            fds: &[],
+        };
         (1..5).map_while(|index| text(&context, index)).collect()
     }
 

@@ -104,7 +104,15 @@ mod tests {
     use super::*;
 
     fn text(name: &'static str, args: [u64; 6], kind: Struct, bytes: &[u8]) -> String {
-        let context = Context { abi: Abi::X86_64, name, args, ret: 0, at_exit: true, fds: &[] };
+        let context = Context {
+            abi: Abi::X86_64,
+            name,
+            args,
+            ret: 0,
+            at_exit: true,
+            is_cut: false,
+            fds: &[],
+        };
         let mut out = Vec::new();
         let known = push_struct(&mut out, kind, &context, bytes);
         if known { String::from_utf8(out).unwrap() } else { "none".to_owned() }

@@ -147,6 +147,7 @@ pub(super) fn sched_attr(reader: &mut Reader<'_>, context: &Context<'_>) -> Fiel
     if size < SECOND {
         fields.show("sched_util_min", Shown::Silent);
         fields.show("sched_util_max", Shown::Silent);
+        fields.ends_after("sched_period");
     }
     let flags = fields.symbol("sched_flags").unwrap_or_default().to_owned();
     let keeps = |flag: &str| is_set && flags.split('|').any(|name| name == flag);
@@ -257,9 +258,13 @@ pub(super) fn bits(bytes: &[u8]) -> Node {
     Node::Members { items: set_bits(bytes).map(Node::Unsigned).collect(), negated: false }
 }
 
-/// A `fd_set`, in the same way.
-pub(super) fn descriptors(bytes: &[u8]) -> Node {
-    let items = set_bits(bytes).filter_map(|bit| i32::try_from(bit).ok()).map(Node::Fd).collect();
+/// A `fd_set`, in the same way. It has as many descriptors as the first argument says: the kernel
+/// looks at no others, select(2).
+pub(super) fn descriptors(bytes: &[u8], context: &Context<'_>) -> Node {
+    let low = u32::try_from(context.args[0] & 0xffff_ffff).unwrap_or_default();
+    let count = low.cast_signed();
+    let fds = set_bits(bytes).filter_map(|bit| i32::try_from(bit).ok());
+    let items = fds.filter(|fd| *fd < count).map(Node::Fd).collect();
     Node::Members { items, negated: false }
 }
 

@@ -2,11 +2,11 @@
 
 use tracer_common::{
     event::Abi,
+    file::CURRENT_FOLDER,
     syscalls::{ArgKind, When},
 };
 
 use super::{Context, combined};
-use crate::span_record::FdName;
 
 /// Appends what is in a register. Those of a 32-bit call have 32 bits.
 pub fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, raw: u64) {
@@ -15,7 +15,7 @@ pub fn push_register(out: &mut Vec<u8>, context: &Context<'_>, kind: ArgKind, ra
     let low = u32::try_from(raw & u64::from(u32::MAX)).unwrap_or_default();
     let is_32_bit = matches!(context.abi, Abi::I386 | Abi::Arm);
     match kind {
-        ArgKind::Fd if low.cast_signed() == FdName::CURRENT_FOLDER => {
+        ArgKind::Fd if low.cast_signed() == CURRENT_FOLDER => {
             out.extend(number.format(low.cast_signed()).bytes());
         }
         ArgKind::Fd | ArgKind::DirFd => super::push_fd(out, context, low.cast_signed()),
@@ -88,6 +88,7 @@ mod tests {
             args: [raw; 6],
             ret: 0,
             at_exit: false,
+            is_cut: false,
             fds: &[],
         };
         push_register(&mut out, &context, kind, raw);

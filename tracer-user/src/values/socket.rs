@@ -184,8 +184,7 @@ pub(super) fn option(bytes: &[u8], context: &Context<'_>) -> Option<Node> {
     let level = set::name(Set::SocketLevels, context.abi, level & 0xffff_ffff).unwrap_or_default();
     let mut reader = Reader::new(bytes, context.abi);
     if level == "SOL_SOCKET" {
-        let name = set::name(Set::SocketOptions, context.abi, name & 0xffff_ffff);
-        match (name, bytes.len()) {
+        match (super::combined::socket_option(context, name), bytes.len()) {
             (Some("SO_LINGER"), 8..) => {
                 let mut fields = Fields::default();
                 fields.push("l_onoff", Node::Signed(reader.i32()?.into()));
@@ -197,9 +196,13 @@ pub(super) fn option(bytes: &[u8], context: &Context<'_>) -> Option<Node> {
             {
                 return Some(layout::read(PROGRAM, &mut reader).into());
             }
-            (Some("SO_LINGER" | "SO_ATTACH_FILTER" | "SO_ATTACH_REUSEPORT_CBPF"), _) => {
-                return None;
-            }
+            // The length of a filter that is got is a number of instructions, not of bytes.
+            (
+                Some(
+                    "SO_LINGER" | "SO_ATTACH_FILTER" | "SO_ATTACH_REUSEPORT_CBPF" | "SO_GET_FILTER",
+                ),
+                _,
+            ) => return None,
             (Some("SO_RCVTIMEO_OLD" | "SO_SNDTIMEO_OLD"), len) if len >= reader.word() * 2 => {
                 return Some(layout::read(time::TIMEVAL, &mut reader).into());
             }
@@ -221,7 +224,8 @@ pub(super) fn option(bytes: &[u8], context: &Context<'_>) -> Option<Node> {
     if bytes.len() == 4 || (level == "SOL_NETLINK" && bytes.len() > 4) {
         return Some(Node::List(vec![Node::Signed(reader.i32()?.into())]));
     }
-    Some(Node::bytes(bytes))
+    let node = Node::bytes(bytes);
+    Some(if context.is_cut { node.cut(bytes.len()) } else { node })
 }
 
 /// The name of an error number; 0 is none.
@@ -315,7 +319,8 @@ mod tests {
 
     fn text(abi: Abi, name: u64, at_exit: bool, words: &[u64]) -> String {
         let args = [3, 1, name, 0, 0, 0];
-        let context = Context { abi, name: "setsockopt", args, ret: 0, at_exit, fds: &[] };
+        let context =
+            Context { abi, name: "setsockopt", args, ret: 0, at_exit, is_cut: false, fds: &[] };
         let bytes: Vec<u8> = words
             .iter()
             .flat_map(|word| match abi {

@@ -3,7 +3,7 @@
 use tracer_common::syscalls::{Set, Struct};
 
 use super::{
-    Context, clone, commands, dirents, files, ipc,
+    Context, clone, commands, cut, dirents, files, ipc,
     layout::{self, Entry, Kind, field, silent},
     node::{Fields, Node},
     pages, process,
@@ -107,8 +107,15 @@ const MSGHDR: &[Entry] = &[
 const MMSGHDR: &[Entry] = &[field("msg_hdr", Kind::Inner(MSGHDR)), field("msg_len", Kind::U32)];
 const FD_PAIR: Kind = Kind::Array(&Kind::Fd, 2);
 
-/// Reads one structure; nothing where it is none that is known, or nothing of it is there.
+/// Reads one structure; nothing where it is none that is known, or nothing of it is there. One that
+/// was captured in part says so, whatever its decoder has made of what there is.
 pub(super) fn decode(kind: Struct, context: &Context<'_>, bytes: &[u8]) -> Option<Node> {
+    let node = read(kind, context, bytes)?;
+    let is_short = context.is_cut && !cut::is_whole(kind, context, bytes);
+    Some(if is_short { node.cut(bytes.len()) } else { node })
+}
+
+fn read(kind: Struct, context: &Context<'_>, bytes: &[u8]) -> Option<Node> {
     let may_be_empty = matches!(kind, Struct::Sockopt | Struct::Dirents | Struct::Dirents64);
     if bytes.is_empty() && !may_be_empty {
         return None;
@@ -137,14 +144,12 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
         Struct::Itimerval => time::ITIMERVAL,
         Struct::MmapArg => MMAP_ARG,
         Struct::Mmsghdr => MMSGHDR,
-        Struct::MntIdReq => MNT_ID_REQ,
         Struct::MountAttr => files::MOUNT_ATTR,
         Struct::MqAttr => process::MQ_ATTR,
         Struct::Msghdr => MSGHDR,
         Struct::NsIdReq => NS_ID_REQ,
         Struct::Oldoldutsname => process::OLDOLDUTSNAME,
         Struct::Oldutsname => process::OLDUTSNAME,
-        Struct::PerfEventAttr => PERF_EVENT_ATTR,
         Struct::PselectSigmask | Struct::AioSigset => signal::SIGSET_POINTER,
         Struct::Rlimit => process::RLIMIT,
         Struct::Rlimit64 => process::RLIMIT64,
@@ -231,7 +236,26 @@ fn special(
         Struct::OldSigaction => signal::or_cut(reader, signal::old_sigaction),
         Struct::UserDesc => signal::or_cut(reader, process::user_desc),
         Struct::Sigevent => signal::or_cut(reader, signal::sigevent),
-        Struct::Siginfo => signal::or_cut(reader, signal::siginfo),
+        Struct::Siginfo => {
+            let mut fields = signal::or_cut(reader, signal::siginfo);
+            if context.name == "waitid" {
+                // The kernel leaves these two as they were,
+                // <https://github.com/torvalds/linux/blob/v6.12/kernel/exit.c#L1768>.
+                for name in ["si_utime", "si_stime"] {
+                    fields.remove(name);
+                }
+            }
+            fields
+        }
+        Struct::PerfEventAttr => perf_event(reader),
+        Struct::MntIdReq => {
+            let mut fields = layout::read(MNT_ID_REQ, reader);
+            // The first version ends here, and says so.
+            if fields.number("size") == Some(24) {
+                fields.ends_after("param");
+            }
+            fields
+        }
         Struct::Iocb => {
             let mut fields = layout::read(IOCB, reader);
             if context.name == "io_cancel" {
@@ -249,7 +273,7 @@ fn special(
         Struct::Timespec64Pair => return Some(time::timespec_pair(reader, true)),
         Struct::TimevalPair => return Some(time::timeval_pair(reader)),
         Struct::Sigset | Struct::OldSigset => return Some(signal::set_node(bytes)),
-        Struct::FdSet => return Some(process::descriptors(bytes)),
+        Struct::FdSet => return Some(process::descriptors(bytes, context)),
         Struct::CpuSet => return Some(process::bits(bytes)),
         Struct::NodeMask => return Some(pages::nodes(reader, context)),
         Struct::IoUringEnterArg => return pages::io_uring_wait(reader, context, bytes),
@@ -317,6 +341,16 @@ fn io_uring(reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
         fields.push("features", Node::Symbol(features));
         fields.push("sq_off", layout::read(SQ_OFFSETS, reader).into());
         fields.push("cq_off", layout::read(CQ_OFFSETS, reader).into());
+    }
+    fields
+}
+
+/// `struct perf_event_attr`: by a bit, what is a period is a frequency, `perf_event_open(2)`.
+fn perf_event(reader: &mut Reader<'_>) -> Fields {
+    const FREQ: u64 = 1 << 10;
+    let mut fields = layout::read(PERF_EVENT_ATTR, reader);
+    if fields.number("bits").is_some_and(|bits| bits & FREQ != 0) {
+        fields.rename("sample_period", "sample_freq");
     }
     fields
 }

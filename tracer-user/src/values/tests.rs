@@ -45,7 +45,7 @@ fn context() -> impl Strategy<Value = Context<'static>> {
     let number = prop_oneof![0..64_u64, 0x5400..0x5480_u64, any::<u64>()];
     let args = proptest::array::uniform6(number);
     (abi, name, args, any::<i64>(), any::<bool>()).prop_map(|(abi, name, args, ret, at_exit)| {
-        Context { abi, name, args, ret, at_exit, fds: &[] }
+        Context { abi, name, args, ret, at_exit, is_cut: false, fds: &[] }
     })
 }
 
@@ -137,7 +137,7 @@ proptest! {
         push_device(&mut out, value);
         push_result(&mut out, &context);
         let memory = value.to_le_bytes();
-        push_result_note(&mut out, &context, |_| Some(&memory[..]));
+        push_result_note(&mut out, &context, |_| Some(Returned { bytes: &memory, is_cut: false }));
         prop_assert!(argument_count(&context, 6) <= 6);
         check_text(&out)?;
     }
@@ -158,8 +158,15 @@ const BY_COMMAND: [Struct; 7] = [
 fn every_structure_of_the_table_has_a_decoder() {
     for kind in Struct::ALL {
         for abi in [Abi::X86_64, Abi::I386, Abi::Aarch64] {
-            let context =
-                Context { abi, name: "", args: [0; MAX_ARGS], ret: 0, at_exit: true, fds: &[] };
+            let context = Context {
+                abi,
+                name: "",
+                args: [0; MAX_ARGS],
+                ret: 0,
+                at_exit: true,
+                is_cut: false,
+                fds: &[],
+            };
             let bytes = vec![0; usize::from(kind.size(abi))];
             let mut out = Vec::new();
             let decoded = push_struct(&mut out, *kind, &context, &bytes);
@@ -181,6 +188,7 @@ fn what_is_cut_short_is_said() {
         args: [0; MAX_ARGS],
         ret: 0,
         at_exit: true,
+        is_cut: false,
         fds: &[],
     };
     for kind in [Struct::Timespec, Struct::Stat, Struct::Rusage, Struct::Sigaction, Struct::Sysinfo]
@@ -202,4 +210,71 @@ fn sets_of_the_syscall_table_are_used_as_what_they_are() {
             }
         }
     }
+}
+
+/// A structure of a call on x86-64, as text.
+fn shown(kind: Struct, name: &'static str, args: [u64; MAX_ARGS], words: &[u32]) -> String {
+    let context =
+        Context { abi: Abi::X86_64, name, args, ret: 0, at_exit: true, is_cut: false, fds: &[] };
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let mut out = Vec::new();
+    if !push_struct(&mut out, kind, &context, &bytes) {
+        return "none".to_owned();
+    }
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_period_can_be_a_frequency() {
+    let attributes = |bits| {
+        let words = [0, 128, 0, 0, 4000, 0, 0, 0, 0, 0, bits, 0];
+        shown(Struct::PerfEventAttr, "perf_event_open", [0; 6], &words)
+    };
+    let rest = "4000, sample_type=0, read_format=0, ...}";
+    let head = "{type=PERF_TYPE_HARDWARE, size=128, config=0, ";
+    assert_eq!(attributes(1 << 10), format!("{head}sample_freq={rest}"));
+    assert_eq!(attributes(1 << 9), format!("{head}sample_period={rest}"));
+}
+
+#[test]
+fn a_set_has_the_descriptors_that_the_call_was_told_of() {
+    let set = |count: u64| {
+        shown(Struct::FdSet, "select", [count, 0, 0, 0, 0, 0], &[0b1001, 1 << 8, 1, 0])
+    };
+    assert_eq!([set(4), set(3), set(65)], ["[0 3]", "[0]", "[0 3 40 64]"]);
+    assert_eq!([set(0), set(u64::from(u32::MAX))], ["[]", "[]"]);
+}
+
+#[test]
+fn commands_of_bpf_name_what_they_use() {
+    let words = [3, 0, 0x1000, 0, 0x2000, 0, 0, 0];
+    let of = |command| shown(Struct::BpfAttr, "bpf", [command, 0x1000, 32, 0, 0, 0], &words);
+    assert_eq!(of(4), "{map_fd=3, key=0x1000, next_key=0x2000}");
+    assert_eq!(of(3), "{map_fd=3, key=0x1000}");
+    assert_eq!(of(1), "{map_fd=3, key=0x1000, value=0x2000, flags=0}");
+}
+
+#[test]
+fn numbers_mean_what_their_call_makes_of_them() {
+    let text = |set, name, args: [u64; MAX_ARGS], value| {
+        let abi = Abi::X86_64;
+        let context = Context { abi, name, args, ret: 0, at_exit: false, is_cut: false, fds: &[] };
+        let mut out = Vec::new();
+        push_enum(&mut out, set, &context, value);
+        String::from_utf8(out).unwrap()
+    };
+    let option = |name| text(Set::SocketOptions, name, [3, 1, 26, 0, 0, 0], 26);
+    assert_eq!(option("setsockopt"), "SO_ATTACH_FILTER");
+    assert_eq!(option("getsockopt"), "SO_GET_FILTER");
+    let flags = |operation| text(Set::SeccompFilterFlags, "seccomp", [operation; 6], 1);
+    assert_eq!(flags(1), "SECCOMP_FILTER_FLAG_TSYNC");
+    assert_eq!([flags(0), flags(2), flags(3)], ["0x1", "0x1", "0x1"]);
+    let clock = |id: i32| {
+        let value = u64::from(id.cast_unsigned());
+        text(Set::Clocks, "clock_gettime", [value, 0, 0, 0, 0, 0], value)
+    };
+    assert_eq!(clock(-1), "0xffffffff /* CLOCK_??? */");
+    assert_eq!(clock(-5), "FD_TO_CLOCKID(0)");
+    assert_eq!(clock(-2), "MAKE_THREAD_CPUCLOCK(0, CPUCLOCK_SCHED)");
+    assert_eq!(clock(-6), "MAKE_PROCESS_CPUCLOCK(0, CPUCLOCK_SCHED)");
 }

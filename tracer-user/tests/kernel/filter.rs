@@ -112,6 +112,7 @@ fn filters_that_change_while_tracing() {
     };
     let mut session = Session::start(&options);
     let pid = busy.pid();
+    session.edited();
     busy.begin();
     for round in 0..rounds(1000, 50) {
         session.trace.set_syscalls(if round % 2 == 0 { &close } else { &both }).unwrap();

@@ -23,6 +23,7 @@ mod filter;
 mod guest;
 mod hosts;
 mod identity;
+mod kernel_threads;
 #[cfg(feature = "guest-tests")]
 mod lockdown;
 mod makers;
@@ -51,3 +52,4 @@ mod trace_context;
 mod tree;
 #[cfg(feature = "guest-tests")]
 mod whole_system;
+mod witness;

@@ -2,7 +2,7 @@
 
 use tracer_common::{counter::Counter, event::CaptureState, memory::DataLimit, parse::Captures};
 use tracer_user::{
-    export::{Exporter, Output, TextExporter, TextStyle},
+    export::{Exporter, JsonExporter, Output, TextExporter, TextStyle},
     ledger::Ledger,
     pipeline::TraceOptions,
     span_record::{SpanRecord, StatusCode},
@@ -34,7 +34,9 @@ pub(crate) fn text(spans: &[SpanRecord]) -> Vec<String> {
 /// What the program said stands among the calls, in its order.
 #[track_caller]
 fn as_predicted(case: &str, data: DataLimit) {
-    let names = "nanosleep,pipe2,prlimit64,uname,sendmsg,recvmsg,execve,shmctl,ptrace";
+    let names = "nanosleep,pipe2,prlimit64,uname,sendmsg,recvmsg,execve,shmctl,ptrace,wait4,waitid,\
+                 recvfrom,recvmmsg,setsockopt,getsockopt,getgroups,fsetxattr,fgetxattr,flistxattr,\
+                 pselect6,clone3,getsockname";
     let (spans, predicted, _) = run(case, names, data);
     let seen = text(&spans);
     let mut lines = seen.iter();
@@ -74,6 +76,24 @@ fn messages_with_their_data() {
 #[test]
 fn a_structure_on_a_page_that_was_never_touched() {
     as_predicted("cold", DataLimit::default());
+}
+
+#[test]
+fn what_could_be_read_at_exit_alone_is_marked_as_such() {
+    let (spans, ..) = run("cold", "nanosleep", DataLimit::default());
+    let late: Vec<u8> = spans.iter().map(|it| it.syscall().unwrap().read_late()).collect();
+    assert_eq!(late, [1]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    JsonExporter::new(Output::from(file.reopen().unwrap())).export(&spans).unwrap();
+    let line: serde_json::Value = serde_json::from_reader(file.reopen().unwrap()).unwrap();
+    let args = &line["syscall"]["args"];
+    assert_eq!((&args[0]["read_at"], args[1].get("read_at")), (&"exit".into(), None));
+    assert_eq!(args[0]["detail"]["tv_nsec"], 9);
+}
+
+#[test]
+fn what_the_kernel_has_not_written_is_not_shown() {
+    as_predicted("unwritten", ALL_DATA);
 }
 
 #[test]

@@ -16,24 +16,27 @@ use tracer_user::{
     span_record::SpanRecord,
 };
 
-use crate::support::Workload;
+use crate::{support::Workload, witness::Run};
 
 pub(crate) struct Recording {
     ring: Ring,
     processes: ProcessScope,
     attached: Attached,
+    run: Run,
 }
 
 impl Recording {
     /// Begins; `options` name processes, and a ring with room for all they do.
     pub(crate) fn start(options: &TraceOptions) -> Self {
+        let mut run = Run::of(options);
         let mut loaded = Loaded::load(&options.settings()).expect("the programs load");
         let map = loaded.take_ring().expect("a ring");
         let ring = Ring::map(map.fd().as_fd(), options.ring_size as usize).expect("its memory");
         let mut processes = loaded.take_processes().expect("marks").expect("processes by id");
         let attached = loaded.attach().expect("the programs attach");
         processes.attach(&options.pids, options.follow).expect("processes that live");
-        Self { ring, processes, attached }
+        run.attached();
+        Self { ring, processes, attached, run }
     }
 
     /// Waits until no process in scope lives.
@@ -50,6 +53,7 @@ impl Recording {
 
     /// Stops and reads all; the books must balance.
     pub(crate) fn stop(mut self) -> (Vec<SpanRecord>, Ledger) {
+        self.run.detaching();
         self.attached.stop().expect("tracing stops");
         let mut decoder = Decoder::new(Arc::new(WallClock::new()), IdSource::this_boot());
         let mut spans = Vec::new();
@@ -72,6 +76,7 @@ impl Recording {
         let identity = IdentityAccount { cgroups_told: told, ..IdentityAccount::default() };
         let ledger = Ledger::new(kernel, ring, &counts, identity, BufferStats::default(), &[]);
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
+        self.run.finish_with(&ledger.kernel, &spans, ledger.losses().is_empty());
         (spans, ledger)
     }
 }
@@ -84,6 +89,7 @@ pub(crate) fn ring_for(records: u64) -> u32 {
 /// Records one workload by its process id, from before it begins until it has ended.
 pub(crate) fn record_workload(args: &[&str], options: TraceOptions) -> (Vec<SpanRecord>, Ledger) {
     let workload = Workload::new(args);
+    workload.wait_until_it_waits();
     let recording = Recording::start(&TraceOptions { pids: vec![workload.pid()], ..options });
     workload.run();
     recording.wait_for_end();

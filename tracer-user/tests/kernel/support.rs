@@ -1,6 +1,7 @@
 //! Tracing a workload from a test, by the library or by the command.
 
 use std::{
+    cell::RefCell,
     fs,
     io::{BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
@@ -18,13 +19,17 @@ use tracer_user::{
     span_record::SpanRecord,
 };
 
+use crate::witness;
+
 /// The program under test.
 pub(crate) fn tracer_path() -> String {
+    witness::begin();
     binary("tracer", env!("CARGO_BIN_EXE_tracer"))
 }
 
 /// The program to trace.
 pub(crate) fn workload_path() -> String {
+    witness::begin();
     binary("tracer-workload", env!("CARGO_BIN_EXE_tracer-workload"))
 }
 
@@ -63,6 +68,15 @@ impl Workload {
     /// Its standard output, where that was made a pipe.
     pub(crate) fn stdout(&mut self) -> std::process::ChildStdout {
         self.child.stdout.take().expect("a pipe")
+    }
+
+    /// Waits until it waits to be told to begin.
+    pub(crate) fn wait_until_it_waits(&self) {
+        let start = format!("{} ", libc::SYS_read);
+        let path = format!("/proc/{}/syscall", self.pid());
+        while !fs::read_to_string(&path).is_ok_and(|text| text.starts_with(&start)) {
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until so many of its threads, without the first, are blocked in this call.
@@ -126,14 +140,17 @@ pub(crate) fn syscalls(expression: &str) -> SyscallFilter {
 pub(crate) struct Session {
     pub(crate) trace: Trace,
     memory: MemoryExporter,
+    run: witness::Run,
 }
 
 impl Session {
     pub(crate) fn start(options: &TraceOptions) -> Self {
         let memory = MemoryExporter::new();
         let destination = Destination::new("memory", memory.clone());
+        let mut run = witness::Run::of(options);
         let trace = Trace::start(options, vec![destination]).expect("tracing starts");
-        Self { trace, memory }
+        run.attached();
+        Self { trace, memory, run }
     }
 
     /// Calls in scope that were entered, kept or not.
@@ -149,27 +166,35 @@ impl Session {
         }
     }
 
+    /// Scope or filter are about to be changed.
+    pub(crate) fn edited(&mut self) {
+        self.run.edited();
+    }
+
     /// Stops; the books must balance. The spans of calls.
     pub(crate) fn stop(self) -> (Vec<SpanRecord>, Ledger) {
-        let ledger = self.trace.stop(None).expect("tracing stops");
-        assert_eq!(ledger.imbalances(), Vec::<String>::new());
+        let (all, ledger) = self.stop_with_processes();
         let (calls, processes): (Vec<_>, Vec<_>) =
-            self.memory.take().into_iter().partition(|span| span.syscall().is_some());
+            all.into_iter().partition(|span| span.syscall().is_some());
         assert_eq!(processes.len() as u64, ledger.spans.processes);
         (calls, ledger)
     }
 
     /// The same with the spans of processes.
-    pub(crate) fn stop_with_processes(self) -> (Vec<SpanRecord>, Ledger) {
+    pub(crate) fn stop_with_processes(mut self) -> (Vec<SpanRecord>, Ledger) {
+        self.run.detaching();
         let ledger = self.trace.stop(None).expect("tracing stops");
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
-        (self.memory.take(), ledger)
+        let spans = self.memory.take();
+        self.run.finish_with(&ledger.kernel, &spans, ledger.losses().is_empty());
+        (spans, ledger)
     }
 }
 
 /// Traces one workload by its process id, from before it begins until it has ended.
 pub(crate) fn trace_workload(args: &[&str], options: TraceOptions) -> (Vec<SpanRecord>, Ledger) {
     let workload = Workload::new(args);
+    workload.wait_until_it_waits();
     let options = TraceOptions { pids: vec![workload.pid()], ..options };
     let mut session = Session::start(&options);
     workload.run();
@@ -185,6 +210,7 @@ pub(crate) fn trace_speaking_workload(
     let mut command = Command::new(workload_path());
     let mut workload = Workload::with(command.arg("wait").args(args).stdout(Stdio::piped()));
     let mut output = workload.stdout();
+    workload.wait_until_it_waits();
     let options = TraceOptions { pids: vec![workload.pid()], ..options };
     let mut session = Session::start(&options);
     workload.begin();
@@ -220,7 +246,15 @@ pub(crate) fn count(spans: &[SpanRecord], name: &str) -> usize {
 
 /// Runs `tracer trace` with these arguments.
 pub(crate) fn tracer(args: &[&str]) -> Output {
-    Command::new(tracer_path()).arg("trace").args(args).output().expect("tracer runs")
+    let mut command = Command::new(tracer_path());
+    let (mut watched, args) = witness::Watched::new(args);
+    command.arg("trace").args(args).stdin(Stdio::null());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("tracer runs");
+    watched.started(child.id());
+    let output = child.wait_with_output().expect("tracer ends");
+    watched.finish(output.status);
+    output
 }
 
 pub(crate) fn stderr(output: &Output) -> String {
@@ -231,6 +265,8 @@ pub(crate) fn stderr(output: &Output) -> String {
 pub(crate) struct Running {
     child: Child,
     stderr: BufReader<std::process::ChildStderr>,
+    /// Until it is killed.
+    watched: RefCell<Option<witness::Watched>>,
 }
 
 impl Running {
@@ -240,23 +276,32 @@ impl Running {
 
     /// With these environment variables.
     pub(crate) fn with(args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(tracer_path())
+        let mut command = Command::new(tracer_path());
+        let (mut watched, args) = witness::Watched::new(args);
+        let mut child = command
             .args(["trace", "-v"])
             .args(args)
             .envs(variables.iter().copied())
             .stderr(Stdio::piped())
             .spawn()
             .expect("tracer starts");
+        watched.started(child.id());
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
         let mut line = String::new();
         while !line.contains("attached") {
             line.clear();
             assert_ne!(stderr.read_line(&mut line).expect("text"), 0, "ended before attaching");
         }
-        Self { child, stderr }
+        watched.attached();
+        Self { child, stderr, watched: RefCell::new(Some(watched)) }
     }
 
     pub(crate) fn signal(&self, signal: i32) {
+        if let Some(watched) =
+            self.watched.borrow_mut().as_mut().filter(|_| signal != libc::SIGUSR1)
+        {
+            watched.detaching();
+        }
         let pid = i32::try_from(self.child.id()).expect("a pid");
         // SAFETY: our own child, not yet waited for.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
@@ -270,13 +315,18 @@ impl Running {
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
+        drop(self.watched.take());
     }
 
     /// Waits for the end; exit status and the rest of what it said.
     pub(crate) fn finish(mut self) -> (Option<i32>, String) {
         let mut said = String::new();
         std::io::Read::read_to_string(&mut self.stderr, &mut said).expect("text");
-        (self.child.wait().expect("it ends").code(), said)
+        let status = self.child.wait().expect("it ends");
+        if let Some(watched) = self.watched.take() {
+            watched.finish(status);
+        }
+        (status.code(), said)
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) fn argument(
         args: case.args,
         ret: 0,
         at_exit: false,
+        is_cut: false,
         fds: &[],
     };
     if index >= values::argument_count(&context, call.args.len()) {
@@ -60,8 +61,7 @@ pub(crate) fn argument(
             true
         }
         // With a result of 0 there is nothing in them.
-        ArgKind::Struct(_, When::Interrupted, _) => return None,
-        ArgKind::Struct(..) if matches!(call.name, "wait4" | "waitpid") => return None,
+        ArgKind::Struct(_, When::Interrupted | When::Found, _) => return None,
         ArgKind::Struct(kind, when, extent) if raw >= ARENA => {
             context.at_exit = when == When::Exit || kind == Struct::IoUringParams;
             structure(&mut out, case, &context, kind, extent, raw)?
@@ -171,7 +171,11 @@ fn structure(
             Some(true)
         }
         // The result is 0, which is what there is.
-        Extent::CountReturned | Extent::BytesReturned | Extent::BytesAt(_) => None,
+        Extent::CountReturned
+        | Extent::CountReturnedUpTo(_)
+        | Extent::BytesReturned
+        | Extent::BytesReturnedUpTo(_)
+        | Extent::BytesAt(_) => None,
         // What strace shows of the others stands behind the result too.
         Extent::Bits(_) if kind != Struct::NodeMask => None,
         Extent::Bits(count) => {

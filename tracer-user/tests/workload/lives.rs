@@ -1,9 +1,10 @@
 //! Many lives: processes that are born, execute a program and end, and threads that take a
 //! process over.
 
-use std::{ptr, thread};
+use std::{fs, ptr, thread};
 
 use crate::{
+    calls,
     elf::{self, Width},
     primitives::{blocked_thread, call, expect, kinds, own_tid, wait_until_in},
 };
@@ -54,4 +55,28 @@ pub(crate) fn taken_over(rounds: u64) {
     };
     thread::Builder::new().spawn(work).expect("a thread");
     call(libc::SYS_pselect6, [0; 3]);
+}
+
+/// The first thread ends, and another one, with a name of its own, makes `count` calls and ends the
+/// process.
+pub(crate) fn first_thread_leaves(count: u64) {
+    let work = move || {
+        let stat = format!("/proc/self/task/{}/stat", std::process::id());
+        let is_left = || fs::read_to_string(&stat).is_ok_and(|text| text.contains(") Z"));
+        while !is_left() {
+            thread::yield_now();
+        }
+        calls(count);
+        std::process::exit(3);
+    };
+    thread::Builder::new().name("the-last-one".into()).spawn(work).expect("a thread");
+    call(libc::SYS_exit, [0; 3]);
+}
+
+/// So many threads, and all end at the same time.
+pub(crate) fn all_at_once(threads: u64) {
+    for _ in 0..threads {
+        blocked_thread(libc::SYS_pselect6, [0; 3]);
+    }
+    call(libc::SYS_exit_group, [0; 3]);
 }

@@ -29,6 +29,7 @@ mod puppet;
 #[cfg(target_arch = "x86_64")]
 mod raw;
 mod tree;
+mod unwritten;
 mod uring;
 
 use std::{
@@ -67,6 +68,9 @@ fn main() {
         #[cfg(target_arch = "x86_64")]
         [_, "raw"] => raw::run(),
         [_, "uring", rounds] => uring::do_nothing(number(rounds)),
+        [_, "kernel-threads", count] => uring::kernel_threads(number(count)),
+        [_, "first-thread-leaves", count] => lives::first_thread_leaves(number(count)),
+        [_, "all-at-once", threads] => lives::all_at_once(number(threads)),
         [_, "lives", count] => lives(number(count)),
         [_, "born-and-executed", count] => lives::born_and_executed(number(count)),
         [_, "predictable", run @ ..] => predictable_run(run).first(),

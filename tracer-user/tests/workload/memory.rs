@@ -20,6 +20,7 @@ pub(super) fn run(case: &str) {
         "messages" => messages(),
         "cold" => cold(),
         "exec" => exec(),
+        "unwritten" => crate::unwritten::run(),
         _ => {
             let count = case.strip_prefix("kernel-addresses-").and_then(|it| it.parse().ok());
             kernel_addresses(count.expect("a known case"));
@@ -243,7 +244,7 @@ fn cold() {
         page
     };
     call(libc::SYS_nanosleep, [page as usize, 0, 0, 0, 0, 0]);
-    expect("nanosleep({tv_sec=0, tv_nsec=9}, NULL) = 0");
+    expect("nanosleep({tv_sec=0, tv_nsec=9}@exit, NULL) = 0");
 }
 
 fn tempfile() -> std::fs::File {

@@ -1,6 +1,8 @@
 //! Operations on an `io_uring` of our own, without a library.
 
-use std::{ffi::c_void, ptr};
+use std::{ffi::c_void, ptr, thread};
+
+use crate::{calls, child, wait_for};
 
 /// `struct io_uring_params`, as far as it is needed: 120 bytes,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/io_uring.h#L530>.
@@ -37,48 +39,127 @@ const OFF_SUBMISSIONS: i64 = 0;
 const OFF_ENTRIES: i64 = 0x1000_0000;
 const GET_EVENTS: u32 = 1;
 
-/// Submits `rounds` times as many operations that do nothing as the ring has entries. Prints how
-/// many it was; nothing where the system has no such rings.
-pub(crate) fn do_nothing(rounds: u64) {
-    let mut params = Params::default();
-    // SAFETY: the kernel fills the struct.
-    let ring = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, &raw mut params) };
-    let Ok(ring @ 0..) = i32::try_from(ring) else { return };
-    let submissions = map(ring, OFF_SUBMISSIONS);
-    // Zeroes are `IORING_OP_NOP`.
-    map(ring, OFF_ENTRIES);
-    let word = |offset: u32| {
-        // SAFETY: the kernel's offsets are multiples of 4 inside the page.
-        unsafe { submissions.cast::<u32>().add(offset as usize / 4) }
-    };
-    for index in 0..ENTRIES {
-        // SAFETY: as above.
-        unsafe { word(params.submissions.array).add(index as usize).write_volatile(index) };
+/// The kernel polls for submissions, in a thread that it makes in the process.
+const SETUP_SQPOLL: u32 = 2;
+/// An operation is done by a worker, a thread likewise.
+const SQE_ASYNC: u8 = 1 << 4;
+/// Bytes of a submission; its flags are the second.
+const ENTRY: usize = 64;
+
+/// A ring with a place for each entry.
+struct Ring {
+    fd: i32,
+    submissions: *mut c_void,
+    entries: *mut c_void,
+    params: Params,
+}
+
+impl Ring {
+    /// `None` where the system has no such rings.
+    fn new(flags: u32) -> Option<Self> {
+        let mut params = Params { flags, ..Params::default() };
+        // SAFETY: the kernel fills the struct.
+        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, ENTRIES, &raw mut params) };
+        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+        let submissions = map(fd, OFF_SUBMISSIONS);
+        // Zeroes are `IORING_OP_NOP`.
+        let entries = map(fd, OFF_ENTRIES);
+        let ring = Self { fd, submissions, entries, params };
+        for index in 0..ENTRIES {
+            let array = ring.word(ring.params.submissions.array);
+            // SAFETY: an entry of the array.
+            unsafe { array.add(index as usize).write_volatile(index) };
+        }
+        Some(ring)
     }
-    for _ in 0..rounds {
-        let tail = word(params.submissions.tail);
-        // SAFETY: as above; nobody else moves the tail, and the call below is a barrier.
+
+    fn word(&self, offset: u32) -> *mut u32 {
+        // SAFETY: the kernel's offsets are multiples of 4 inside the page.
+        unsafe { self.submissions.cast::<u32>().add(offset as usize / 4) }
+    }
+
+    /// Submits as many operations that do nothing as there are entries, and waits for them.
+    fn submit(&self) {
+        let tail = self.word(self.params.submissions.tail);
+        // SAFETY: in the page; nobody else moves the tail, and the call below is a barrier.
         unsafe { tail.write_volatile(tail.read_volatile().wrapping_add(ENTRIES)) };
         // SAFETY: no pointers are passed.
         let done = unsafe {
             let none = ptr::null::<c_void>();
-            libc::syscall(
-                libc::SYS_io_uring_enter,
-                ring,
-                ENTRIES,
-                ENTRIES,
-                GET_EVENTS,
-                none,
-                0usize,
-            )
+            let (count, size) = (ENTRIES, 0usize);
+            libc::syscall(libc::SYS_io_uring_enter, self.fd, count, count, GET_EVENTS, none, size)
         };
         assert_eq!(done, i64::from(ENTRIES));
         // The completions' words are in the same mapping.
-        let (head, tail) = (word(params.completions.head), word(params.completions.tail));
-        // SAFETY: as above.
+        let (head, tail) =
+            (self.word(self.params.completions.head), self.word(self.params.completions.tail));
+        // SAFETY: in the page.
         unsafe { head.write_volatile(tail.read_volatile()) };
     }
+
+    /// From here on workers do the operations.
+    fn make_asynchronous(&self) {
+        for index in 0..ENTRIES as usize {
+            // SAFETY: in the page.
+            unsafe { self.entries.cast::<u8>().add(index * ENTRY + 1).write_volatile(SQE_ASYNC) };
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: both mappings and the descriptor are the ring's own.
+        unsafe {
+            libc::munmap(self.submissions, PAGE);
+            libc::munmap(self.entries, PAGE);
+            libc::close(self.fd);
+        }
+    }
+}
+
+/// Submits `rounds` times as many operations that do nothing as the ring has entries. Prints how
+/// many it was; nothing where the system has no such rings.
+pub(crate) fn do_nothing(rounds: u64) {
+    let Some(ring) = Ring::new(0) else { return };
+    for _ in 0..rounds {
+        ring.submit();
+    }
     println!("{}", rounds * u64::from(ENTRIES));
+}
+
+/// Threads that the kernel makes in this process come and go; then it makes `count` calls, and so do
+/// a child, and a child that has a worker at its end. Prints a line when all is done; nothing where
+/// the system has no such rings.
+pub(crate) fn kernel_threads(count: u64) {
+    let Some(ring) = Ring::new(SETUP_SQPOLL) else { return };
+    wait_for_threads(2);
+    drop(ring);
+    wait_for_threads(1);
+    calls(count);
+    // Workers belong to the thread that submits, and end with it.
+    let submit = || {
+        let ring = Ring::new(0).expect("a second ring");
+        ring.make_asynchronous();
+        ring.submit();
+    };
+    thread::Builder::new().spawn(submit).expect("a thread").join().expect("its end");
+    wait_for_threads(1);
+    calls(count);
+    wait_for(child(|| calls(count)));
+    let with_worker = || {
+        submit();
+        calls(count);
+    };
+    wait_for(child(with_worker));
+    println!("done");
+}
+
+/// Waits until the process has so many threads.
+fn wait_for_threads(count: usize) {
+    let threads = || std::fs::read_dir("/proc/self/task").expect("its threads").count();
+    while threads() != count {
+        thread::yield_now();
+    }
 }
 
 /// Maps a page of the ring at one of the kernel's offsets.

@@ -145,18 +145,27 @@ pub(super) fn push_syscall(
         push_short(out, key!(text_template "syscall.record"), call.record.name());
         push_short(out, key!(text_template "syscall.reason"), call.reason.name());
     }
-    let context = argument::context(span, call);
+    let context = argument::context(call);
+    let late = call.read_late();
     for (index, (arg, raw)) in arguments(call, &context).iter().zip(call.args).enumerate() {
         push_argument(out, call, &context, (index, arg, raw), text);
+        if late >> index & 1 != 0 {
+            push_text(out, OF_SPAN, ("syscall.arg_read_at.", arg.name), "exit");
+        }
     }
-    if !span.fd_names().is_empty() {
+    if !context.fds.is_empty() {
         push_names(out, call, &context, text);
     }
 }
 
 /// Descriptors are numbers everywhere; what they lead to stands beside them.
 fn push_names(out: &mut Vec<u8>, call: &SyscallSpan, context: &Context<'_>, text: &mut Vec<u8>) {
-    for (arg, raw) in arguments(call, context).iter().zip(call.args) {
+    for (index, (arg, raw)) in arguments(call, context).iter().zip(call.args).enumerate() {
+        text.clear();
+        if arg.kind == ArgKind::Path && values::push_folder(text, context, index) {
+            let folder = String::from_utf8_lossy(text);
+            push_text(out, OF_SPAN, ("syscall.arg_folder.", arg.name), &folder);
+        }
         if matches!(arg.kind, ArgKind::Fd | ArgKind::DirFd) {
             text.clear();
             values::push_register(text, context, arg.kind, raw);

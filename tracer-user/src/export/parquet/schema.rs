@@ -67,6 +67,7 @@ fn schema() -> Schema {
         optional("parent_process_id", DataType::Int32),
         optional("process_start_nanos", DataType::Int64),
         optional("cgroup_path", DataType::Utf8),
+        optional("args_read_at_exit", DataType::Int32),
     ]);
     Schema::new(fields)
 }
@@ -110,6 +111,7 @@ few_values! {
     ParentProcessId = "parent_process_id",
     ProcessStart = "process_start_nanos",
     CgroupPath = "cgroup_path",
+    ReadAtExit = "args_read_at_exit",
 }
 
 /// Whether the least and the greatest value of a column tell anything.

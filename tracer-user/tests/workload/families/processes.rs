@@ -188,7 +188,7 @@ pub(super) fn wait() {
     // SAFETY: it returns a number.
     let uid = unsafe { libc::getuid() };
     let text = format!(
-        "{{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={pid}, si_uid={uid}, si_status=7, si_utime=0, si_stime=0}}"
+        "{{si_signo=SIGCHLD, si_code=CLD_EXITED, si_pid={pid}, si_uid={uid}, si_status=7}}"
     );
     let args = [
         named(libc::P_PID, "P_PID"),

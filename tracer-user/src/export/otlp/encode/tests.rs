@@ -75,7 +75,7 @@ fn expected_attributes(span: &SpanRecord) -> Vec<KeyValue> {
         all.push(text("syscall.record", call.record.name()));
         all.push(text("syscall.reason", call.reason.name()));
     }
-    let context = argument::context(span, call);
+    let context = argument::context(call);
     for (index, arg) in arguments(call, &context).iter().enumerate() {
         let key = format!("syscall.arg.{}", arg.name);
         let mark = format!("syscall.arg_escaped.{}", arg.name);
@@ -90,6 +90,9 @@ fn expected_attributes(span: &SpanRecord) -> Vec<KeyValue> {
         }
         if let Some(state) = argument::state(call, index, arg.kind) {
             all.push(text(format!("syscall.arg_state.{}", arg.name), state.name()));
+        }
+        if call.read_late() >> index & 1 == 1 {
+            all.push(text(format!("syscall.arg_read_at.{}", arg.name), "exit"));
         }
     }
     all
@@ -183,8 +186,8 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(1u8.., 0..40),
         proptest::collection::vec(0x20u8..0x7f, 0..300),
     ];
-    let capture = (0u8..6, 0u8..4, bytes).prop_map(|(arg, state, bytes)| {
-        let mut out = vec![arg, state, 0, 0];
+    let capture = (0u8..6, 0u8..4, 0u8..3, bytes).prop_map(|(arg, state, phase, bytes)| {
+        let mut out = vec![arg, state, phase, 0];
         out.extend(u32::try_from(bytes.len()).unwrap().to_ne_bytes());
         out.extend(&bytes);
         out.resize(out.len().next_multiple_of(8), 0);

@@ -12,7 +12,7 @@ use crate::{
         argument::{self, arguments},
         parquet::schema::ARGS,
     },
-    span_record::{SpanRecord, SyscallSpan},
+    span_record::SyscallSpan,
     values::Context,
 };
 
@@ -23,26 +23,28 @@ pub(super) struct Marks {
     truncated: u8,
     fault: u8,
     not_read: u8,
+    read_at_exit: u8,
 }
 
 impl Marks {
     /// Each with its column.
-    pub(super) fn columns(self) -> [(Few, u8); 4] {
+    pub(super) fn columns(self) -> [(Few, u8); 5] {
         [
             (Few::Escaped, self.escaped),
             (Few::Truncated, self.truncated),
             (Few::Fault, self.fault),
             (Few::NotRead, self.not_read),
+            (Few::ReadAtExit, self.read_at_exit),
         ]
     }
 }
 
 impl Columns {
     /// Appends the arguments; which of them are marked.
-    pub(super) fn push_arguments(&mut self, span: &SpanRecord, call: &SyscallSpan) -> Marks {
-        let context = argument::context(span, call);
+    pub(super) fn push_arguments(&mut self, call: &SyscallSpan) -> Marks {
+        let context = argument::context(call);
         let described = arguments(call, &context);
-        let mut marks = Marks::default();
+        let mut marks = Marks { read_at_exit: call.read_late(), ..Marks::default() };
         for index in 0..ARGS {
             let Some(arg) = described.get(index) else {
                 self.args[index].push_null();

@@ -228,7 +228,7 @@ impl Columns {
             json::push_life_entries(&mut self.scratch, process, life);
             return self.few[Few::Attributes as usize].push(&self.scratch);
         }
-        match result_name(span) {
+        match files_of(span) {
             Some(named) => self.push_entries(Few::Attributes, &named),
             None => self.push_entries(Few::Attributes, span.attributes()),
         }
@@ -249,7 +249,7 @@ impl Columns {
         self.few(Few::SyscallNr).push_fixed(call.nr.to_le_bytes());
         self.push_result(call);
         let manner = Manner {
-            marks: self.push_arguments(span, call),
+            marks: self.push_arguments(call),
             comm: call.comm,
             cgroup_id: call.cgroup_id,
             kind: span.span_kind(),
@@ -313,6 +313,7 @@ impl Columns {
             Few::Truncated,
             Few::Fault,
             Few::NotRead,
+            Few::ReadAtExit,
             Few::Errno,
             Few::Record,
             Few::Reason,
@@ -332,14 +333,27 @@ impl Columns {
     }
 }
 
-/// What a result leads to has no column.
-fn result_name(span: &SpanRecord) -> Option<HashMap<String, String>> {
-    let call = span.syscall().filter(|_| !span.fd_names().is_empty())?;
+/// What a result leads to, and the folders of relative paths, have no columns.
+fn files_of(span: &SpanRecord) -> Option<HashMap<String, String>> {
+    let call = span.syscall()?;
+    let context = argument::context(call);
+    if context.fds.is_empty() {
+        return None;
+    }
+    let mut entries = HashMap::new();
     let mut text = Vec::new();
-    values::push_result_fd(&mut text, &argument::context(span, call)).then(|| {
-        let text = String::from_utf8_lossy(&text).into_owned();
-        HashMap::from([("syscall.return_text".to_owned(), text)])
-    })
+    if values::push_result_fd(&mut text, &context) {
+        let result = String::from_utf8_lossy(&text).into_owned();
+        entries.insert("syscall.return_text".to_owned(), result);
+    }
+    for (index, arg) in argument::arguments(call, &context).iter().enumerate() {
+        text.clear();
+        if values::push_folder(&mut text, &context, index) {
+            let folder = String::from_utf8_lossy(&text).into_owned();
+            entries.insert(format!("syscall.folder.{}", arg.name), folder);
+        }
+    }
+    Some(entries).filter(|entries| !entries.is_empty())
 }
 
 /// Times and clocks of this century fit; a value beyond is the largest there is.

@@ -64,13 +64,14 @@ pub(super) const OF_OWNER: [Few; 8] = [
 ];
 
 /// Columns that follow from a [`Manner`].
-pub(super) const OF_MANNER: [Few; 10] = [
+pub(super) const OF_MANNER: [Few; 11] = [
     Few::SpanKind,
     Few::Abi,
     Few::Escaped,
     Few::Truncated,
     Few::Fault,
     Few::NotRead,
+    Few::ReadAtExit,
     Few::Comm,
     Few::CgroupId,
     Few::Record,

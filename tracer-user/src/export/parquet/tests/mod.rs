@@ -19,7 +19,7 @@ use arrow_array::{Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_select::concat::concat_batches;
 use proptest::prelude::*;
 use tempfile::TempDir;
-use tracer_common::event::{Abi, CaptureState, Reason, Record, SyscallEvent};
+use tracer_common::event::{Abi, CaptureState, Phase, Reason, Record, SyscallEvent};
 
 use super::{
     Compression, GROUP_ROWS, MOST_GROUPS, ParquetExporter, ParquetOptions, WORTH_A_GROUP,
@@ -49,6 +49,10 @@ fn span(event: &SyscallEvent, string: Option<(CaptureState, &[u8])>) -> SpanReco
         payload.extend_from_slice(text);
         payload.resize(payload.len().next_multiple_of(8), 0);
     }
+    span_of(event, &payload)
+}
+
+fn span_of(event: &SyscallEvent, payload: &[u8]) -> SpanRecord {
     let mut trace_id = [7; 16];
     trace_id[..8].copy_from_slice(&event.process_start_ns.to_be_bytes());
     let context = SpanContext {
@@ -71,7 +75,7 @@ fn span(event: &SyscallEvent, string: Option<(CaptureState, &[u8])>) -> SpanReco
         uid: event.uid,
         gid: event.gid,
         comm: event.comm,
-        payload: Payload::new(&payload),
+        payload: Payload::new(payload),
         nr: event.nr,
         abi: Abi::X86_64,
         record: Record::Complete,
@@ -432,6 +436,24 @@ fn values_past_a_full_dictionary_come_back() {
     let texts = texts(&found, "arg1_text");
     assert_eq!(texts.iter().filter(|text| *text == Some("/again")).count(), 3000);
     assert_eq!(texts.iter().flatten().filter(|text| text.len() > 400).count(), 4000);
+}
+
+#[test]
+fn what_was_read_at_exit_is_marked() {
+    let marks = |phase: Phase| {
+        let [span] = spans(1, b"/etc/hostname").try_into().unwrap();
+        let call = span.syscall().unwrap().clone();
+        let mut bytes = call.payload.as_slice().to_vec();
+        bytes[2] = phase as u8;
+        let event = SyscallEvent { nr: 257, args: call.args, ..SyscallEvent::default() };
+        let span = span_of(&event, &bytes);
+        let batch = Columns::batch(&[span], &mut nobody()).unwrap();
+        let marks = batch.column_by_name("args_read_at_exit").unwrap();
+        let marks: &Int32Array = marks.as_any().downcast_ref().unwrap();
+        marks.is_valid(0).then(|| marks.value(0))
+    };
+    assert_eq!(marks(Phase::Late), Some(1 << 1));
+    assert_eq!(marks(Phase::Enter), None);
 }
 
 proptest! {

@@ -1,11 +1,13 @@
 //! Which syscalls are traced: strace's expressions, turned into one plan per ABI and number.
 
+mod shape;
+
 use regex::Regex;
 use tracer_common::{
     event::Abi,
     memory::{self, DataLimit, OpWords},
-    plan::{MAX_STRINGS, OTHER, PER_ABI, PLANS, Plan},
-    syscalls::{self, ArgKind, Class, Ret, Syscall},
+    plan::{OTHER, PER_ABI, PLANS, Plan},
+    syscalls::{self, Class, Syscall},
 };
 
 /// The tables that calls on this machine use: 64-bit, then 32-bit where there is one.
@@ -66,7 +68,6 @@ fn similar(nearest: Option<&str>) -> String {
 #[derive(Debug, Clone, Default)]
 pub struct SyscallFilter {
     terms: Vec<Term>,
-    also: Option<fn(&str) -> bool>,
 }
 
 #[derive(Debug, Clone)]
@@ -108,28 +109,11 @@ impl SyscallFilter {
         Ok(())
     }
 
-    /// The set with all calls that `also` says yes to.
-    #[must_use]
-    pub fn with(mut self, also: fn(&str) -> bool) -> Self {
-        self.also = Some(also);
-        self
-    }
-
-    /// Whether a call that was traced is in the set.
-    pub fn shows(&self, abi: Abi, number: u32) -> bool {
-        let number = if abi == Abi::X32 { OTHER } else { number.min(OTHER) };
-        let info = if number == OTHER { None } else { syscalls::lookup(abi, number) };
-        self.contains(number, info)
-    }
-
     /// Whether a call is in the set. `info` is `None` for numbers the table does not know.
     fn contains(&self, number: u32, info: Option<&Syscall>) -> bool {
         let any = |negated: bool| {
             self.terms.iter().any(|term| term.negated == negated && term.what.matches(number, info))
         };
-        if self.also.zip(info).is_some_and(|(also, info)| also(info.name)) {
-            return true;
-        }
         let all_meant = self.terms.iter().all(|term| term.negated);
         (all_meant || any(false)) && !any(true)
     }
@@ -143,7 +127,7 @@ impl SyscallFilter {
             for number in 0..PER_ABI {
                 let info =
                     abi.filter(|_| number != OTHER).and_then(|abi| syscalls::lookup(abi, number));
-                let mut plan = info.map_or_else(Plan::default, shape);
+                let mut plan = info.map_or_else(Plan::default, shape::shape);
                 plan = plan.traced(self.contains(number, info));
                 if let (Some(abi), Some(info), true) = (abi, info, plan.is_traced()) {
                     let words = memory::operations(info, abi, limit);
@@ -269,32 +253,6 @@ pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> O
         .filter(|(likeness, _)| *likeness >= CLOSE_ENOUGH)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| known.to_owned())
-}
-
-/// What the kernel side has to know of a call, apart from whether it is traced.
-fn shape(info: &Syscall) -> Plan {
-    const FORKS: [&str; 4] = ["fork", "vfork", "clone", "clone3"];
-    const EXECS: [&str; 2] = ["execve", "execveat"];
-    const ENDS: [&str; 2] = ["exit", "exit_group"];
-    let mut plan = Plan::default();
-    if FORKS.contains(&info.name) {
-        plan = plan.forks();
-    }
-    if EXECS.contains(&info.name) {
-        plan = plan.execs();
-    }
-    if info.ret == Ret::None {
-        plan = plan.no_result();
-    }
-    if ENDS.contains(&info.name) && info.ret == Ret::None {
-        plan = plan.no_return();
-    }
-    let strings =
-        (0..).zip(info.args).filter(|(_, arg)| matches!(arg.kind, ArgKind::Path | ArgKind::Str));
-    for (slot, (arg, _)) in (0..).zip(strings.take(MAX_STRINGS)) {
-        plan = plan.string(slot, arg);
-    }
-    plan
 }
 
 #[cfg(test)]

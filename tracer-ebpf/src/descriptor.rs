@@ -1,0 +1,200 @@
+//! The file that a descriptor of the running task leads to.
+
+use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_get_current_task_btf};
+use tracer_common::file::{CURRENT_FOLDER, FileHeader, FileKind, detail, flag};
+
+use crate::{
+    maps::{
+        ATOMIC_COUNTERS, FDT_FD, FDT_MAX_FDS, FILE_DESKS, FILE_INODE, FILE_PATH, FILE_PRIVATE,
+        FILES, FILES_FDT, FS_PWD, FS_ROOT, FileDesk, HAS_CAST, ID_FILE, INODE_INO, INODE_MODE,
+        INODE_PRIVATE, INODE_RDEV, INODE_SB, NS_COMMON_OPS, NS_OPS_NAME, PID_NUMBERS, SB_DEV,
+        SB_MAGIC, TASK_FILES, TASK_FS,
+    },
+    path::{self, get, pointer},
+    socket::write_socket,
+    stats::swap,
+    task::{field, read_kernel},
+};
+
+/// Magic numbers of file systems, `uapi/linux/magic.h`.
+const SOCKFS: u64 = 0x534f_434b;
+const PIPEFS: u64 = 0x5049_5045;
+const ANONYMOUS: u64 = 0x0904_1934;
+const NSFS: u64 = 0x6e73_6673;
+const PIDFS: u64 = 0x5049_4446;
+/// Those whose files without a folder are memory: `memfd_create` and the like.
+const TMPFS: u64 = 0x0102_1994;
+const HUGETLBFS: u64 = 0x9584_58f6;
+const SECRETMEM: u64 = 0x5345_434d;
+
+/// Takes this processor's desk; `None` while a program that was preempted uses it.
+#[inline(always)]
+pub(crate) fn take() -> Option<*mut FileDesk> {
+    let desk = FILE_DESKS.get_ptr_mut(0)?;
+    if ATOMIC_COUNTERS.load() == 0 {
+        return Some(desk);
+    }
+    // SAFETY: aligned and valid.
+    (unsafe { swap(&raw mut (*desk).is_taken, 1) } == 0).then_some(desk)
+}
+
+/// Gives the desk back.
+#[inline(always)]
+pub(crate) fn give_back(desk: *mut FileDesk) {
+    if ATOMIC_COUNTERS.load() != 0 {
+        // SAFETY: aligned and valid.
+        unsafe { (&raw mut (*desk).is_taken).write_volatile(0) };
+    }
+}
+
+/// The `struct file` behind a descriptor; 0 when it is not open.
+#[inline(always)]
+pub(crate) fn file_of(fd: i32) -> u64 {
+    // SAFETY: the offsets are those of the fields; the verifier checks each load.
+    let (max, table): (u32, u64) = unsafe {
+        let task: *mut task_struct = bpf_get_current_task_btf();
+        let files: *mut u8 = field(task.cast(), TASK_FILES.load());
+        let table: *mut u8 = field(files, FILES_FDT.load());
+        (field(table, FDT_MAX_FDS.load()), field(table, FDT_FD.load()))
+    };
+    let fd = fd as u32;
+    if fd >= max {
+        return 0;
+    }
+    read_kernel(table + u64::from(fd) * 8)
+}
+
+/// The dentry of a `struct file`, to tell another file at the same address from this one.
+#[inline(always)]
+pub(crate) fn dentry_of(file: u64) -> u64 {
+    if file == 0 { 0 } else { read_kernel(file + u64::from(FILE_PATH.load()) + 8) }
+}
+
+/// Writes to the desk what descriptor `fd` leads to, or the current folder for
+/// [`CURRENT_FOLDER`]. A global function for the kernel, as those of `place`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn write_file(desk: *mut FileDesk, fd: u32) -> u32 {
+    // SAFETY: by the caller's word it is null or a desk that it has taken.
+    let Some(it) = (unsafe { desk.as_mut() }) else { return 0 };
+    let fd = fd as i32;
+    it.len = 0;
+    it.file = 0;
+    it.dentry = 0;
+    it.is_alone = 0;
+    it.header = FileHeader { fd, kind: FileKind::Closed as u8, ..FileHeader::default() };
+    // SAFETY: the offsets are those of the fields; the verifier checks each load.
+    unsafe {
+        let task: *mut task_struct = bpf_get_current_task_btf();
+        let fs: *mut u8 = field(task.cast(), TASK_FS.load());
+        it.root = [field(fs, FS_ROOT.load()), field(fs, FS_ROOT.load() + 8)];
+        if fd == CURRENT_FOLDER {
+            it.path = [field(fs, FS_PWD.load()), field(fs, FS_PWD.load() + 8)];
+        }
+    }
+    if fd == CURRENT_FOLDER {
+        it.header.kind = FileKind::File as u8;
+        path::write(desk);
+        return 0;
+    }
+    let file = file_of(fd);
+    if file == 0 {
+        return 0;
+    }
+    it.file = file;
+    it.path = read_kernel(file + u64::from(FILE_PATH.load()));
+    it.dentry = it.path[1];
+    let magic =
+        if HAS_CAST.load() != 0 { inode::<true>(it, file) } else { inode::<false>(it, file) };
+    let kind = match magic {
+        SOCKFS => FileKind::Socket,
+        PIPEFS => FileKind::Pipe,
+        ANONYMOUS => FileKind::Anonymous,
+        NSFS => FileKind::Namespace,
+        PIDFS => FileKind::Process,
+        _ => FileKind::File,
+    };
+    it.header.kind = kind as u8;
+    match magic {
+        SOCKFS if FILES.load() == detail::PROTOCOLS => {
+            write_socket(desk, read_kernel(file + u64::from(FILE_PRIVATE.load())));
+        }
+        PIDFS if FILES.load() == detail::PROTOCOLS => process(it, file),
+        SOCKFS | PIPEFS | PIDFS => {}
+        NSFS => namespace(it, file),
+        _ => {
+            path::write(desk);
+            if magic != ANONYMOUS && it.is_alone != 0 {
+                it.header.kind = match magic {
+                    TMPFS | HUGETLBFS | SECRETMEM => FileKind::Memory,
+                    _ => FileKind::Other,
+                } as u8;
+            }
+        }
+    }
+    0
+}
+
+/// Writes the id of the process that a pidfd is about: its inode has the `struct pid`,
+/// <https://github.com/torvalds/linux/blob/v6.12/fs/pidfs.c#L126>.
+#[inline(always)]
+fn process(desk: &mut FileDesk, file: u64) {
+    let inode: u64 = read_kernel(file + u64::from(FILE_INODE.load()));
+    let pid: u64 = read_kernel(inode + u64::from(INODE_PRIVATE.load()));
+    if pid == 0 {
+        return;
+    }
+    let number: u32 = read_kernel(pid + u64::from(PID_NUMBERS.load()));
+    // SAFETY: the bytes begin at a multiple of 8, and there is room.
+    unsafe { desk.bytes.as_mut_ptr().cast::<u32>().write(number) };
+    desk.len = 4;
+}
+
+/// Writes what the inode says to the desk's header; returns the magic number of its file system.
+#[inline(always)]
+fn inode<const CAST: bool>(desk: &mut FileDesk, file: u64) -> u64 {
+    let file = pointer::<CAST>(file, ID_FILE.load());
+    let inode: *mut u8 = load::<CAST>(file, FILE_INODE.load());
+    desk.header.mode = get::<CAST, u16>(inode, INODE_MODE.load());
+    desk.header.inode = get::<CAST, u64>(inode, INODE_INO.load());
+    if FILES.load() == detail::PROTOCOLS {
+        desk.header.rdev = get::<CAST, u32>(inode, INODE_RDEV.load());
+    }
+    let super_block: *mut u8 = load::<CAST>(inode, INODE_SB.load());
+    desk.header.device = get::<CAST, u32>(super_block, SB_DEV.load());
+    get::<CAST, u64>(super_block, SB_MAGIC.load())
+}
+
+/// Loads a pointer to a struct.
+#[inline(always)]
+fn load<const CAST: bool>(base: *mut u8, offset: u32) -> *mut u8 {
+    if CAST {
+        // SAFETY: the offset is that of a field of this type, by the kernel's BTF.
+        unsafe { field(base, offset) }
+    } else {
+        read_kernel::<u64>(base as u64 + u64::from(offset)) as *mut u8
+    }
+}
+
+/// Writes the type of a namespace, `net`, as the one component.
+#[inline(always)]
+fn namespace(desk: &mut FileDesk, file: u64) {
+    const TYPE: u32 = 16;
+    if NS_COMMON_OPS.load() == u32::MAX {
+        return;
+    }
+    let inode: u64 = read_kernel(file + u64::from(FILE_INODE.load()));
+    let namespace: u64 = read_kernel(inode + u64::from(INODE_PRIVATE.load()));
+    let operations: u64 = read_kernel(namespace + u64::from(NS_COMMON_OPS.load()));
+    let name: u64 = read_kernel(operations + u64::from(NS_OPS_NAME.load()));
+    // SAFETY: there is room; the helper checks the address.
+    let len = unsafe {
+        let to = desk.bytes.as_mut_ptr();
+        aya_ebpf::helpers::generated::bpf_probe_read_kernel_str(to.cast(), TYPE, name as *const _)
+    };
+    if len > 0 && len <= i64::from(TYPE) {
+        desk.len = len as u32;
+    } else {
+        desk.header.flags |= flag::FAULT;
+    }
+}

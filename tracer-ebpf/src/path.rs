@@ -1,0 +1,219 @@
+//! The path of a file as the kernel holds it in memory: from its dentry up through folders and
+//! mounts to the root of the process. Nothing is opened and nothing waits.
+//!
+//! The program runs under RCU, which keeps dentries, mounts and inodes in memory; another thread can
+//! still rename a folder or reuse a `struct file` meanwhile. So each component is read between two
+//! looks at its dentry's sequence number, and a component that has changed is read again.
+//!
+//! A kernel that has `bpf_rdonly_cast` (6.2) lets a program load fields through a pointer that it
+//! has not given it: one instruction each. Elsewhere each field costs a call of a helper. There are
+//! two copies of what follows for these two ways; the one that is not used returns at once.
+
+use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
+use tracer_common::file::{COMPONENT, PATH_BYTES, flag};
+
+use crate::{
+    capture::{bounded, opaque},
+    maps::{
+        DENTRY_HASH, DENTRY_NAME, DENTRY_PARENT, DENTRY_SEQ, FileDesk, HAS_CAST, ID_DENTRY,
+        ID_VFSMOUNT, MOUNT_MNT, MOUNT_PARENT, VFSMOUNT_ROOT,
+    },
+    task::{field, read_kernel},
+};
+
+/// Folders and mounts that are gone through, at most.
+const STEPS: usize = 64;
+/// Where the last component can begin.
+const LAST: usize = PATH_BYTES - COMPONENT - 9;
+
+/// Takes a number for a pointer to a struct of the kernel, the one with the id `id` in its BTF.
+/// Reading through it cannot fault: where there is no memory the value is 0.
+///
+/// The instruction calls `bpf_rdonly_cast`; the loader writes the function's id to where the marker
+/// stands, [`tracer_common::abi::CAST_MARKER`]. The verifier makes a move of it.
+#[inline(always)]
+pub(crate) fn cast(pointer: u64, id: u32) -> *mut u8 {
+    let typed: *mut u8;
+    // SAFETY: changes the registers that a call changes.
+    unsafe {
+        core::arch::asm!(
+            ".byte 0x85, 0x20, 0, 0",
+            ".long {marker}",
+            marker = const tracer_common::abi::CAST_MARKER,
+            in("r1") pointer,
+            in("r2") u64::from(id),
+            lateout("r0") typed,
+            lateout("r1") _,
+            lateout("r2") _,
+            lateout("r3") _,
+            lateout("r4") _,
+            lateout("r5") _,
+            options(nostack),
+        );
+    }
+    typed
+}
+
+/// A pointer to a struct of the kernel: one that the verifier knows if `CAST`, else a number.
+#[inline(always)]
+pub(crate) fn pointer<const CAST: bool>(address: u64, id: u32) -> *mut u8 {
+    if CAST { cast(address, id) } else { address as *mut u8 }
+}
+
+/// Loads a field through such a pointer.
+#[inline(always)]
+pub(crate) fn get<const CAST: bool, T: Copy + Default>(base: *mut u8, offset: u32) -> T {
+    if CAST {
+        // SAFETY: the offset is that of a field of this type, by the kernel's BTF.
+        unsafe { field(base, offset) }
+    } else {
+        read_kernel(base as u64 + u64::from(offset))
+    }
+}
+
+/// What is needed of a dentry: neighbours in memory, which the loader has checked.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Dentry {
+    flags: u32,
+    seq: u32,
+    next: u64,
+    previous: u64,
+    parent: u64,
+    hash: u32,
+    len: u32,
+    name: u64,
+}
+
+/// Writes the path to the desk's bytes; it begins at `desk.dentry` in the mount `desk.mount`.
+#[inline(always)]
+fn write_path<const CAST: bool>(desk: &mut FileDesk) {
+    let (root, root_mount) = (desk.root[1], desk.root[0]);
+    let mut dentry = pointer::<CAST>(desk.path[1], ID_DENTRY.load());
+    let mut mount = desk.path[0];
+    let mut top: u64 = top_of::<CAST>(mount);
+    for _ in (0..STEPS).map(opaque) {
+        if dentry as u64 == root && mount == root_mount {
+            return;
+        }
+        let mut all = Dentry::default();
+        let parent = if CAST {
+            // SAFETY: the offset is that of the field.
+            unsafe { field::<*mut u8>(dentry, DENTRY_PARENT.load()) }
+        } else {
+            let at = dentry as u64 + u64::from(DENTRY_HASH.load()) - 8;
+            all = read_kernel(at);
+            all.parent as *mut u8
+        };
+        if dentry as u64 == top {
+            let around = mount - u64::from(MOUNT_MNT.load());
+            let above: [u64; 2] = read_kernel(around + u64::from(MOUNT_PARENT.load()));
+            let up = above[0] + u64::from(MOUNT_MNT.load());
+            if up == mount || above[0] == 0 {
+                desk.header.flags |= flag::OUTSIDE_ROOT;
+                return;
+            }
+            dentry = pointer::<CAST>(above[1], ID_DENTRY.load());
+            mount = up;
+            top = top_of::<CAST>(mount);
+            continue;
+        }
+        if CAST {
+            all.seq = get::<CAST, u32>(dentry, DENTRY_SEQ.load());
+            all.previous = get::<CAST, u64>(dentry, DENTRY_HASH.load() + 8);
+            all.len = get::<CAST, u32>(dentry, DENTRY_NAME.load() + 4);
+            all.name = get::<CAST, u64>(dentry, DENTRY_NAME.load() + 8);
+        }
+        let is_alone = parent == dentry;
+        if desk.len == 0 && all.previous == 0 && !is_alone {
+            desk.header.flags |= flag::DELETED;
+        }
+        if !write_component(desk, &all) {
+            return;
+        }
+        if all.seq & 1 != 0 || get::<CAST, u32>(dentry, DENTRY_SEQ.load()) != all.seq {
+            desk.header.flags |= flag::RENAMED;
+            continue;
+        }
+        desk.len = desk.next;
+        if is_alone {
+            desk.is_alone = 1;
+            return;
+        }
+        dentry = parent;
+    }
+    desk.header.flags |= flag::CUT;
+}
+
+/// The dentry at which a mount begins.
+#[inline(always)]
+fn top_of<const CAST: bool>(mount: u64) -> u64 {
+    get::<CAST, u64>(pointer::<CAST>(mount, ID_VFSMOUNT.load()), VFSMOUNT_ROOT.load())
+}
+
+/// Writes one component and notes in `desk.next` where it ends; says whether there was room. The
+/// length stands in memory: as a number that the verifier knows it would make another state of
+/// each round.
+#[inline(always)]
+fn write_component(desk: &mut FileDesk, dentry: &Dentry) -> bool {
+    let at = desk.len as usize;
+    if at > LAST {
+        desk.header.flags |= flag::CUT;
+        return false;
+    }
+    let len = bounded(dentry.len as usize, COMPONENT);
+    let at = bounded(at, LAST);
+    // SAFETY: a component and its zero fit behind the last place where one can begin.
+    let to = unsafe { desk.bytes.as_mut_ptr().add(at) };
+    // SAFETY: as above; the helper checks the address.
+    let failed = unsafe { bpf_probe_read_kernel(to.cast(), len as u32, dentry.name as *const _) };
+    if failed != 0 {
+        desk.header.flags |= flag::FAULT;
+    }
+    // SAFETY: as above.
+    unsafe { *to.add(len) = 0 };
+    desk.next = (at + len + 1) as u32;
+    true
+}
+
+/// [`write_path`] by fields that the verifier knows. A global function for the kernel, as those of
+/// `place`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_by_cast(desk: *mut FileDesk) -> u32 {
+    // SAFETY: by the caller's word it is null or a desk that it has taken.
+    let Some(desk) = (unsafe { desk.as_mut() }) else { return 0 };
+    // Kernels before 6.8 look at a global function that nobody calls, too.
+    if HAS_CAST.load() == 0 {
+        return 0;
+    }
+    write_path::<true>(desk);
+    0
+}
+
+/// [`write_path`] by the helper that reads memory of the kernel.
+#[inline(never)]
+#[unsafe(no_mangle)]
+extern "C" fn path_by_probe(desk: *mut FileDesk) -> u32 {
+    // SAFETY: as above.
+    let Some(desk) = (unsafe { desk.as_mut() }) else { return 0 };
+    if HAS_CAST.load() != 0 {
+        return 0;
+    }
+    write_path::<false>(desk);
+    0
+}
+
+/// Writes the path that begins at `desk.path` to the desk, as seen from `desk.root`.
+#[inline(always)]
+pub(crate) fn write(desk: *mut FileDesk) {
+    // SAFETY: by the caller's word it is a desk that it has taken.
+    if let Some(desk) = unsafe { desk.as_mut() } {
+        (desk.len, desk.next, desk.is_alone) = (0, 0, 0);
+    }
+    if HAS_CAST.load() != 0 {
+        path_by_cast(desk);
+    } else {
+        path_by_probe(desk);
+    }
+}

@@ -30,6 +30,7 @@ fn shown(call: &SyscallSpan, fd: i32) -> String {
         ret: 0,
         at_exit: false,
         fds: call.payload.as_slice(),
+        is_cut: false,
     };
     let mut text = Vec::new();
     values::push_fd(&mut text, &context, fd);

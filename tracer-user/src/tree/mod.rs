@@ -195,32 +195,6 @@ impl Tree {
         }
     }
 
-    fn alive(&mut self, event: &LifecycleEvent, launch: LaunchParts<'_>) {
-        let key = (event.tgid, event.process_start_ns);
-        let program = Program::told(event, launch);
-        // One that was born since is known already, and so is one that has ended; of one that was
-        // seen first by a call, neither program nor parent is known.
-        if let Some(slot) = self.find(key) {
-            let Some(entry) = self.entry(slot) else { return };
-            if entry.process.program.exec_id == event.exec_id
-                && entry.process.program.executable.is_none()
-            {
-                let mut process = entry.process.running(program.into());
-                process.parent_tgid = event.parent_tgid;
-                process.inner_pid = (event.inner_pid != event.tgid).then_some(event.inner_pid);
-                entry.process = Arc::new(process);
-                entry.comm = event.comm;
-                entry.is_named_by_thread = false;
-            }
-            return;
-        }
-        if !self.make_room(key) {
-            return;
-        }
-        let slot = self.insert_root(key, event.parent_tgid, program);
-        self.note(slot, event);
-    }
-
     fn thread_born(&mut self, event: &LifecycleEvent) {
         let Some(slot) = self.slot((event.tgid, event.process_start_ns), event) else { return };
         let Some(entry) = self.entry(slot) else { return };
@@ -442,17 +416,6 @@ impl Tree {
             entry.threads = event.threads.into();
         }
         Some(slot)
-    }
-
-    /// Names a process, of which only a thread was known, by a record of its own.
-    fn name_after_first_thread(&mut self, slot: usize, event: &LifecycleEvent) {
-        let Some(entry) = self.entry(slot) else { return };
-        if std::mem::take(&mut entry.is_named_by_thread) {
-            entry.comm = event.comm;
-            let name = programs::of_comm(&event.comm);
-            let program = Program { name, ..Program::clone(&entry.process.program) };
-            entry.process = Arc::new(entry.process.running(program.into()));
-        }
     }
 
     #[inline]

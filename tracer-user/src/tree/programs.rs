@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The name of a thread as that of a program.
-pub(super) fn of_comm(comm: &[u8; 16]) -> Box<[u8]> {
+fn of_comm(comm: &[u8; 16]) -> Box<[u8]> {
     comm.split(|byte| *byte == 0).next().unwrap_or_default().into()
 }
 
@@ -117,6 +117,44 @@ fn file_path(flags: u8, components: &[u8]) -> Option<Box<[u8]>> {
 }
 
 impl Tree {
+    /// A process was there when tracing began.
+    pub(super) fn alive(&mut self, event: &LifecycleEvent, launch: LaunchParts<'_>) {
+        let key = (event.tgid, event.process_start_ns);
+        let program = Program::told(event, launch);
+        // One that was born since is known already, and so is one that has ended; of one that was
+        // seen first by a call, neither program nor parent is known.
+        if let Some(slot) = self.find(key) {
+            let Some(entry) = self.entry(slot) else { return };
+            if entry.process.program.exec_id == event.exec_id
+                && entry.process.program.executable.is_none()
+            {
+                let mut process = entry.process.running(program.into());
+                process.parent_tgid = event.parent_tgid;
+                process.inner_pid = (event.inner_pid != event.tgid).then_some(event.inner_pid);
+                entry.process = Arc::new(process);
+                entry.comm = event.comm;
+                entry.is_named_by_thread = false;
+            }
+            return;
+        }
+        if !self.make_room(key) {
+            return;
+        }
+        let slot = self.insert_root(key, event.parent_tgid, program);
+        self.note(slot, event);
+    }
+
+    /// Names a process, of which only a thread was known, by a record of its own.
+    pub(super) fn name_after_first_thread(&mut self, slot: usize, event: &LifecycleEvent) {
+        let Some(entry) = self.entry(slot) else { return };
+        if std::mem::take(&mut entry.is_named_by_thread) {
+            entry.comm = event.comm;
+            let name = of_comm(&event.comm);
+            let program = Program { name, ..Program::clone(&entry.process.program) };
+            entry.process = Arc::new(entry.process.running(program.into()));
+        }
+    }
+
     /// A process runs another program.
     pub(super) fn executed(&mut self, event: &LifecycleEvent, launch: LaunchParts<'_>) {
         let key = (event.tgid, event.process_start_ns);

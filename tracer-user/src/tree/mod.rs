@@ -230,12 +230,11 @@ impl Tree {
         if !self.make_room(key) {
             return;
         }
-        let slot = match parent {
-            Some(parent) => self.insert_child(key, parent, event),
-            None => {
-                let program = Program::told(event, LaunchParts::default());
-                self.insert_root(key, event.parent_tgid, program)
-            }
+        let slot = if let Some(parent) = parent {
+            self.insert_child(key, parent, event)
+        } else {
+            let program = Program::told(event, LaunchParts::default());
+            self.insert_root(key, event.parent_tgid, program)
         };
         self.note(slot, event);
         if let Some(entry) = self.entry(slot) {
@@ -404,10 +403,11 @@ impl Tree {
         let is_launched = event.what == What::Exec as u8 && event.how != 0;
         self.counts.unannounced += u64::from(!is_launched);
         let parent = if event.what == What::Fork as u8 { 0 } else { event.parent_tgid };
-        let program = match event.what == What::Exec as u8 {
+        let program = if event.what == What::Exec as u8 {
             // What ran before is not known; the call that ran the next one is its last.
-            true => Program::unseen(event.exec_id.wrapping_sub(1), &event.comm),
-            false => Program::told(event, LaunchParts::default()),
+            Program::unseen(event.exec_id.wrapping_sub(1), &event.comm)
+        } else {
+            Program::told(event, LaunchParts::default())
         };
         let slot = self.insert_root(key, parent, program);
         self.note(slot, event);

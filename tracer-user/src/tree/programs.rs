@@ -86,7 +86,7 @@ fn args(bytes: &[u8]) -> Box<[Box<[u8]>]> {
 
 /// How many variables there are; each has a zero behind it.
 fn variables(env: &[u8]) -> u32 {
-    let count = env.iter().filter(|byte| **byte == 0).count();
+    let count = env.split(|byte| *byte == 0).count().saturating_sub(1);
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 

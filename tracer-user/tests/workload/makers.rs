@@ -102,11 +102,12 @@ pub(crate) fn programs(folder: &str) {
     let deleted = format!("{folder}/deleted");
     fs::copy(&own, &deleted).expect("a copy");
     run(Command::new(&deleted).args(["now", "delete-and-ask", &deleted]));
-    let thread = thread::spawn(move || {
+    let exec = move || {
         ask();
         let error = Command::new(copy).args(["now", "ask"]).exec();
         panic!("execve: {error}");
-    });
+    };
+    let thread = thread::Builder::new().spawn(exec).expect("a thread");
     thread.join().expect("never");
 }
 

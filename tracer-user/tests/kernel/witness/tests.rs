@@ -55,7 +55,11 @@ fn a_call_more_or_less_is_found() {
 /// often in which file, and why.
 const UNWATCHED: [(&str, usize, &str); 10] = [
     ("books.rs", 1, "there is no reader: the test counts what the ring holds"),
-    ("command.rs", 9, "as another user, with streams or variables of its own, in another namespace"),
+    (
+        "command.rs",
+        9,
+        "as another user, with streams or variables of its own, in another namespace",
+    ),
     ("errors.rs", 2, "under limits of a shell"),
     ("faults.rs", 4, "below strace, and under limits of a shell"),
     ("hosts.rs", 1, "in a mount namespace of its own"),

@@ -33,6 +33,10 @@ const MEDIUM: usize = 1048;
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn files_at_enter(state: *mut InFlight, plan: u64) -> u32 {
+    // Kernels before 6.8 look at a global function that nobody calls, too.
+    if FILES.load() == 0 {
+        return 0;
+    }
     // SAFETY: by the caller's word it is null or the call of this task.
     let Some(it) = (unsafe { state.as_mut() }) else { return 0 };
     let plan = Plan(plan);
@@ -72,6 +76,10 @@ pub(crate) extern "C" fn files_at_enter(state: *mut InFlight, plan: u64) -> u32 
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn files_at_exit(state: *mut InFlight, plan: u64) -> u32 {
+    // Kernels before 6.8 look at a global function that nobody calls, too.
+    if FILES.load() == 0 {
+        return 0;
+    }
     const F_DUPFD: u64 = 0;
     const F_DUPFD_CLOEXEC: u64 = 1030;
     // SAFETY: by the caller's word it is null or the call of this task.
@@ -124,6 +132,10 @@ fn is_absolute(path: u64) -> bool {
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn keep_file(state: *mut InFlight, fd: u32) -> u32 {
+    // Kernels before 6.8 look at a global function that nobody calls, too.
+    if FILES.load() == 0 {
+        return 0;
+    }
     // SAFETY: by the caller's word it is null or the call of this task.
     let Some(it) = (unsafe { state.as_mut() }) else { return 0 };
     let Some(stats) = Stats::get() else { return 0 };
@@ -234,6 +246,10 @@ fn copy<const PAYLOAD: usize, const MAX: usize>(
 #[inline(never)]
 #[unsafe(no_mangle)]
 extern "C" fn keep_change(state: *mut InFlight, fd: u32) -> u32 {
+    // Kernels before 6.8 look at a global function that nobody calls, too.
+    if FILES.load() == 0 {
+        return 0;
+    }
     // SAFETY: by the caller's word it is null or the call of this task.
     let Some(state) = (unsafe { state.as_mut() }) else { return 0 };
     let Some(stats) = Stats::get() else { return 0 };

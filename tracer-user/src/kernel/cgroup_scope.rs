@@ -6,7 +6,7 @@ use tracer_common::{
     scope::{CGROUP_LIMIT, control},
 };
 
-use super::{KernelError, cgroup::Cgroup, loader::Control};
+use super::{KernelError, cgroup::Cgroup, control::Control};
 
 /// The set. A call is in scope when its thread was, as it entered the call, in one of these or
 /// below.

@@ -3,7 +3,6 @@
 use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd},
-    sync::atomic::Ordering,
     thread,
     time::Duration,
 };
@@ -26,6 +25,7 @@ use super::{
     btf::KernelTypes,
     cgroup::Cgroup,
     cgroup_scope::CgroupScope,
+    control::Control,
     files::{self, FileDetail},
     object,
     preflight::{self, KernelVersion, PADDED_COMM_SINCE},
@@ -230,24 +230,6 @@ impl Loaded {
         let links = attached.collect::<Result<_, _>>()?;
         control.set(control::ARMED, 1);
         Ok(Attached { ebpf: self.ebpf, links, control })
-    }
-}
-
-/// Words that both sides read and write while programs run.
-#[derive(Debug)]
-pub(super) struct Control {
-    words: Mapping,
-}
-
-impl Control {
-    pub(super) fn get(&self, word: u32) -> u64 {
-        self.words.word64(word as usize).map_or(0, |word| word.load(Ordering::Acquire))
-    }
-
-    pub(super) fn set(&self, word: u32, value: u64) {
-        if let Some(word) = self.words.word64(word as usize) {
-            word.store(value, Ordering::Release);
-        }
     }
 }
 

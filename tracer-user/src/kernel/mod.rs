@@ -4,6 +4,7 @@
 pub mod btf;
 pub mod cgroup;
 mod cgroup_scope;
+mod control;
 mod files;
 mod loader;
 pub mod object;

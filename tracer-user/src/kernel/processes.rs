@@ -11,7 +11,7 @@ use std::{
 use aya::maps::MapData;
 use tracer_common::scope::{PROCESS_WORDS, control, process_bit};
 
-use super::{KernelError, loader::Control};
+use super::{KernelError, control::Control};
 use crate::shared_memory::Mapping;
 
 /// The marks. The kernel side marks the children of marked processes and takes off the marks of

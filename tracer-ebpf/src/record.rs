@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
+    bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str,
     bpf_probe_read_user,
 };
 use tracer_common::{
@@ -198,8 +198,7 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
     // SAFETY: has no preconditions.
     it.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     it.process_start_ns = task.process_start_ns();
-    // SAFETY: has no preconditions.
-    it.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    it.cgroup_id = task.cgroup_id();
     it.threads = task.live_threads();
     (it.uid, it.gid) = task.effective_ids();
     it.inner_pid = task.inner_pid();

@@ -357,7 +357,6 @@ impl Ledger {
                 "traceparent_invalid": self.spans.traceparent_invalid,
                 "environment_cut": self.spans.environment_cut,
                 "decode_error": self.spans.decode_errors,
-                "filtered_user": 0,
                 "queue_full": self.spans.dropped,
                 "queued": self.spans.queued,
             },

@@ -71,6 +71,17 @@ impl Recording {
             ..RingAccount::default()
         };
         let kernel = self.attached.counts().expect("the counters");
+        // Nobody puts a loss into the stream here.
+        let lost = [
+            Counter::ReserveFailed,
+            Counter::LifecycleReserveFailed,
+            Counter::RunningReserveFailed,
+            Counter::SignalReserveFailed,
+            Counter::StoreFailed,
+            Counter::SignalNotKept,
+        ];
+        let lost = lost.iter().map(|counter| kernel.get(*counter)).sum();
+        counts.lost_told.store(lost, std::sync::atomic::Ordering::Relaxed);
         // Nobody reads what the kernel tells of cgroups here.
         let told = kernel.get(Counter::CgroupMade) - kernel.get(Counter::CgroupLost);
         let identity = IdentityAccount { cgroups_told: told, ..IdentityAccount::default() };

@@ -162,6 +162,8 @@ pub mod global {
     pub const PID_NUMBERS: &str = "PID_NUMBERS";
     /// `u32`: offset of `mm_struct.arg_start`; `arg_end`, `env_start` and `env_end` follow it.
     pub const MM_ARG_START: &str = "MM_ARG_START";
+    /// `u32`: offset of `mm_struct.exe_file`.
+    pub const MM_EXE_FILE: &str = "MM_EXE_FILE";
     /// `u32`: offset of `linux_binprm.filename`.
     pub const BPRM_FILENAME: &str = "BPRM_FILENAME";
     /// `u32`: offset of `linux_binprm.interp`.

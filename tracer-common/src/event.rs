@@ -50,20 +50,43 @@ pub struct SyscallEvent {
     pub process_start_ns: u64,
     /// Command name of the thread at entry; after a successful exec, the new one.
     pub comm: [u8; COMM_LEN],
+    /// Effective user id of the thread, in the initial user namespace, at entry; for
+    /// [`Record::ExitOnly`] at exit.
+    pub uid: u32,
+    /// Effective group id, likewise.
+    pub gid: u32,
+    /// The thread's `self_exec_id` at the same moment: with the process it names the program that
+    /// made the call, <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1148>.
+    pub exec_id: u32,
+    /// Zero.
+    pub spare: u32,
 }
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<SyscallEvent>() == 128);
+    assert!(size_of::<SyscallEvent>() == 144);
     assert!(align_of::<SyscallEvent>() == 8);
+    assert!(offset_of!(SyscallEvent, kind) == 0);
+    assert!(offset_of!(SyscallEvent, record) == 2);
+    assert!(offset_of!(SyscallEvent, abi) == 3);
+    assert!(offset_of!(SyscallEvent, reason) == 4);
+    assert!(offset_of!(SyscallEvent, captures) == 5);
+    assert!(offset_of!(SyscallEvent, pad) == 6);
     assert!(offset_of!(SyscallEvent, nr) == 8);
+    assert!(offset_of!(SyscallEvent, tgid) == 12);
+    assert!(offset_of!(SyscallEvent, tid) == 16);
     assert!(offset_of!(SyscallEvent, payload_len) == 20);
     assert!(offset_of!(SyscallEvent, start_ns) == 24);
+    assert!(offset_of!(SyscallEvent, duration_ns) == 32);
     assert!(offset_of!(SyscallEvent, ret) == 40);
     assert!(offset_of!(SyscallEvent, args) == 48);
     assert!(offset_of!(SyscallEvent, cgroup_id) == 96);
     assert!(offset_of!(SyscallEvent, process_start_ns) == 104);
     assert!(offset_of!(SyscallEvent, comm) == 112);
+    assert!(offset_of!(SyscallEvent, uid) == 128);
+    assert!(offset_of!(SyscallEvent, gid) == 132);
+    assert!(offset_of!(SyscallEvent, exec_id) == 136);
+    assert!(offset_of!(SyscallEvent, spare) == 140);
 };
 
 /// Stands before each capture; the bytes follow, padded to a multiple of 8.

@@ -3,7 +3,7 @@
 //! One record of the kernel ring is one [`event::SyscallEvent`] followed by its captures:
 //!
 //! ```text
-//! 0                         128
+//! 0                         144
 //! ┌─────────────────────────┬───────────────┬─────────────┬───────────────┬──────────···
 //! │ SyscallEvent            │ CaptureHeader │ bytes (pad) │ CaptureHeader │ bytes ···
 //! └─────────────────────────┴───────────────┴─────────────┴───────────────┴──────────···

@@ -57,24 +57,55 @@ pub struct LifecycleEvent {
     pub gid: u32,
     /// For an exec 1 when what runs is not the file at the path but an interpreter that it names.
     pub is_interpreted: u32,
-    /// Zero.
-    pub pad: [u32; 3],
+    /// The task's `self_exec_id`: which of its process's programs it runs. For a fork that of the
+    /// child, which has its parent's; for an exec the one that it has begun.
+    pub exec_id: u32,
+    /// Device of the file that the program was mapped from (`mm->exe_file`), as the kernel numbers
+    /// it: major number from bit 20 on, minor number below. Only with `exe_ino`.
+    pub exe_dev: u32,
+    /// Bytes of the path of that file that follow.
+    pub exe_len: u16,
+    /// Bits of [`exe`].
+    pub exe_flags: u8,
+    /// How the reading of the path that was given went: a [`crate::event::CaptureState`].
+    pub path_state: u8,
     /// Name of the first thread of the process; for an exec the new one.
     pub comm: [u8; COMM_LEN],
+    /// Inode number of the program's file; 0 when there is none: a task without memory of its own.
+    pub exe_ino: u64,
 }
 
-/// Most bytes taken of a path.
-pub const PATH_ROOM: usize = 256;
+/// Most bytes taken of a path, the zero that ends it included.
+pub const PATH_ROOM: usize = 4096;
 /// Most bytes taken of the arguments of a program.
-pub const ARGS_ROOM: usize = 1024;
+pub const ARGS_ROOM: usize = 4096;
+/// Most bytes taken of the path of a program's file.
+pub const EXE_ROOM: usize = 4096;
 /// Most bytes taken of an environment, its last ones: what is added stands at the end.
 pub const ENV_ROOM: usize = 6144;
 
-/// Most bytes that follow the record of an exec: its path as it was given; its arguments, each with
-/// a zero byte behind it, the first bytes of them; its environment in the same way, the last bytes
-/// of it. The first two are padded to a multiple of 8. No bytes follow when the kernel had no memory
-/// to collect them, nor after other records.
-pub const LAUNCH_ROOM: usize = PATH_ROOM + ARGS_ROOM + ENV_ROOM;
+/// Most bytes that follow the record of an exec or of a process that was there: the path as it was
+/// given; the arguments, each with a zero byte behind it, the first bytes of them; the path of the
+/// file; the environment in the same way as the arguments, the last bytes of it. All but the last
+/// are padded to a multiple of 8. No bytes follow when the kernel had no memory to collect them, nor
+/// after other records.
+pub const LAUNCH_ROOM: usize = PATH_ROOM + ARGS_ROOM + EXE_ROOM + ENV_ROOM;
+
+/// Bits of [`LifecycleEvent::exe_flags`], about the path of the program's file. Its components
+/// stand there from the last to the first, each with a zero behind it.
+pub mod exe {
+    /// The file's last link has been removed.
+    pub const DELETED: u8 = 1;
+    /// The path does not begin at the root of the process, but at that of the mounts, or of a mount
+    /// that was taken off.
+    pub const OUTSIDE_ROOT: u8 = 1 << 1;
+    /// The path is longer: what stands before the captured end of it is missing.
+    pub const CUT: u8 = 1 << 3;
+    /// Something could not be read: what there is of the path is not to be used.
+    pub const FAULT: u8 = 1 << 4;
+    /// The file is in no folder; the one component is its name: `memfd:NAME`.
+    pub const ALONE: u8 = 1 << 7;
+}
 
 /// Bytes with padding.
 #[inline(always)]
@@ -84,16 +115,38 @@ pub const fn padded(len: usize) -> usize {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<LifecycleEvent>() == 128);
+    assert!(size_of::<LifecycleEvent>() == 136);
     assert!(align_of::<LifecycleEvent>() == 8);
+    assert!(offset_of!(LifecycleEvent, kind) == 0);
+    assert!(offset_of!(LifecycleEvent, what) == 2);
+    assert!(offset_of!(LifecycleEvent, how) == 3);
+    assert!(offset_of!(LifecycleEvent, path_len) == 4);
+    assert!(offset_of!(LifecycleEvent, args_len) == 6);
     assert!(offset_of!(LifecycleEvent, tgid) == 8);
+    assert!(offset_of!(LifecycleEvent, tid) == 12);
     assert!(offset_of!(LifecycleEvent, time_ns) == 16);
+    assert!(offset_of!(LifecycleEvent, process_start_ns) == 24);
     assert!(offset_of!(LifecycleEvent, parent_tgid) == 32);
+    assert!(offset_of!(LifecycleEvent, parent_tid) == 36);
+    assert!(offset_of!(LifecycleEvent, parent_start_ns) == 40);
     assert!(offset_of!(LifecycleEvent, call_start_ns) == 48);
+    assert!(offset_of!(LifecycleEvent, cgroup_id) == 56);
     assert!(offset_of!(LifecycleEvent, status) == 64);
+    assert!(offset_of!(LifecycleEvent, threads) == 68);
+    assert!(offset_of!(LifecycleEvent, inner_pid) == 72);
+    assert!(offset_of!(LifecycleEvent, env_len) == 76);
+    assert!(offset_of!(LifecycleEvent, env_total) == 80);
     assert!(offset_of!(LifecycleEvent, args_total) == 84);
+    assert!(offset_of!(LifecycleEvent, uid) == 88);
+    assert!(offset_of!(LifecycleEvent, gid) == 92);
     assert!(offset_of!(LifecycleEvent, is_interpreted) == 96);
+    assert!(offset_of!(LifecycleEvent, exec_id) == 100);
+    assert!(offset_of!(LifecycleEvent, exe_dev) == 104);
+    assert!(offset_of!(LifecycleEvent, exe_len) == 108);
+    assert!(offset_of!(LifecycleEvent, exe_flags) == 110);
+    assert!(offset_of!(LifecycleEvent, path_state) == 111);
     assert!(offset_of!(LifecycleEvent, comm) == 112);
+    assert!(offset_of!(LifecycleEvent, exe_ino) == 128);
 };
 
 wire_enum! {

@@ -91,6 +91,10 @@ pub fn syscall_event(bytes: &[u8]) -> Result<(SyscallEvent, &[u8]), ParseError> 
         cgroup_id: field!(fixed, u64, 96),
         process_start_ns: field!(fixed, u64, 104),
         comm: field!(fixed, u128, 112).to_ne_bytes(),
+        uid: field!(fixed, u32, 128),
+        gid: field!(fixed, u32, 132),
+        exec_id: field!(fixed, u32, 136),
+        spare: 0,
     };
     Ok((event, payload))
 }
@@ -166,6 +170,8 @@ pub struct LaunchParts<'a> {
     pub path: &'a [u8],
     /// Arguments, each with a zero behind it, unless it is cut.
     pub args: &'a [u8],
+    /// The path of the program's file as the kernel side has walked it, see [`crate::lifecycle`].
+    pub exe: &'a [u8],
     /// The environment in the same way.
     pub env: &'a [u8],
 }
@@ -204,8 +210,13 @@ pub fn lifecycle_event(bytes: &[u8]) -> Result<(LifecycleEvent, LaunchParts<'_>)
         uid: field!(fixed, u32, 88),
         gid: field!(fixed, u32, 92),
         is_interpreted: field!(fixed, u32, 96),
-        pad: [0; 3],
+        exec_id: field!(fixed, u32, 100),
+        exe_dev: field!(fixed, u32, 104),
+        exe_len: field!(fixed, u16, 108),
+        exe_flags: fixed[110],
+        path_state: fixed[111],
         comm: field!(fixed, u128, 112).to_ne_bytes(),
+        exe_ino: field!(fixed, u64, 128),
     };
     Ok((event, launch_parts(&event, payload, bytes.len())?))
 }
@@ -215,9 +226,9 @@ fn launch_parts<'a>(
     payload: &'a [u8],
     len: usize,
 ) -> Result<LaunchParts<'a>, ParseError> {
-    let (path, args) = (usize::from(event.path_len), usize::from(event.args_len));
-    let fixed = padded(path) + padded(args);
-    let claimed = fixed.saturating_add(event.env_len as usize);
+    let lens = [event.path_len, event.args_len, event.exe_len].map(usize::from);
+    let padded_len = lens.into_iter().map(padded).sum::<usize>();
+    let claimed = padded_len.saturating_add(event.env_len as usize);
     let mismatch = || ParseError::LengthMismatch {
         len,
         claimed: size_of::<LifecycleEvent>().saturating_add(claimed),
@@ -225,11 +236,18 @@ fn launch_parts<'a>(
     if claimed != payload.len() {
         return Err(mismatch());
     }
-    let after_path = payload.get(padded(path)..);
+    let mut rest = payload;
+    let mut take = |len: usize| {
+        let part = rest.get(..len)?;
+        rest = rest.get(padded(len)..)?;
+        Some(part)
+    };
+    let [path, args, exe] = lens.map(&mut take);
     Ok(LaunchParts {
-        path: payload.get(..path).ok_or_else(mismatch)?,
-        args: after_path.and_then(|rest| rest.get(..args)).ok_or_else(mismatch)?,
-        env: payload.get(fixed..).ok_or_else(mismatch)?,
+        path: path.ok_or_else(mismatch)?,
+        args: args.ok_or_else(mismatch)?,
+        exe: exe.ok_or_else(mismatch)?,
+        env: rest,
     })
 }
 
@@ -259,7 +277,12 @@ pub fn lifecycle_bytes(event: &LifecycleEvent) -> [u8; size_of::<LifecycleEvent>
     put(88, &event.uid.to_ne_bytes());
     put(92, &event.gid.to_ne_bytes());
     put(96, &event.is_interpreted.to_ne_bytes());
+    put(100, &event.exec_id.to_ne_bytes());
+    put(104, &event.exe_dev.to_ne_bytes());
+    put(108, &event.exe_len.to_ne_bytes());
+    put(110, &[event.exe_flags, event.path_state]);
     put(112, &event.comm);
+    put(128, &event.exe_ino.to_ne_bytes());
     out
 }
 
@@ -283,6 +306,9 @@ pub fn event_bytes(event: &SyscallEvent) -> [u8; size_of::<SyscallEvent>()] {
     put(96, &event.cgroup_id.to_ne_bytes());
     put(104, &event.process_start_ns.to_ne_bytes());
     put(112, &event.comm);
+    put(128, &event.uid.to_ne_bytes());
+    put(132, &event.gid.to_ne_bytes());
+    put(136, &event.exec_id.to_ne_bytes());
     out
 }
 
@@ -348,6 +374,10 @@ mod tests {
             cgroup_id: 99,
             process_start_ns: 1 << 39,
             comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            uid: 1000,
+            gid: 100,
+            exec_id: 7,
+            spare: 0,
         };
         let mut bytes = event_bytes(&event).to_vec();
         assert_eq!(bytes.len(), size_of::<SyscallEvent>());
@@ -364,11 +394,11 @@ mod tests {
 
     #[test]
     fn rejects_what_is_not_a_record() {
-        assert_eq!(syscall_event(&[0; 10]), Err(ParseError::TooShort { len: 10, need: 128 }));
-        assert_eq!(syscall_event(&[0; 128]), Err(ParseError::UnknownKind { kind: 0 }));
+        assert_eq!(syscall_event(&[0; 10]), Err(ParseError::TooShort { len: 10, need: 144 }));
+        assert_eq!(syscall_event(&[0; 144]), Err(ParseError::UnknownKind { kind: 0 }));
         let event = SyscallEvent { kind: KIND_SYSCALL, payload_len: 8, ..Default::default() };
         let mut bytes = event_bytes(&event).to_vec();
-        let error = ParseError::LengthMismatch { len: 128, claimed: 136 };
+        let error = ParseError::LengthMismatch { len: 144, claimed: 152 };
         assert_eq!(syscall_event(&bytes), Err(error));
         bytes.extend([0; 8]);
         assert!(syscall_event(&bytes).is_ok());
@@ -400,22 +430,28 @@ mod tests {
             uid: 1000,
             gid: 100,
             is_interpreted: 1,
-            pad: [0; 3],
+            exec_id: 3,
+            exe_dev: 0x0080_0001,
+            exe_len: 3,
+            exe_flags: 1,
+            path_state: 2,
+            exe_ino: 1 << 41,
             comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",
         };
         let mut bytes = lifecycle_bytes(&event).to_vec();
         assert!(lifecycle_event(&bytes).is_err());
         bytes.extend(b"/bin/sh\0sh\0x\0\0\0\0");
+        bytes.extend(b"sh\0\0\0\0\0\0");
         bytes.extend(b"A=b\0c");
         let (parsed, parts) = lifecycle_event(&bytes).unwrap();
         assert_eq!(parsed, event);
         assert_eq!(
-            (parts.path, parts.args, parts.env),
-            (&b"/bin/sh"[..], &b"sh\0x"[..], &b"A=b\0c"[..])
+            (parts.path, parts.args, parts.exe, parts.env),
+            (&b"/bin/sh"[..], &b"sh\0x"[..], &b"sh\0"[..], &b"A=b\0c"[..])
         );
         bytes.pop();
         assert!(lifecycle_event(&bytes).is_err());
-        let bare = LifecycleEvent { path_len: 0, args_len: 0, env_len: 0, ..event };
+        let bare = LifecycleEvent { path_len: 0, args_len: 0, exe_len: 0, env_len: 0, ..event };
         let bytes = lifecycle_bytes(&bare);
         assert!(is_lifecycle(&bytes) && syscall_event(&bytes).is_err());
         assert_eq!(lifecycle_event(&bytes).unwrap(), (bare, LaunchParts::default()));
@@ -455,6 +491,7 @@ mod tests {
             }
             if let Ok((event, parts)) = lifecycle_event(&bytes) {
                 prop_assert_eq!(parts.path.len(), usize::from(event.path_len));
+                prop_assert_eq!(parts.exe.len(), usize::from(event.exe_len));
                 prop_assert_eq!(parts.env.len(), event.env_len as usize);
             }
         }

@@ -2,14 +2,9 @@
 
 use core::ffi::c_void;
 
-use tracer_common::{
-    counter::Counter,
-    lifecycle::What,
-    scope::{BY_CGROUP, BY_COMM, BY_UID},
-};
+use tracer_common::scope::{BY_CGROUP, BY_COMM, BY_UID};
 
 use crate::{
-    emit,
     maps::{COMMS, SCOPE},
     record, scope,
     stats::Stats,
@@ -36,13 +31,6 @@ fn alive(ctx: *mut c_void) -> i32 {
     if SCOPE.load() & BY_COMM != 0 && unsafe { COMMS.get(task.comm()) }.is_none() {
         return 0;
     }
-    let mut event = record::of(task, What::Alive, 0);
-    record::set_parent(&mut event, task.parent());
-    emit::lifecycle(
-        stats,
-        Counter::Alive,
-        core::ptr::from_ref(&event).cast(),
-        size_of_val(&event) as u64,
-    );
+    record::alive(stats, task);
     0
 }

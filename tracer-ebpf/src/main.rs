@@ -31,6 +31,7 @@ mod inside;
 mod memory;
 
 mod emit;
+mod executable;
 
 mod record;
 

@@ -16,7 +16,7 @@ use tracer_common::{
     counter::Counters,
     event::{COMM_LEN, LARGE_PAYLOAD, SMALL_PAYLOAD, SyscallEvent},
     file::{FileHeader, PATH_BYTES},
-    lifecycle::{LAUNCH_ROOM, LifecycleEvent},
+    lifecycle::{ARGS_ROOM, ENV_ROOM, EXE_ROOM, LAUNCH_ROOM, LifecycleEvent, PATH_ROOM},
     memory::OpWords,
     plan::{MAX_FILES, PLANS as PLAN_COUNT},
     scope::{CGROUP_LIMIT, PROCESS_WORDS, control::COUNT as CONTROLS},
@@ -122,12 +122,44 @@ pub(crate) struct Long {
 /// Bytes behind the last that are never written: how far the verifier may be from the truth.
 pub(crate) const LAUNCH_SLACK: usize = 8;
 
+/// Bytes behind the record of an exec, with the room for each part.
+pub(crate) struct Rooms {
+    pub(crate) path: usize,
+    pub(crate) args: usize,
+    pub(crate) exe: usize,
+    pub(crate) env: usize,
+}
+
+impl Rooms {
+    /// On the desk: the most that is ever taken.
+    pub(crate) const DESK: Self =
+        Self { path: PATH_ROOM, args: ARGS_ROOM, exe: EXE_ROOM, env: ENV_ROOM };
+    /// In the task's storage, one allocation of at most 8 KiB with the kernel's own header: the
+    /// arguments are as many, of paths and environment there is less.
+    pub(crate) const STORAGE: Self = Self { path: 512, args: ARGS_ROOM, exe: 1024, env: 2176 };
+
+    /// Where the path of the file begins at the latest.
+    pub(crate) const fn before_exe(&self) -> usize {
+        self.path + self.args
+    }
+
+    pub(crate) const fn all(&self) -> usize {
+        self.path + self.args + self.exe + self.env
+    }
+}
+
 /// The record of an exec.
 #[repr(C)]
-pub(crate) struct Launched {
+pub(crate) struct Launched<const ROOM: usize> {
     pub(crate) event: LifecycleEvent,
-    pub(crate) launch: [u8; LAUNCH_ROOM + LAUNCH_SLACK],
+    pub(crate) launch: [u8; ROOM],
 }
+
+/// One in the task's storage.
+pub(crate) type Stored = Launched<{ Rooms::STORAGE.all() + LAUNCH_SLACK }>;
+
+/// One on a desk.
+pub(crate) type OnDesk = Launched<{ LAUNCH_ROOM + LAUNCH_SLACK }>;
 
 /// Memory for the record of an exec, a place for each processor.
 #[repr(C)]
@@ -135,7 +167,7 @@ pub(crate) struct Desk {
     /// 1 while a program writes there: it can be preempted, and then the next one must not.
     pub(crate) is_taken: u32,
     pub(crate) pad: u32,
-    pub(crate) record: Launched,
+    pub(crate) record: OnDesk,
 }
 
 /// Memory in which a file is looked up, a place for each processor.
@@ -199,7 +231,7 @@ pub(crate) struct Deadly {
 #[btf_map]
 pub(crate) static DEADLY: TaskStorage<Deadly> = TaskStorage::new();
 #[btf_map]
-pub(crate) static LAUNCHED: TaskStorage<Launched> = TaskStorage::new();
+pub(crate) static LAUNCHED: TaskStorage<Stored> = TaskStorage::new();
 #[btf_map]
 pub(crate) static TOLD: TaskStorage<Told> = TaskStorage::new();
 #[btf_map]
@@ -218,6 +250,8 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entrie
 pub(crate) static DESKS: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static FILE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+pub(crate) static EXE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_WORDS, BPF_F_MMAPABLE);
 #[map]
@@ -296,6 +330,7 @@ globals! {
     PID_LEVEL: u32 = 0;
     PID_NUMBERS: u32 = 0;
     MM_ARG_START: u32 = 0;
+    MM_EXE_FILE: u32 = 0;
     BPRM_FILENAME: u32 = 0;
     BPRM_INTERP: u32 = 0;
     FILES: u32 = 0;

@@ -382,61 +382,81 @@ extern "C" fn exec(state: *mut InFlight, op: u64) -> u32 {
     }
     state.arg = op.arg() as u8;
     let faulted = argv(state, op);
-    if state.phase == Phase::Enter as u8 {
-        state.arg = op.arg() as u8 + 1;
-        envp(state, op);
-    }
-    faulted
+    state.arg = op.arg() as u8 + 1;
+    faulted | envp(state, op)
 }
 
-/// 1 when a string could not be read.
+/// 1 when a string, or the array, could not be read.
 #[inline(always)]
 fn argv(state: &mut InFlight, op: Op) -> u32 {
     let array = argument(&state.event.args, op.arg());
     let limit = u64::from(STRING_LIMIT.load()) + 1;
     let mut faulted = 0;
     for number in 0..MAX_ARGV {
-        let pointer = pointer_at(array, number, op.is_compat());
-        if pointer == 0 {
-            return faulted;
-        }
+        let pointer = match pointer_at(array, number, op.is_compat()) {
+            Some(0) => return faulted,
+            Some(pointer) => pointer,
+            None => {
+                place_text(state, NOWHERE_MAPPED, 1, number as u32);
+                return 1;
+            }
+        };
         match place_text(state, pointer, limit, number as u32) {
             NO_ROOM => return faulted,
             FAULTED => faulted = 1,
             _ => {}
         }
     }
-    let pointer = pointer_at(array, MAX_ARGV, op.is_compat());
-    if pointer != 0 {
+    if let Some(pointer) = pointer_at(array, MAX_ARGV, op.is_compat())
+        && pointer != 0
+    {
         place_text(state, pointer, 1, u32::from(part::MORE));
     }
     faulted
 }
 
-/// The count stands in the capture as 32 bits.
+/// An address at which nothing can be read: what is placed from there says that memory could not be
+/// read.
+const NOWHERE_MAPPED: u64 = 0;
+
+/// The count stands in the capture as 32 bits. 1 when the array could not be read.
 #[inline(always)]
-fn envp(state: &mut InFlight, op: Op) {
+fn envp(state: &mut InFlight, op: Op) -> u32 {
     let array = argument(&state.event.args, op.arg() + 1);
     if array == 0 {
-        return;
+        return 0;
     }
     let mut number = 0;
-    while number < MAX_ENVP && pointer_at(array, number, op.is_compat()) != 0 {
-        number += 1;
+    while number < MAX_ENVP {
+        match pointer_at(array, number, op.is_compat()) {
+            Some(0) => break,
+            Some(_) => number += 1,
+            None => {
+                place_text(state, NOWHERE_MAPPED, 1, WHOLE);
+                return 1;
+            }
+        }
     }
     place_text(state, number as u64, 0, WHOLE);
+    0
 }
 
-/// An element of an array of pointers; 0 when it cannot be read.
+/// An element of an array of pointers, 0 of a null one; `None` when it cannot be read.
 #[inline(always)]
-fn pointer_at(array: u64, number: usize, compat: bool) -> u64 {
+fn pointer_at(array: u64, number: usize, compat: bool) -> Option<u64> {
     let size: u64 = if compat { 4 } else { 8 };
     let mut value = 0u64;
     let from = array.wrapping_add(number as u64 * size);
     // SAFETY: `value` has room for both sizes; the helper checks the user's pointer.
     let failed =
         unsafe { bpf_probe_read_user((&raw mut value).cast(), size as u32, from as *const _) };
-    if array == 0 || failed != 0 { 0 } else { value }
+    if array == 0 {
+        Some(0)
+    } else if failed == 0 {
+        Some(value)
+    } else {
+        None
+    }
 }
 
 /// The command says how much memory there is and who writes it, ioctl(2); older ones of terminals

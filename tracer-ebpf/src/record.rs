@@ -8,16 +8,18 @@ use aya_ebpf::helpers::generated::{
 };
 use tracer_common::{
     counter::Counter,
-    lifecycle::{
-        ARGS_ROOM, Birth, ENV_ROOM, KIND_LIFECYCLE, LAUNCH_ROOM, LifecycleEvent, PATH_ROOM, What,
-        padded,
-    },
+    event::CaptureState,
+    lifecycle::{Birth, EXE_ROOM, KIND_LIFECYCLE, LifecycleEvent, What, padded},
 };
 
 use crate::{
     capture::bounded,
     emit,
-    maps::{ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, TOLD, Told},
+    executable::write_path,
+    maps::{
+        ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, OnDesk, Rooms,
+        Stored, TOLD, Told,
+    },
     stats::{Stats, swap},
     task::Task,
 };
@@ -53,37 +55,88 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_in
     if !is_first(task, |told| (&raw mut told.exec, exec)) {
         return;
     }
-    let desk = free_desk();
-    let record = match desk {
-        // SAFETY: in bounds.
-        Some(desk) => unsafe { &raw mut (*desk).record },
-        None => LAUNCHED.get_or_create(task.0),
-    };
+    let mut event = of(task, What::Exec, u8::from(launched));
+    set_parent(&mut event, task.parent());
+    event.call_start_ns = call_start(task);
+    event.is_interpreted = u32::from(is_interpreted);
+    if let Some(desk) = free_desk() {
+        // SAFETY: a desk is this program's until it is given back.
+        let record = unsafe { &mut (*desk).record };
+        record.event = event;
+        collect_on_desk(stats, record, task, path);
+        // SAFETY: aligned and valid.
+        unsafe { (&raw mut (*desk).is_taken).write_volatile(0) };
+        return;
+    }
+    let record = LAUNCHED.get_or_create(task.0);
     if record.is_null() {
         stats.bump(Counter::LaunchNotRead);
-        let mut event = of(task, What::Exec, u8::from(launched));
-        set_parent(&mut event, task.parent());
-        event.call_start_ns = call_start(task);
+        event.path_state = CaptureState::NotRead as u8;
         write(stats, Counter::Executed, &event);
         return;
     }
-    // SAFETY: a desk is this program's until it is given back, a non-null storage value is valid while
-    // its task runs this program.
+    // SAFETY: a non-null storage value is valid while its task runs this program.
     let record = unsafe { &mut *record };
-    record.event = of(task, What::Exec, u8::from(launched));
-    set_parent(&mut record.event, task.parent());
-    record.event.call_start_ns = call_start(task);
-    record.event.is_interpreted = u32::from(is_interpreted);
-    let path_len = read_path(record, path);
-    let used = read_launch(record, task, path_len);
-    let len = (EVENT + bounded_part(used, LAUNCH_ROOM)) as u64;
+    record.event = event;
+    collect_in_storage(stats, record, task, path);
+    // Programs are rare: a task does not keep these 8 KiB.
+    LAUNCHED.delete(task.0);
+}
+
+/// Collects and writes a record on a desk. Not inlined, as the one below: each has the stack for
+/// itself.
+#[inline(never)]
+fn collect_on_desk(stats: Stats, record: &mut OnDesk, task: Task, path: u64) {
+    let used = read_path(record, &Rooms::DESK, path);
+    let used = read_args(record, &Rooms::DESK, task, used);
+    write_path::<_, { Rooms::DESK.before_exe() }, { Rooms::DESK.exe }>(record, task, used);
+    finish(stats, record, &Rooms::DESK, task, used);
+}
+
+/// The same in the task's storage.
+#[inline(never)]
+fn collect_in_storage(stats: Stats, record: &mut Stored, task: Task, path: u64) {
+    let used = read_path(record, &Rooms::STORAGE, path);
+    let used = read_args(record, &Rooms::STORAGE, task, used);
+    write_path::<_, { Rooms::STORAGE.before_exe() }, { Rooms::STORAGE.exe }>(record, task, used);
+    finish(stats, record, &Rooms::STORAGE, task, used);
+}
+
+/// Reads the environment to behind `used` bytes and the path of the file, and writes the record.
+#[inline(always)]
+fn finish<const ROOM: usize>(
+    stats: Stats,
+    record: &mut Launched<ROOM>,
+    rooms: &Rooms,
+    task: Task,
+    used: usize,
+) {
+    let exe = bounded(record.event.exe_len as usize, rooms.exe);
+    let used = bounded_part(used, rooms.before_exe()) + padded(exe);
+    let used = read_environment(record, rooms, task, used);
+    let len = (EVENT + bounded_part(used, rooms.all())) as u64;
     emit::lifecycle(stats, Counter::Executed, core::ptr::from_ref(record).cast(), len);
-    match desk {
-        // SAFETY: aligned and valid.
-        Some(desk) => unsafe { (&raw mut (*desk).is_taken).write_volatile(0) },
-        // Programs are rare: a task does not keep these 7 KiB.
-        None => LAUNCHED.delete(task.0),
-    }
+}
+
+/// Tells of a process that was there when tracing began, with the path of its program's file.
+#[inline(always)]
+pub(crate) fn alive(stats: Stats, task: Task) {
+    let mut event = of(task, What::Alive, 0);
+    set_parent(&mut event, task.parent());
+    event.path_state = CaptureState::NotRead as u8;
+    let Some(desk) = free_desk() else {
+        write(stats, Counter::Alive, &event);
+        return;
+    };
+    // SAFETY: a desk is this program's until it is given back.
+    let record = unsafe { &mut (*desk).record };
+    record.event = event;
+    write_path::<_, 0, EXE_ROOM>(record, task, 0);
+    let exe = bounded(record.event.exe_len as usize, EXE_ROOM);
+    let len = (EVENT + bounded_part(padded(exe), EXE_ROOM)) as u64;
+    emit::lifecycle(stats, Counter::Alive, core::ptr::from_ref(record).cast(), len);
+    // SAFETY: aligned and valid.
+    unsafe { (&raw mut (*desk).is_taken).write_volatile(0) };
 }
 
 /// The processor's memory for such a record, taken; `None` while a program that was preempted writes
@@ -151,6 +204,8 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
     (it.uid, it.gid) = task.effective_ids();
     it.inner_pid = task.inner_pid();
     it.comm = task.leader().comm();
+    it.exec_id = task.exec_id();
+    (it.exe_dev, it.exe_ino) = task.executable();
     *it
 }
 
@@ -175,39 +230,61 @@ fn call_start(task: Task) -> u64 {
 
 /// Bytes that the path takes.
 #[inline(always)]
-fn read_path(record: &mut Launched, path: u64) -> usize {
+fn read_path<const ROOM: usize>(record: &mut Launched<ROOM>, rooms: &Rooms, path: u64) -> usize {
     let place = record.launch.as_mut_ptr();
     // SAFETY: there is room for so many bytes; the helper checks the address.
     let len =
-        unsafe { bpf_probe_read_kernel_str(place.cast(), PATH_ROOM as u32, path as *const _) };
-    // The zero is counted.
-    let len = if len > 0 { bounded(len as usize - 1, PATH_ROOM) } else { 0 };
+        unsafe { bpf_probe_read_kernel_str(place.cast(), rooms.path as u32, path as *const _) };
+    // The zero is counted. A path that fills the room is taken for a cut one.
+    let (state, len) = match len {
+        1.. if len as usize == rooms.path => (CaptureState::Truncated, rooms.path - 1),
+        1.. => (CaptureState::Whole, bounded(len as usize - 1, rooms.path)),
+        _ => (CaptureState::Fault, 0),
+    };
+    record.event.path_state = state as u8;
     record.event.path_len = len as u16;
     padded(len)
 }
 
-/// Reads arguments and environment, which the kernel has just written to the program's stack, to
-/// behind the path; returns the bytes that all three take.
+/// Reads the arguments, which the kernel has just written to the program's stack, to behind the path;
+/// returns the bytes that both take.
 #[inline(always)]
-fn read_launch(record: &mut Launched, task: Task, path: usize) -> usize {
-    let Some([args, args_end, env, env_end]) = task.launch_ranges() else { return path };
-    let path = bounded_part(path, PATH_ROOM);
+fn read_args<const ROOM: usize>(
+    record: &mut Launched<ROOM>,
+    rooms: &Rooms,
+    task: Task,
+    path: usize,
+) -> usize {
+    let Some([args, args_end, ..]) = task.launch_ranges() else { return path };
+    let path = bounded_part(path, rooms.path);
     let total = args_end.wrapping_sub(args);
-    let len = bounded(total as usize, ARGS_ROOM);
+    let len = bounded(total as usize, rooms.args);
     record.event.args_total = total as u32;
     // SAFETY: the room for the path ends at or behind this; what the verifier believes ends in the
     // slack at the latest.
     let place = unsafe { record.launch.as_mut_ptr().add(path) };
-    let mut used = path;
-    if read_user(place, len, args) {
-        record.event.args_len = len as u16;
-        used += padded(len);
+    if !read_user(place, len, args) {
+        return path;
     }
-    let used = bounded_part(used, PATH_ROOM + ARGS_ROOM);
+    record.event.args_len = len as u16;
+    path + padded(len)
+}
+
+/// Reads the environment, which stands behind the arguments, to behind `used` bytes; returns the
+/// bytes that all of it takes.
+#[inline(always)]
+fn read_environment<const ROOM: usize>(
+    record: &mut Launched<ROOM>,
+    rooms: &Rooms,
+    task: Task,
+    used: usize,
+) -> usize {
+    let Some([.., env, env_end]) = task.launch_ranges() else { return used };
+    let used = bounded_part(used, rooms.before_exe() + rooms.exe);
     let total = env_end.wrapping_sub(env);
-    let len = bounded(total as usize, ENV_ROOM);
+    let len = bounded(total as usize, rooms.env);
     record.event.env_total = total as u32;
-    // SAFETY: both rooms end at or behind this, as above.
+    // SAFETY: the rooms before end at or behind this, as above.
     let place = unsafe { record.launch.as_mut_ptr().add(used) };
     if !read_user(place, len, env_end.wrapping_sub(len as u64)) {
         return used;

@@ -300,6 +300,9 @@ pub(crate) unsafe fn write_event(
     event.cgroup_id = task.cgroup_id();
     event.process_start_ns = task.process_start_ns();
     event.comm = task.comm();
+    (event.uid, event.gid) = task.effective_ids();
+    event.exec_id = task.exec_id();
+    event.spare = 0;
 }
 
 #[inline(always)]

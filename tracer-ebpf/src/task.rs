@@ -10,11 +10,12 @@ use aya_ebpf::{
 use tracer_common::event::COMM_LEN;
 
 use crate::maps::{
-    CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CSS_SET_DFL_CGRP, KERNFS_NODE_ID,
-    MM_ARG_START, PID_LEVEL, PID_NUMBERS, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE,
-    TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS,
-    TASK_GROUP_LEADER, TASK_MM, TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL,
-    TASK_START_BOOTTIME, TASK_STATE, TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
+    CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CSS_SET_DFL_CGRP, FILE_INODE,
+    INODE_INO, INODE_SB, KERNFS_NODE_ID, MM_ARG_START, MM_EXE_FILE, PID_LEVEL, PID_NUMBERS, SB_DEV,
+    SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM,
+    TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS, TASK_FS, TASK_GROUP_LEADER, TASK_MM,
+    TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_STATE,
+    TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
 };
 
 /// A task that the kernel handed to a program.
@@ -156,6 +157,45 @@ impl Task {
         let at = MM_ARG_START.load();
         // SAFETY: `mm` is an `mm_struct`, and four words follow each other there.
         Some(unsafe { [field(mm, at), field(mm, at + 8), field(mm, at + 16), field(mm, at + 24)] })
+    }
+
+    /// The `struct file` that its program was mapped from; null where there is none.
+    #[inline(always)]
+    pub(crate) fn exe_file(self) -> *mut u8 {
+        let mm: *mut u8 = self.read(TASK_MM.load());
+        if mm.is_null() {
+            return mm;
+        }
+        // SAFETY: an `mm_struct`, checked by the verifier like a task.
+        unsafe { field(mm, MM_EXE_FILE.load()) }
+    }
+
+    /// Where its root and current folder are described.
+    #[inline(always)]
+    pub(crate) fn fs(self) -> u64 {
+        self.read(TASK_FS.load())
+    }
+
+    /// The file that its program was mapped from: its device as the kernel numbers it, and its inode
+    /// number; zeroes where there is none.
+    #[inline(always)]
+    pub(crate) fn executable(self) -> (u32, u64) {
+        let file = self.exe_file();
+        if file.is_null() {
+            return (0, 0);
+        }
+        // SAFETY: a `file`, checked by the verifier like a task; and so on.
+        let inode: *mut u8 = unsafe { field(file, FILE_INODE.load()) };
+        if inode.is_null() {
+            return (0, 0);
+        }
+        // SAFETY: as above.
+        let file_system: *mut u8 = unsafe { field(inode, INODE_SB.load()) };
+        if file_system.is_null() {
+            return (0, 0);
+        }
+        // SAFETY: as above.
+        unsafe { (field(file_system, SB_DEV.load()), field(inode, INODE_INO.load())) }
     }
 
     /// Effective user and group id, in the initial user namespace.

@@ -78,8 +78,11 @@ impl Decoder {
             return self.signal(bytes).map(Some);
         }
         let (event, payload) = parse::syscall_event(bytes)?;
-        let call = call(&event, payload)?;
+        let mut call = call(&event, payload)?;
         let place = self.tree.call(&event);
+        if let Some(begun) = &place.begun {
+            begun.complete(&mut call);
+        }
         let context = SpanContext {
             process: place.process,
             span_id: self.ids.call(event.tid, event.start_ns),
@@ -180,6 +183,8 @@ fn call(event: &SyscallEvent, payload: &[u8]) -> Result<SyscallSpan, DecodeError
         args: event.args,
         ret: signed_result(abi, event.nr, event.ret),
         cgroup_id: event.cgroup_id,
+        uid: event.uid,
+        gid: event.gid,
         comm: event.comm,
         payload: Payload::new(payload),
         nr: event.nr,
@@ -259,12 +264,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_give_a_span_or_an_error(
-            head in proptest::collection::vec(any::<u8>(), 128),
+            head in proptest::collection::vec(any::<u8>(), size_of::<SyscallEvent>()),
             payload in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             let mut bytes = record(&payload);
             let framing: Vec<u8> = bytes[20..24].to_vec();
-            bytes[2..128].copy_from_slice(&head[2..]);
+            bytes[2..size_of::<SyscallEvent>()].copy_from_slice(&head[2..]);
             bytes[20..24].copy_from_slice(&framing);
             if let Ok(Some(span)) = decoder().decode(&bytes) {
                 prop_assert!(!span.span_name().is_empty());

@@ -32,7 +32,7 @@ use crate::{
     watch::Watch,
 };
 
-/// Bytes of the kernel ring when nothing else is asked for: 120,000 records without strings.
+/// Bytes of the kernel ring when nothing else is asked for: 110,000 records without strings.
 pub const DEFAULT_RING_SIZE: u32 = 16 << 20;
 
 /// What to trace. The default is the whole system, without the tracer itself. Each kind of scope

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::identity::{Identity, Told};
+use crate::identity::Identity;
+pub use crate::identity::{Executable, Filename, Program};
 
 /// A process, from its fork or from one `execve` to the next: a new program gets an object of its
 /// own, with the same ids. Does not change, but for the identity, which is found out on the side.
@@ -24,21 +25,18 @@ pub struct Process {
     pub inner_pid: Option<u32>,
     /// Processes above it in the trace.
     pub depth: u32,
-    /// Name of the program: the last part of what was executed, or the first thread's name. Any
-    /// bytes, and never none but for [`Process::default`].
-    pub program: Arc<[u8]>,
+    /// The program that it runs, which a forked process has from its parent.
+    pub program: Arc<Program>,
     /// What vendors have added to the trace's context, `tracestate`: printable ASCII.
     pub trace_state: Option<Arc<str>>,
-    /// What the kernel's records tell of its identity: what is left of it when `/proc` has it no more.
-    pub told: Told,
     /// What is known of it beyond the kernel's word, set once, never on the way of a span. Elsewhere,
     /// for it is large, and most processes of a large host are never asked for it.
     pub identity: OnceLock<Box<Identity>>,
 }
 
 impl Process {
-    /// The same process under another name; its identity has yet to be found out.
-    pub(crate) fn renamed(&self, program: Arc<[u8]>) -> Self {
+    /// The same process, in the same place, as it runs another program.
+    pub(crate) fn running(&self, program: Arc<Program>) -> Self {
         Self {
             tgid: self.tgid,
             start_ns: self.start_ns,
@@ -50,7 +48,6 @@ impl Process {
             depth: self.depth,
             program,
             trace_state: self.trace_state.clone(),
-            told: self.told.clone(),
             identity: OnceLock::new(),
         }
     }

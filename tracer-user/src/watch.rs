@@ -67,8 +67,8 @@ impl Watch {
                 wait(told.as_ref(), if asked.is_some() { SHORT_WAIT } else { LONGEST_WAIT });
                 resolver.cgroups.refresh();
                 while let Some(process) = asked.as_ref().and_then(|asked| asked.pop()) {
-                    let Process { tgid, start_ns, told, identity, .. } = &*process;
-                    identity.get_or_init(|| Box::new(resolver.identify(*tgid, *start_ns, told)));
+                    let Process { tgid, start_ns, identity, .. } = &*process;
+                    identity.get_or_init(|| Box::new(resolver.identify(*tgid, *start_ns)));
                 }
             }
         };

@@ -166,10 +166,9 @@ pub(super) struct TraceArgs {
     #[arg(long, requires = "command", help_heading = "Output")]
     pub(super) export_traceparent: bool,
 
-    /// Show what descriptors lead to: 3</etc/hostname>; -yy: also addresses of sockets, numbers of
-    /// devices. Followed from the calls that make and close descriptors, which are traced for that
-    /// even if they are not shown; with -Z, --errno or --min-duration looked up in /proc instead, a
-    /// moment later
+    /// Show what descriptors lead to, and the folder of relative paths: 3</etc/hostname>; -yy: also
+    /// addresses of sockets, numbers of devices and processes. As the kernel held it at the call;
+    /// which calls are traced does not depend on it
     #[arg(short = 'y', action = ArgAction::Count, help_heading = "Output")]
     pub(super) names: u8,
 

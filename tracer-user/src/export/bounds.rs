@@ -138,6 +138,8 @@ mod tests {
         let mut all = [0; 6];
         all[..args.len()].copy_from_slice(args);
         let call = SyscallSpan {
+            uid: 1000,
+            gid: 100,
             args: all,
             ret,
             cgroup_id: 1,

@@ -11,18 +11,19 @@ use crate::{
 /// Processes that are remembered.
 const REMEMBERED: usize = 1024;
 
-/// Makes a `T` of each process, and of each cgroup that it is in.
+/// Makes a `T` of each process, of each of its programs, users and cgroups.
 pub(super) struct Who<T> {
     resolver: Option<Arc<Resolver>>,
     make: fn(&Description<'_>) -> T,
-    /// By the address of the process, which stays where it is while it is kept here, and its cgroup.
+    /// By the address of the process as it ran one program, which stays where it is while it is kept
+    /// here, its user and group, and its cgroup.
     known: HashMap<Key, Entry<T>>,
     /// The one that was asked for last: neighbours are mostly of one process.
     last: Option<(Key, Arc<T>, u64)>,
     made: u64,
 }
 
-type Key = (usize, u64);
+type Key = (usize, Option<(u32, u32)>, u64);
 
 struct Entry<T> {
     _process: Arc<Process>,
@@ -47,7 +48,7 @@ impl<T> Who<T> {
     pub(super) fn of(&mut self, span: &SpanRecord) -> Option<(&Arc<T>, u64)> {
         let resolver = self.resolver.as_ref()?;
         let (process, cgroup_id) = (span.process()?, span.cgroup_id()?);
-        let key = (Arc::as_ptr(process).addr(), cgroup_id);
+        let key = (Arc::as_ptr(process).addr(), span.owner(), cgroup_id);
         if self.last.as_ref().is_none_or(|(last, ..)| *last != key) {
             let resolver = Arc::clone(resolver);
             self.last = Some(self.find(key, process, &resolver));
@@ -66,12 +67,17 @@ impl<T> Who<T> {
             self.known.clear();
         }
         let entry = self.known.entry(key).or_insert_with(|| {
-            let find =
-                || Box::new(resolver.identify(process.tgid, process.start_ns, &process.told));
+            let find = || Box::new(resolver.identify(process.tgid, process.start_ns));
             let identity = process.identity.get_or_init(find);
-            let cgroup = resolver.cgroups.get(key.1);
+            let owner = key.1.map(|ids| resolver.owner(ids));
+            let cgroup = resolver.cgroups.get(key.2);
             self.made += 1;
-            let value = (self.make)(&Description { identity, cgroup: &cgroup });
+            let value = (self.make)(&Description {
+                program: &process.program,
+                owner: owner.as_ref(),
+                identity,
+                cgroup: &cgroup,
+            });
             Entry { _process: Arc::clone(process), value: Arc::new(value), number: self.made }
         });
         (key, Arc::clone(&entry.value), entry.number)
@@ -84,15 +90,17 @@ pub(super) enum Fact<'a> {
     /// Any bytes.
     Text(&'a [u8]),
     Int(u64),
+    /// Stands only where it is so.
+    True,
 }
 
 /// What is known of a process, by the names of OpenTelemetry's conventions where there are any.
 pub(super) fn facts<'a>(description: &'a Description<'_>) -> Vec<(&'static str, Fact<'a>)> {
     let workload = description.workload();
     let identity = description.identity;
-    let owner = identity.owner.as_ref();
-    let executable = identity.executable.as_ref();
-    let file = executable.and_then(|it| it.file);
+    let owner = description.owner;
+    let executable = description.program.executable.as_ref();
+    let path = executable.and_then(|it| it.path.as_deref());
     let text = |text: &'a Option<Box<str>>| text.as_deref().map(|it| Fact::Text(it.as_bytes()));
     let name = |name: Option<&'static str>| name.map(|it| Fact::Text(it.as_bytes()));
     let cgroup = Some(&*description.cgroup.path).filter(|path| !path.is_empty());
@@ -104,9 +112,10 @@ pub(super) fn facts<'a>(description: &'a Description<'_>) -> Vec<(&'static str, 
         ("tracer.pod.qos", name(workload.qos.map(crate::identity::Qos::name))),
         ("tracer.systemd.unit", text(&workload.unit)),
         ("process.linux.cgroup", cgroup.map(Fact::Text)),
-        ("process.executable.path", executable.map(|it| Fact::Text(&it.path))),
-        ("tracer.executable.device", file.map(|(device, _)| Fact::Int(device))),
-        ("tracer.executable.inode", file.map(|(_, inode)| Fact::Int(inode))),
+        ("process.executable.path", path.map(Fact::Text)),
+        ("tracer.executable.deleted", executable.filter(|it| it.is_deleted).map(|_| Fact::True)),
+        ("tracer.executable.device", executable.map(|it| Fact::Int(it.device))),
+        ("tracer.executable.inode", executable.map(|it| Fact::Int(it.inode))),
         ("process.owner", owner.and_then(|it| Some(Fact::Text(it.user.as_deref()?.as_bytes())))),
         ("process.user.id", owner.map(|it| Fact::Int(it.uid.into()))),
         ("tracer.group.id", owner.map(|it| Fact::Int(it.gid.into()))),
@@ -133,7 +142,8 @@ const NAMESPACES: [&str; 7] = [
 pub(super) mod tests {
     use super::*;
     use crate::{
-        identity::{CgroupFacts, Executable, Identity, Namespaces, Owner},
+        identity::{CgroupFacts, Identity, Namespaces},
+        process::{Executable, Program},
         span_record::{SpanContext, SyscallSpan, test_call},
     };
 
@@ -152,13 +162,16 @@ pub(super) mod tests {
                 (id == 7).then(|| path.into_bytes())
             }
         }
-        let identity = Identity {
-            owner: Some(Owner { uid: 33, gid: 44, user: Some("web".into()) }),
-            executable: Some(Executable { path: (*b"/bin/\xff").into(), file: Some((1, 2)) }),
-            namespaces: Some(Namespaces::default()),
-            ..Identity::default()
+        let identity = Identity { namespaces: Some(Namespaces::default()), ..Identity::default() };
+        let path = Some((*b"/bin/\xff").into());
+        let executable = Some(Executable { path, is_deleted: true, device: 1, inode: 2 });
+        let process = Process {
+            tgid: 5,
+            trace_id: [1; 16],
+            span_id: [3; 8],
+            program: Arc::new(Program { executable, ..Program::default() }),
+            ..Process::default()
         };
-        let process = Process { tgid: 5, trace_id: [1; 16], span_id: [3; 8], ..Process::default() };
         process.identity.set(Box::new(identity)).unwrap();
         let context = SpanContext {
             process: Arc::new(process),
@@ -168,7 +181,7 @@ pub(super) mod tests {
             logical_clock: 1,
             thread_id: 5,
         };
-        let call = SyscallSpan { cgroup_id: 7, ..test_call(39, 1) };
+        let call = SyscallSpan { cgroup_id: 7, uid: 0, gid: 44, ..test_call(39, 1) };
         let resolver = Arc::new(Resolver::default());
         resolver.cgroups.feed(Box::new(Seven), None);
         (SpanRecord::from_syscall(context, call), resolver)
@@ -181,14 +194,40 @@ pub(super) mod tests {
         let (first, number) = who.of(&span).map(|(it, number)| (Arc::clone(it), number)).unwrap();
         let (again, same) = who.of(&span.clone()).unwrap();
         assert!(Arc::ptr_eq(&first, again) && number == same);
-        assert_eq!(*first, 10);
+        assert_eq!(*first, 11);
         assert!(Who::new(None, |_| ()).of(&span).is_none());
+    }
+
+    /// A process that changes its user is two, whichever was asked for first.
+    #[test]
+    fn each_user_of_a_process_has_its_own() {
+        let (span, resolver) = known();
+        let context = |span: &SpanRecord| SpanContext {
+            process: Arc::clone(span.process().unwrap()),
+            span_id: [2; 8],
+            start_time_nanos: 1,
+            duration_nanos: 1,
+            logical_clock: 1,
+            thread_id: 5,
+        };
+        let mut who = Who::new(Some(resolver), |it| it.owner.map(|it| (it.uid, it.gid)));
+        let mut ask = |uid| {
+            let call = SyscallSpan { uid, gid: uid + 1, ..test_call(39, 1) };
+            let span = SpanRecord::from_syscall(context(&span), call);
+            who.of(&span).map(|(it, number)| (**it, number)).unwrap()
+        };
+        let (root, first) = ask(0);
+        let (web, second) = ask(33);
+        assert_eq!((root, web), (Some((0, 1)), Some((33, 34))));
+        assert!(first != second && ask(0) == (root, first));
     }
 
     #[test]
     fn what_is_not_known_is_left_out() {
         let cgroup = CgroupFacts::default();
-        let description = Description { identity: &Identity::default(), cgroup: &cgroup };
+        let (program, identity) = (Program::default(), Identity::default());
+        let description =
+            Description { program: &program, owner: None, identity: &identity, cgroup: &cgroup };
         assert_eq!(facts(&description), []);
     }
 }

@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn registers(name: &str) -> Vec<(u32, bool, bool)> {
-        let slots = (0..MAX_FILES as u32).map_while(|slot| plan(name).file_arg(slot));
+        let slots = (0..).take(MAX_FILES).map_while(|slot| plan(name).file_arg(slot));
         slots.map(|it| (it.arg, it.of_path, it.ends)).collect()
     }
 

@@ -1,64 +1,34 @@
-//! Whose a process is and what it runs, from `/proc`, asked for once.
+//! What a process is in, from `/proc`, asked for once; and all that is known of a call's maker.
 
 use std::{
-    collections::HashMap,
     fs, io,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use nix::unistd::{Uid, User};
+use super::{CgroupFacts, Cgroups, Program, Workload, users::Users};
 
-use super::{CgroupFacts, Cgroups, Workload};
-
-/// User names that are remembered.
-const MOST_USERS: usize = 4096;
-
-/// What `/proc` tells of a process; where it had ended before somebody looked, what was told of it.
+/// What only `/proc` tells of a process, for as long as it lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// Whose it is: effective user and group.
-    pub owner: Option<Owner>,
-    /// What it runs.
-    pub executable: Option<Executable>,
     /// The namespaces it is in.
     pub namespaces: Option<Namespaces>,
     /// What the paths of its cgroups tell, those of version 1 included.
     pub workload: Workload,
 }
 
-/// What is told of a process as it is born, and as it runs a program.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Told {
-    /// Effective user and group id.
-    pub owner: Option<(u32, u32)>,
-    /// The absolute path by which it was executed; any bytes. `None` where that is not the path of
-    /// what runs: of a relative one, of one that is too long, of a script.
-    pub executable: Option<Arc<[u8]>>,
-}
-
 /// A user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// Effective user id.
+    /// Effective user id, in the initial user namespace.
     pub uid: u32,
-    /// Effective group id.
+    /// Effective group id, likewise.
     pub gid: u32,
     /// The user's name on this host, whose it may not be in a container.
     pub user: Option<Arc<str>>,
-}
-
-/// A program's file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Executable {
-    /// Its path, as the process sees it; any bytes. Without links, unless it is by what was told.
-    pub path: Box<[u8]>,
-    /// Device and inode number; `None` when it is gone, or the path was told.
-    pub file: Option<(u64, u64)>,
 }
 
 /// Inode numbers, namespaces(7): equal ones are the same namespace.
@@ -80,28 +50,24 @@ impl Namespaces {
 pub struct Resolver {
     /// Cgroups by id.
     pub cgroups: Cgroups,
-    users: Mutex<HashMap<u32, Option<Arc<str>>>>,
+    users: Users,
     identified: AtomicU64,
     missed: AtomicU64,
 }
 
 impl Resolver {
-    /// What there is to know of the process with this id that started at this reading of the boot
-    /// clock. Counted as missed when it has ended: then it is what was told of it.
-    pub fn identify(&self, tgid: u32, start_ns: u64, told: &Told) -> Identity {
-        let found = self.read(Path::new("/proc"), tgid, start_ns);
+    /// What `/proc` tells of the process with this id that started at this reading of the boot clock.
+    /// Counted as missed when it has ended.
+    pub fn identify(&self, tgid: u32, start_ns: u64) -> Identity {
+        let found = read(Path::new("/proc"), tgid, start_ns);
         let counter = if found.is_some() { &self.identified } else { &self.missed };
         counter.fetch_add(1, Ordering::Relaxed);
-        let mut identity = found.unwrap_or_default();
-        if identity.owner.is_none() {
-            let owner = |(uid, gid)| Owner { uid, gid, user: self.user(uid) };
-            identity.owner = told.owner.map(owner);
-        }
-        if identity.executable.is_none() {
-            let executable = |path: &Arc<[u8]>| Executable { path: (**path).into(), file: None };
-            identity.executable = told.executable.as_ref().map(executable);
-        }
-        identity
+        found.unwrap_or_default()
+    }
+
+    /// The owner with these ids, by name.
+    pub fn owner(&self, (uid, gid): (u32, u32)) -> Owner {
+        Owner { uid, gid, user: self.users.name(uid) }
     }
 
     /// Processes that were identified.
@@ -113,41 +79,19 @@ impl Resolver {
     pub fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
+}
 
-    fn read(&self, proc: &Path, tgid: u32, start_ns: u64) -> Option<Identity> {
-        let folder = proc.join(tgid.to_string());
-        let status = fs::read_to_string(folder.join("status")).ok();
-        let cgroup = fs::read(folder.join("cgroup")).ok();
-        let identity = Identity {
-            owner: status.as_deref().and_then(|status| self.owner(status)),
-            executable: executable(&folder),
-            namespaces: namespaces(&folder),
-            workload: cgroup.map_or_else(Workload::default, |text| {
-                Workload::of_proc(&String::from_utf8_lossy(&text))
-            }),
-        };
-        // Asked last: while the same process is there, nobody else has had its id.
-        started(&folder.join("stat"), start_ns).then_some(identity)
-    }
-
-    /// The fields `Uid:` and `Gid:` have the real, effective, saved and file system id.
-    fn owner(&self, status: &str) -> Option<Owner> {
-        let effective = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-            line.split_ascii_whitespace().nth(1)?.parse().ok()
-        };
-        let (uid, gid) = (effective("Uid:")?, effective("Gid:")?);
-        Some(Owner { uid, gid, user: self.user(uid) })
-    }
-
-    fn user(&self, uid: u32) -> Option<Arc<str>> {
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if users.len() >= MOST_USERS {
-            users.clear();
-        }
-        let ask = || Some(Arc::from(User::from_uid(Uid::from_raw(uid)).ok()??.name));
-        users.entry(uid).or_insert_with(ask).clone()
-    }
+fn read(proc: &Path, tgid: u32, start_ns: u64) -> Option<Identity> {
+    let folder = proc.join(tgid.to_string());
+    let cgroup = fs::read(folder.join("cgroup")).ok();
+    let identity = Identity {
+        namespaces: namespaces(&folder),
+        workload: cgroup.map_or_else(Workload::default, |text| {
+            Workload::of_proc(&String::from_utf8_lossy(&text))
+        }),
+    };
+    // Asked last: while the same process is there, nobody else has had its id.
+    started(&folder.join("stat"), start_ns).then_some(identity)
 }
 
 /// Whether field 22, the time since boot in clock ticks, is that of the process that is meant;
@@ -164,14 +108,6 @@ fn started(stat: &Path, start_ns: u64) -> bool {
     ticks == Some(start_ns / (NANOS / per_second.max(1)))
 }
 
-fn executable(folder: &Path) -> Option<Executable> {
-    let link = folder.join("exe");
-    let path = fs::read_link(&link).ok()?;
-    // The link leads to the file itself, whatever its path leads to now.
-    let file = fs::metadata(&link).ok().map(|it| (it.dev(), it.ino()));
-    Some(Executable { path: path.as_os_str().as_bytes().into(), file })
-}
-
 /// Links like `pid:[4026531836]`.
 fn namespaces(folder: &Path) -> Option<Namespaces> {
     let number = |name: &str| -> io::Result<u64> {
@@ -184,12 +120,17 @@ fn namespaces(folder: &Path) -> Option<Namespaces> {
     found.iter().any(|number| *number != 0).then_some(Namespaces(found))
 }
 
-/// All that is known of a process and the cgroup that it was in.
+/// All that is known of who made a call: the program that ran then, its user at that moment, the
+/// cgroup that it was in, and the process.
 #[derive(Clone, Copy, Debug)]
 pub struct Description<'a> {
-    /// The process.
+    /// The program.
+    pub program: &'a Program,
+    /// The user; `None` where no record has said it.
+    pub owner: Option<&'a Owner>,
+    /// The process, by `/proc`.
     pub identity: &'a Identity,
-    /// Its cgroup (v2).
+    /// The cgroup (v2).
     pub cgroup: &'a CgroupFacts,
 }
 
@@ -207,6 +148,7 @@ impl Description<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
 
     /// The start of this process as the kernel tells it.
     fn own_start() -> u64 {
@@ -222,18 +164,7 @@ mod tests {
     fn this_process_is_identified() {
         let resolver = Resolver::default();
         let own = std::process::id();
-        let told = Told { owner: Some((1, 2)), executable: Some((*b"/no").into()) };
-        // What is there weighs more than what was told.
-        let found = resolver.identify(own, own_start() + 1, &told);
-        let owner = found.owner.unwrap();
-        assert_eq!(owner.uid, Uid::effective().as_raw());
-        let user = User::from_uid(Uid::effective()).unwrap().map(|user| user.name);
-        assert_eq!(owner.user.as_deref(), user.as_deref());
-        let program = std::env::current_exe().unwrap();
-        let executable = found.executable.unwrap();
-        assert_eq!(&*executable.path, program.as_os_str().as_bytes());
-        let metadata = fs::metadata(&program).unwrap();
-        assert_eq!(executable.file, Some((metadata.dev(), metadata.ino())));
+        let found = resolver.identify(own, own_start() + 1);
         let namespace = fs::metadata("/proc/self/ns/net").unwrap().ino();
         assert_eq!(found.namespaces.unwrap().numbers()[2], namespace);
         assert_eq!((resolver.identified(), resolver.missed()), (1, 0));
@@ -242,16 +173,12 @@ mod tests {
     #[test]
     fn another_process_with_the_same_id_is_not() {
         let resolver = Resolver::default();
-        let own = std::process::id();
-        let (start, none) = (own_start() + 1_000_000_000, Told::default());
-        assert_eq!(resolver.identify(own, start, &none), Identity::default());
-        let told = Told { owner: Some((u32::MAX, 2)), executable: Some((*b"/bin/\xff").into()) };
-        let found = resolver.identify(u32::MAX, 0, &told);
-        assert_eq!(found.owner, Some(Owner { uid: u32::MAX, gid: 2, user: None }));
-        let executable = Executable { path: (*b"/bin/\xff").into(), file: None };
-        assert_eq!(found.executable, Some(executable));
-        assert_eq!((found.namespaces, found.workload), (None, Workload::default()));
+        let start = own_start() + 1_000_000_000;
+        assert_eq!(resolver.identify(std::process::id(), start), Identity::default());
+        assert_eq!(resolver.identify(u32::MAX, 0), Identity::default());
         assert_eq!((resolver.identified(), resolver.missed()), (0, 2));
+        let owner = resolver.owner((u32::MAX, 2));
+        assert_eq!(owner, Owner { uid: u32::MAX, gid: 2, user: None });
     }
 
     #[test]
@@ -261,7 +188,9 @@ mod tests {
         let identity = Identity { workload: docker, ..Identity::default() };
         let told = |path: &[u8], identity| {
             let cgroup = CgroupFacts::new(1, path);
-            Description { identity, cgroup: &cgroup }.workload().clone()
+            let program = Program::default();
+            let all = Description { program: &program, owner: None, identity, cgroup: &cgroup };
+            all.workload().clone()
         };
         assert_eq!(told(b"/", &identity).container_id.as_deref(), Some(id.as_str()));
         // The cgroup of the call is nearer to the truth, where it tells of one.
@@ -276,23 +205,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let process = folder.path().join("7");
         fs::create_dir(&process).unwrap();
-        fs::write(process.join("status"), "Name:\tx\nUid:\t1\t4000000000\t3\t4\nGid:\t1\t6\n")
-            .unwrap();
         fs::write(
             process.join("stat"),
             b"7 (a) R 1 (\xff) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 300 0",
         )
         .unwrap();
         fs::write(process.join("cgroup"), b"0::/lxc.payload.\xff/x\n").unwrap();
-        let resolver = Resolver::default();
         let tick = 1_000_000_000 / 100;
-        let found = resolver.read(folder.path(), 7, 300 * tick).unwrap();
-        let owner = found.owner.unwrap();
-        assert_eq!((owner.uid, owner.gid, owner.user), (4_000_000_000, 6, None));
-        assert_eq!((found.executable, found.namespaces), (None, None));
+        let found = read(folder.path(), 7, 300 * tick).unwrap();
+        assert_eq!(found.namespaces, None);
         assert_eq!(found.workload.container_name.as_deref(), Some("\u{fffd}"));
-        assert!(resolver.read(folder.path(), 7, 301 * tick).is_none());
+        assert!(read(folder.path(), 7, 301 * tick).is_none());
         fs::write(process.join("stat"), "7 (").unwrap();
-        assert!(resolver.read(folder.path(), 7, 300 * tick).is_none());
+        assert!(read(folder.path(), 7, 300 * tick).is_none());
     }
 }

@@ -450,6 +450,11 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::PID_LEVEL, types.offset("pid", "level")?),
         (global::PID_NUMBERS, types.offset("pid", "numbers")?),
         (global::MM_ARG_START, types.offset("mm_struct", "arg_start")?),
+        (global::MM_EXE_FILE, types.offset("mm_struct", "exe_file")?),
+        (global::FILE_INODE, types.offset("file", "f_inode")?),
+        (global::INODE_INO, types.offset("inode", "i_ino")?),
+        (global::INODE_SB, types.offset("inode", "i_sb")?),
+        (global::SB_DEV, types.offset("super_block", "s_dev")?),
         (global::BPRM_FILENAME, types.offset("linux_binprm", "filename")?),
         (global::BPRM_INTERP, types.offset("linux_binprm", "interp")?),
     ];

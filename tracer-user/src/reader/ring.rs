@@ -11,7 +11,7 @@ use std::{
 use tracer_common::{
     cgroup::CGROUP_PATH_LEN,
     event::{LARGE_PAYLOAD, SyscallEvent},
-    lifecycle::LAUNCH_ROOM,
+    lifecycle::{LAUNCH_ROOM, LifecycleEvent},
 };
 
 use crate::shared_memory::{Mapping, page_size};
@@ -24,8 +24,9 @@ const DISCARD: u32 = 1 << 30;
 const HEADER: usize = 8;
 
 /// Bytes of the longest record in any of our rings.
-const LONGEST: usize = size_of::<SyscallEvent>() + LARGE_PAYLOAD;
-const _: () = assert!(LAUNCH_ROOM < LARGE_PAYLOAD && CGROUP_PATH_LEN < LARGE_PAYLOAD);
+const LONGEST: usize = size_of::<LifecycleEvent>() + LAUNCH_ROOM;
+const _: () =
+    assert!(size_of::<SyscallEvent>() + LARGE_PAYLOAD < LONGEST && CGROUP_PATH_LEN < LAUNCH_ROOM);
 
 /// Bytes that a record of `len` bytes takes in the ring.
 pub const fn space(len: usize) -> usize {

@@ -374,6 +374,15 @@ impl SpanRecord {
             Body::Named(_) => None,
         }
     }
+    /// Effective user and group id, in the initial user namespace, of the thread that entered a call,
+    /// or that a process was seen with at last.
+    pub fn owner(&self) -> Option<(u32, u32)> {
+        match &self.body {
+            Body::Syscall(_, call) => Some((call.uid, call.gid)),
+            Body::Process(_, life) => life.owner,
+            Body::Signal(..) | Body::Named(_) => None,
+        }
+    }
     /// The process, where it is one that was traced.
     pub const fn process(&self) -> Option<&Arc<Process>> {
         match &self.body {

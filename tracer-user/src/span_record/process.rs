@@ -1,12 +1,12 @@
 //! What the span of a process knows beyond the process.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use nix::sys::signal::Signal;
 use tracer_common::lifecycle::Birth;
 
 use super::StatusCode;
-use crate::process::Process;
+use crate::process::{Process, Program};
 
 /// The life of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,9 @@ pub struct ProcessSpan {
     pub comm: [u8; 16],
     /// Id of its cgroup (v2), as seen last.
     pub cgroup_id: u64,
+    /// Effective user and group id of the thread that was looked at last, in the initial user
+    /// namespace; `None` where no record of the process came.
+    pub owner: Option<(u32, u32)>,
     /// The programs that it began, in order; the first ones of very many.
     pub programs: Vec<ProgramStart>,
     /// Programs beyond those.
@@ -36,12 +39,8 @@ pub struct ProcessSpan {
 pub struct ProgramStart {
     /// Nanoseconds since the Unix epoch.
     pub time_nanos: u64,
-    /// The path as it was given: any bytes.
-    pub path: Box<[u8]>,
-    /// The arguments: any bytes.
-    pub args: Vec<Box<[u8]>>,
-    /// Whether there are more arguments, or longer ones.
-    pub args_cut: bool,
+    /// What it has begun.
+    pub program: Arc<Program>,
 }
 
 /// How a process ended.
@@ -133,9 +132,7 @@ impl ProcessSpan {
         if let Some(pid) = process.inner_pid {
             out.push(("process.vpid", Value::Int(pid.into())));
         }
-        if let Some(program) = self.programs.last() {
-            out.extend(program.attributes());
-        }
+        out.extend(process.program.attributes());
         match self.end {
             ProcessEnd::Exited(code) => out.push(("process.exit.code", Value::Int(code.into()))),
             ProcessEnd::Killed { core, .. } => {
@@ -160,20 +157,25 @@ impl ProcessSpan {
         out
     }
 
-    /// The last thread's name.
+    /// The first thread's name.
     pub fn comm(&self) -> &[u8] {
         let end = self.comm.iter().position(|byte| *byte == 0).unwrap_or(self.comm.len());
         &self.comm[..end]
     }
 }
 
-impl ProgramStart {
+impl Program {
     /// Its attributes.
     pub fn attributes(&self) -> Vec<Attribute<'_>> {
         let mut out = Vec::new();
-        if !self.path.is_empty() {
-            let path = Value::Text(Cow::Borrowed(&self.path));
-            out.push(("process.executable.path", path));
+        if let Some(path) = self.executable.as_ref().and_then(|it| it.path.as_deref()) {
+            out.push(("process.executable.path", Value::Text(Cow::Borrowed(path))));
+        }
+        if let Some(filename) = &self.filename {
+            out.push(("tracer.process.filename", Value::Text(Cow::Borrowed(&filename.path))));
+            if filename.is_cut {
+                out.push(("tracer.process.filename_truncated", Value::Bool(true)));
+            }
         }
         if !self.args.is_empty() {
             out.push(("process.command_args", Value::List(&self.args)));

@@ -21,6 +21,10 @@ pub struct SyscallSpan {
     pub ret: i64,
     /// Id of the thread's cgroup (v2).
     pub cgroup_id: u64,
+    /// Effective user id of the thread as it entered the call, in the initial user namespace.
+    pub uid: u32,
+    /// Effective group id, likewise.
+    pub gid: u32,
     /// Name of the thread, ended by a zero byte unless it fills the array.
     pub comm: [u8; 16],
     /// What was captured of the memory that arguments point to.
@@ -221,6 +225,8 @@ pub(crate) mod tests {
             args: [0; MAX_ARGS],
             ret,
             cgroup_id: 1,
+            uid: 1000,
+            gid: 100,
             comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
             payload: Payload::new(&[]),
             nr,

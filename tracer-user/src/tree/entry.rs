@@ -4,14 +4,19 @@ use std::sync::Arc;
 
 use tracer_common::lifecycle::Birth;
 
+use super::late::Begun;
 use crate::{
-    process::Process,
+    process::{Process, Program},
     span_record::{ProcessEnd, ProcessSpan, ProgramStart, SpanRecord, SpanTimes},
     traceparent::TraceParent,
 };
 
 /// Programs of one process that are told one by one.
 const PROGRAMS: usize = 16;
+
+/// Earlier programs of one process that are kept for calls that come after the next one's record:
+/// the `execve` itself, and calls of other threads that it has ended.
+const EARLIER: usize = 4;
 
 /// Forks of one process that have not returned yet: one for each thread, and some more that never
 /// will, their calls not being traced.
@@ -63,6 +68,8 @@ pub(super) struct Entry {
     /// record of the process.
     pub(super) is_named_by_thread: bool,
     pub(super) cgroup_id: u64,
+    /// Effective user and group id, as told last.
+    pub(super) owner: Option<(u32, u32)>,
     pub(super) birth: Option<Birth>,
     pub(super) programs: Vec<ProgramStart>,
     pub(super) programs_left_out: u32,
@@ -70,6 +77,11 @@ pub(super) struct Entry {
     pub(super) threads_ended: u32,
     /// Calls that have forked and not returned.
     forks: Vec<Fork>,
+    /// The process as it ran its earlier programs, in the place in a trace where it is now.
+    earlier: Vec<Arc<Process>>,
+    /// What the call that was entered at this reading of the boot clock has begun, until that call
+    /// comes.
+    begun: Option<Box<(u64, Begun)>>,
 }
 
 impl Entry {
@@ -91,12 +103,15 @@ impl Entry {
             comm: [0; 16],
             is_named_by_thread: false,
             cgroup_id: 0,
+            owner: None,
             birth: None,
             programs: Vec::new(),
             programs_left_out: 0,
             threads_started: 0,
             threads_ended: 0,
             forks: Vec::new(),
+            earlier: Vec::new(),
+            begun: None,
         }
     }
 
@@ -157,6 +172,67 @@ impl Entry {
         }
     }
 
+    /// The process as it ran the program that made a call.
+    #[inline]
+    pub(super) fn generation(&mut self, exec_id: u32, comm: &[u8; 16]) -> Arc<Process> {
+        if self.process.program.exec_id == exec_id {
+            return Arc::clone(&self.process);
+        }
+        self.other_generation(exec_id, comm)
+    }
+
+    #[cold]
+    fn other_generation(&mut self, exec_id: u32, comm: &[u8; 16]) -> Arc<Process> {
+        if let Some(found) = self.earlier.iter().find(|it| it.program.exec_id == exec_id) {
+            return Arc::clone(found);
+        }
+        // The record of that program was lost, or is of before tracing: nothing is known of it.
+        let unseen = Arc::new(self.process.running(Program::unseen(exec_id, comm).into()));
+        if exec_id.wrapping_sub(self.process.program.exec_id).cast_signed() > 0 {
+            let before = std::mem::replace(&mut self.process, Arc::clone(&unseen));
+            self.keep_earlier(before);
+        } else {
+            self.keep_earlier(Arc::clone(&unseen));
+        }
+        unseen
+    }
+
+    /// Runs another program, in the place in a trace that `next` has.
+    pub(super) fn run(&mut self, next: Process) {
+        let next = Arc::new(next);
+        let has_moved = next.span_id != self.process.span_id
+            || next.trace_id != self.process.trace_id
+            || next.parent_span_id != self.process.parent_span_id;
+        let before = std::mem::replace(&mut self.process, Arc::clone(&next));
+        self.keep_earlier(before);
+        if has_moved {
+            for process in &mut self.earlier {
+                *process = Arc::new(next.running(Arc::clone(&process.program)));
+            }
+        }
+    }
+
+    /// Notes which call has begun a program; 0 for one that is not traced.
+    pub(super) fn begin(&mut self, call_start_ns: u64, begun: Begun) {
+        self.begun = (call_start_ns != 0).then(|| Box::new((call_start_ns, begun)));
+    }
+
+    /// What the call that was entered then has begun.
+    #[inline]
+    pub(super) fn begun_by(&mut self, call_start_ns: u64) -> Option<Begun> {
+        if self.begun.as_ref().is_none_or(|it| it.0 != call_start_ns) {
+            return None;
+        }
+        self.begun.take().map(|it| it.1)
+    }
+
+    fn keep_earlier(&mut self, process: Arc<Process>) {
+        if self.earlier.len() == EARLIER {
+            self.earlier.remove(0);
+        }
+        self.earlier.push(process);
+    }
+
     /// The span of the process, from its begin to `end_ns` of the boot clock.
     pub(super) fn span(&mut self, name: Box<str>, end_ns: u64, end: ProcessEnd) -> SpanRecord {
         let duration = end_ns.saturating_sub(self.begin_ns);
@@ -169,6 +245,7 @@ impl Entry {
             name,
             comm: self.comm,
             cgroup_id: self.cgroup_id,
+            owner: self.owner,
             programs: std::mem::take(&mut self.programs),
             programs_left_out: self.programs_left_out,
             threads_started: self.threads_started,

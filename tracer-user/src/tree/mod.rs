@@ -2,6 +2,7 @@
 //! side's records of births, programs and ends; every call is looked up here for its process.
 
 mod entry;
+mod late;
 mod options;
 mod programs;
 
@@ -18,10 +19,11 @@ use tracer_common::{
 use crate::{
     clock::WallClock,
     ids::IdSource,
-    process::Process,
+    process::{Process, Program},
     span_record::{ProcessEnd, SpanRecord},
 };
 use entry::{Entry, Key};
+use late::Begun;
 pub use options::{LaunchPlace, TreeCounts, TreeOptions};
 
 /// How long a process is kept after its end, for records that come late: far longer than a thread
@@ -64,6 +66,8 @@ pub(crate) struct CallPlace {
     pub(crate) logical_clock: u64,
     /// Nanoseconds since the Unix epoch.
     pub(crate) start_time_nanos: u64,
+    /// What the call has begun, where it is the `execve` of the program that runs.
+    pub(crate) begun: Option<Begun>,
 }
 
 impl Tree {
@@ -127,8 +131,9 @@ impl Tree {
         entry.end_wall = entry.end_wall.max(start_time_nanos.saturating_add(event.duration_ns));
         CallPlace {
             logical_clock: entry.call_clock(event.tid, event.start_ns),
-            process: Arc::clone(&entry.process),
+            process: entry.generation(event.exec_id, &event.comm),
             start_time_nanos,
+            begun: entry.begun_by(event.start_ns),
         }
     }
 
@@ -139,9 +144,11 @@ impl Tree {
         }
         self.make_room(key).then(|| {
             self.counts.unannounced += 1;
-            let slot = self.insert_root(key, 0, &event.comm);
+            let slot = self.insert_root(key, 0, Program::unseen(event.exec_id, &event.comm));
             if let Some(entry) = self.entry(slot) {
+                entry.comm = event.comm;
                 entry.cgroup_id = event.cgroup_id;
+                entry.owner = Some((event.uid, event.gid));
                 entry.is_named_by_thread = true;
             }
             slot
@@ -152,8 +159,9 @@ impl Tree {
     #[cold]
     fn late_call(&mut self, key: Key, event: &SyscallEvent, start_time_nanos: u64) -> CallPlace {
         self.counts.late += 1;
-        let process = Arc::new(self.root(key, 0, &event.comm));
-        CallPlace { process, logical_clock: event.start_ns, start_time_nanos }
+        let program = Program::unseen(event.exec_id, &event.comm);
+        let process = Arc::new(self.root(key, 0, program));
+        CallPlace { process, logical_clock: event.start_ns, start_time_nanos, begun: None }
     }
 
     /// Takes a record of a process.
@@ -167,7 +175,7 @@ impl Tree {
     ) {
         self.sweep(event.time_ns);
         match what {
-            What::Alive => self.alive(event),
+            What::Alive => self.alive(event, launch),
             What::Fork if birth == Birth::Thread => self.thread_born(event),
             What::Fork => self.born(event, birth),
             What::Exec => self.executed(event, launch),
@@ -185,19 +193,6 @@ impl Tree {
         for slot in alive {
             self.end(slot, now_ns, ProcessEnd::Unfinished);
         }
-    }
-
-    fn alive(&mut self, event: &LifecycleEvent) {
-        let key = (event.tgid, event.process_start_ns);
-        // One that was born since is known already, and so is one that has ended.
-        if let Some(slot) = self.find(key) {
-            return self.name_after_first_thread(slot, event);
-        }
-        if !self.make_room(key) {
-            return;
-        }
-        let slot = self.insert_root(key, event.parent_tgid, &event.comm);
-        self.note(slot, event);
     }
 
     fn thread_born(&mut self, event: &LifecycleEvent) {
@@ -222,7 +217,9 @@ impl Tree {
             Some(slot) => Some(slot),
             None if self.make_room(parent_key) => {
                 self.counts.unannounced += 1;
-                let slot = self.insert_root(parent_key, 0, &event.comm);
+                // The child has all of it from its parent, just now.
+                let program = Program::told(event, LaunchParts::default());
+                let slot = self.insert_root(parent_key, 0, program);
                 if let Some(entry) = self.entry(slot) {
                     entry.is_named_by_thread = true;
                 }
@@ -233,9 +230,11 @@ impl Tree {
         if !self.make_room(key) {
             return;
         }
-        let slot = match parent {
-            Some(parent) => self.insert_child(key, parent, event),
-            None => self.insert_root(key, event.parent_tgid, &event.comm),
+        let slot = if let Some(parent) = parent {
+            self.insert_child(key, parent, event)
+        } else {
+            let program = Program::told(event, LaunchParts::default());
+            self.insert_root(key, event.parent_tgid, program)
         };
         self.note(slot, event);
         if let Some(entry) = self.entry(slot) {
@@ -244,12 +243,16 @@ impl Tree {
     }
 
     fn insert_child(&mut self, key: Key, parent: usize, event: &LifecycleEvent) -> usize {
+        let program = || Program::told(event, LaunchParts::default());
         let Some(entry) = self.entry(parent) else {
-            return self.insert_root(key, event.parent_tgid, &event.comm);
+            return self.insert_root(key, event.parent_tgid, program());
         };
         let clock = entry.fork_clock(event.parent_tid, event.call_start_ns);
         entry.children += 1;
         let (of, told, reaper) = (Arc::clone(&entry.process), entry.told, entry.key());
+        let inherited = entry.generation(event.exec_id, &event.comm);
+        let is_known = inherited.program.executable.is_some() || event.exe_ino == 0;
+        let program = if is_known { Arc::clone(&inherited.program) } else { Arc::new(program()) };
         let child = Process {
             tgid: key.0,
             start_ns: key.1,
@@ -259,8 +262,7 @@ impl Tree {
             parent_tgid: of.tgid,
             depth: of.depth.saturating_add(1),
             trace_state: of.trace_state.clone(),
-            program: of.program.clone(),
-            told: of.told.clone(),
+            program,
             ..Process::default()
         };
         let begin_wall = self.clock.wall(key.1);
@@ -279,10 +281,10 @@ impl Tree {
         entry.is_counted = true;
         entry.comm = event.comm;
         entry.cgroup_id = event.cgroup_id;
+        entry.owner = Some((event.uid, event.gid));
         // Nobody else has it yet.
         if let Some(process) = Arc::get_mut(&mut entry.process) {
             process.inner_pid = (event.inner_pid != event.tgid).then_some(event.inner_pid);
-            process.told.owner = Some((event.uid, event.gid));
         }
     }
 
@@ -297,6 +299,7 @@ impl Tree {
         entry.threads_ended = entry.threads_ended.saturating_add(1);
         entry.comm = event.comm;
         entry.cgroup_id = event.cgroup_id;
+        entry.owner = Some((event.uid, event.gid));
         // The first record has the number of threads without this one.
         if std::mem::replace(&mut entry.is_counted, true) {
             entry.threads -= 1;
@@ -400,22 +403,19 @@ impl Tree {
         let is_launched = event.what == What::Exec as u8 && event.how != 0;
         self.counts.unannounced += u64::from(!is_launched);
         let parent = if event.what == What::Fork as u8 { 0 } else { event.parent_tgid };
-        let slot = self.insert_root(key, parent, &event.comm);
+        let program = if event.what == What::Exec as u8 {
+            // What ran before is not known; the call that ran the next one is its last.
+            Program::unseen(event.exec_id.wrapping_sub(1), &event.comm)
+        } else {
+            Program::told(event, LaunchParts::default())
+        };
+        let slot = self.insert_root(key, parent, program);
         self.note(slot, event);
         if let Some(entry) = self.entry(slot) {
             entry.is_counted = false;
             entry.threads = event.threads.into();
         }
         Some(slot)
-    }
-
-    /// Names a process, of which only a thread was known, by a record of its own.
-    fn name_after_first_thread(&mut self, slot: usize, event: &LifecycleEvent) {
-        let Some(entry) = self.entry(slot) else { return };
-        if std::mem::take(&mut entry.is_named_by_thread) {
-            entry.comm = event.comm;
-            entry.process = Arc::new(entry.process.renamed(programs::of_comm(&event.comm)));
-        }
     }
 
     #[inline]
@@ -447,7 +447,7 @@ impl Tree {
         true
     }
 
-    fn root(&self, (tgid, start_ns): Key, parent_tgid: u32, comm: &[u8; 16]) -> Process {
+    fn root(&self, (tgid, start_ns): Key, parent_tgid: u32, program: Program) -> Process {
         let ids = self.ids.process(tgid, start_ns);
         Process {
             tgid,
@@ -455,16 +455,14 @@ impl Tree {
             trace_id: ids.trace_id,
             span_id: ids.span_id,
             parent_tgid,
-            program: programs::of_comm(comm),
+            program: program.into(),
             ..Process::default()
         }
     }
 
-    fn insert_root(&mut self, key: Key, parent_tgid: u32, comm: &[u8; 16]) -> usize {
+    fn insert_root(&mut self, key: Key, parent_tgid: u32, program: Program) -> usize {
         let begin_wall = self.clock.wall(key.1);
-        let mut entry = Entry::new(self.root(key, parent_tgid, comm), key.1, begin_wall);
-        entry.comm = *comm;
-        self.insert(entry)
+        self.insert(Entry::new(self.root(key, parent_tgid, program), key.1, begin_wall))
     }
 
     fn insert(&mut self, entry: Entry) -> usize {

@@ -37,7 +37,7 @@ impl LaunchPlace {
 pub struct TreeOptions {
     /// The place of the launched command; without it, its environment and else its ids say.
     pub launch: Option<LaunchPlace>,
-    /// Bytes shown of each argument of a program.
+    /// Bytes that the kernel side captures of each string of `argv`.
     pub argument_limit: usize,
 }
 

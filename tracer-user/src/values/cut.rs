@@ -24,6 +24,7 @@ pub(super) fn is_whole(kind: Struct, context: &Context<'_>, bytes: &[u8]) -> boo
         | Struct::PrctlArg
         | Struct::SemidDs
         | Struct::ShmidDs
+        | Struct::SocketcallArgs
         | Struct::Sockopt => Some(0),
         Struct::IoctlArg => Some(of_ioctl(context)),
         Struct::MountData => return bytes.contains(&0),

@@ -54,7 +54,7 @@ fn sixteen_million_calls_are_accounted_for_when_most_are_lost() {
 #[test]
 fn an_overfilled_ring_holds_exactly_what_fits() {
     const RING: u32 = 64 * 1024;
-    const RECORD: usize = space(128);
+    const RECORD: usize = space(144);
     let calls = 10_000;
     let workload = Workload::new(&["calls", &calls.to_string()]);
     let options = TraceOptions {
@@ -80,7 +80,7 @@ fn an_overfilled_ring_holds_exactly_what_fits() {
     assert_eq!(counts.get(Counter::ReserveFailed), calls - fits as u64);
     let mut bytes = Vec::new();
     assert_eq!(ring.read(usize::MAX, |record| bytes.push(record.len())), fits);
-    assert!(bytes.iter().all(|len| *len == 128) && ring.unread() == 0);
+    assert!(bytes.iter().all(|len| *len == 144) && ring.unread() == 0);
 }
 
 #[test]

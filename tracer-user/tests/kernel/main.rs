@@ -26,6 +26,7 @@ mod identity;
 mod kernel_threads;
 #[cfg(feature = "guest-tests")]
 mod lockdown;
+mod makers;
 mod memory;
 mod model;
 #[cfg(target_arch = "x86_64")]

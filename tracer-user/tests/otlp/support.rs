@@ -39,6 +39,8 @@ pub(crate) fn span(number: u64, process_id: u32, path: &[u8]) -> SpanRecord {
         args: [0xffff_ff9c, 4096, 0x80000, 0, 0, 0],
         ret: if number.is_multiple_of(3) { -13 } else { 3 },
         cgroup_id: 77,
+        uid: 1000,
+        gid: 100,
         comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
         payload: Payload::new(&payload),
         nr: 257,

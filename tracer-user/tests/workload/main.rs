@@ -17,6 +17,7 @@ mod edge;
 mod elf;
 mod families;
 mod lives;
+mod makers;
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod more;
@@ -46,6 +47,10 @@ fn main() {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     if let [_, "sleepers", count] = words.as_slice() {
         return sleepers(number(count));
+    }
+    // A script's interpreter is given what stands in the script, and the script's path.
+    if let ["now", _, "ask-script"] = words.as_slice() {
+        return makers::ask();
     }
     if words.first() != Some(&"now") {
         io::stdin().lock().read_line(&mut String::new()).expect("a line to start");
@@ -84,6 +89,13 @@ fn main() {
         #[cfg(target_arch = "x86_64")]
         [_, "open-on-demand"] => more::open_on_demand(),
         [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
+        [_, "ask", ..] => makers::ask(),
+        [_, "users", rounds] => makers::users(number(rounds)),
+        [_, "workers", count] => makers::workers(number(count)),
+        [_, "programs", folder] => makers::programs(folder),
+        [_, "delete-and-ask", path] => makers::delete_and_ask(path),
+        [_, "literals", count] => makers::literals(number(count)),
+        [_, "arguments", lengths @ ..] => makers::arguments(lengths),
         [_, "tree"] => tree::tree(),
         [_, "leaf", name, count] => tree::leaf(name, number(count)),
         [_, "hang"] => hang(),

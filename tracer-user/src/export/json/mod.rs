@@ -53,7 +53,8 @@ impl Exporter for JsonExporter {
 
 /// Of a process, as members of an object, with a comma in front of each.
 fn members(description: &Description<'_>) -> Vec<u8> {
-    let (workload, identity) = (description.workload(), description.identity);
+    let workload = description.workload();
+    let executable = description.program.executable.as_ref();
     let mut out = Vec::new();
     let mut push = |key: &str, value: Option<&[u8]>| {
         let Some(value) = value.filter(|value| !value.is_empty()) else { return };
@@ -69,9 +70,12 @@ fn members(description: &Description<'_>) -> Vec<u8> {
     push("pod_qos", workload.qos.map(|qos| qos.name().as_bytes()));
     push("unit", workload.unit.as_deref().map(str::as_bytes));
     push("cgroup_path", Some(&description.cgroup.path));
-    push("executable", identity.executable.as_ref().map(|it| &*it.path));
-    let owner = identity.owner.as_ref();
+    push("executable", executable.and_then(|it| it.path.as_deref()));
+    let owner = description.owner;
     push("user", owner.and_then(|it| it.user.as_deref()).map(str::as_bytes));
+    if executable.is_some_and(|it| it.is_deleted) {
+        out.extend(b",\"executable_deleted\":true");
+    }
     if let Some(owner) = owner {
         push_number(&mut out, "uid", owner.uid);
         push_number(&mut out, "gid", owner.gid);
@@ -139,7 +143,7 @@ fn push_events(out: &mut Vec<u8>, life: &ProcessSpan) {
         out.extend(if index == 0 { &b"{\"name\":\"exec\""[..] } else { b",{\"name\":\"exec\"" });
         push_number(out, "time_unix_nano", program.time_nanos);
         push_key(out, "attributes");
-        push_values(out, &program.attributes());
+        push_values(out, &program.program.attributes());
         out.push(b'}');
     }
     out.push(b']');
@@ -309,6 +313,7 @@ pub(super) fn resource(description: &Description<'_>) -> Vec<u8> {
         out.push(b':');
         match fact {
             Fact::Int(value) => push_integer(&mut out, value),
+            Fact::True => out.extend(b"true"),
             Fact::Text(text) => {
                 if escape::push_json(&mut out, text) {
                     out.extend(format!(",\"escaped.{key}\":true").bytes());

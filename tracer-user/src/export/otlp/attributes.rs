@@ -91,6 +91,7 @@ pub(super) fn of_process(description: &Description<'_>) -> Vec<u8> {
             Fact::Int(value) => {
                 push_int_of(&mut out, OF_RESOURCE, (key, ""), value.cast_signed());
             }
+            Fact::True => push_true_of(&mut out, OF_RESOURCE, (key, "")),
             Fact::Text(bytes) => {
                 if let Ok(text) = std::str::from_utf8(bytes) {
                     push_text(&mut out, OF_RESOURCE, (key, ""), text);

@@ -42,7 +42,7 @@ pub(super) fn push_process(
         let open = Open::<2>::start(out, EVENTS);
         push_fixed64(out, Field::new(1), program.time_nanos);
         push_bytes(out, Field::new(2), b"exec");
-        for attribute in program.attributes() {
+        for attribute in program.program.attributes() {
             push_attribute(out, OF_EVENT, &attribute);
         }
         open.end(out);

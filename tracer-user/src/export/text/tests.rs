@@ -3,6 +3,7 @@
 use super::*;
 use std::sync::Arc;
 
+use crate::identity::Program;
 use crate::process::Process;
 use crate::span_record::{LossPlace, Payload, SpanContext, SpanTimes};
 use tracer_common::event::{Abi, CaptureState, Phase};
@@ -42,6 +43,8 @@ fn openat(path: &[u8], ret: i64) -> SyscallSpan {
         args: [0xffff_ff9c, 0x7fff_0000, 0x80000, 0, 0, 0],
         ret,
         cgroup_id: 1,
+        uid: 1000,
+        gid: 100,
         comm: *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0",
         payload: Payload::new(&payload),
         nr: 257,
@@ -138,7 +141,8 @@ fn signals_read_like_straces() {
 #[test]
 fn ends_are_those_of_processes_that_have_shown_a_line() {
     let process = |tgid| {
-        Arc::new(Process { tgid, start_ns: 5, program: (*b"cat").into(), ..Process::default() })
+        let program = Arc::new(Program { name: (*b"cat").into(), ..Program::default() });
+        Arc::new(Process { tgid, start_ns: 5, program, ..Process::default() })
     };
     let ends = |tgid| {
         let times = SpanTimes { start_time_nanos: 0, end_time_nanos: 9, logical_clock: 1 };
@@ -146,6 +150,7 @@ fn ends_are_those_of_processes_that_have_shown_a_line() {
             name: "cat".into(),
             comm: [0; 16],
             cgroup_id: 1,
+            owner: None,
             programs: Vec::new(),
             programs_left_out: 0,
             threads_started: 0,

@@ -209,6 +209,8 @@ prop_compose! {
     ) -> SpanRecord {
         let call = SyscallSpan {
             args, ret, cgroup_id, comm, nr,
+            uid: 1000,
+            gid: 100,
             payload: Payload::new(&payload),
             abi: Abi::ALL[kinds.0],
             record: Record::ALL[kinds.1],
@@ -311,8 +313,8 @@ fn the_resource_says_whose_process_it_is() {
     assert_eq!(value("process.pid"), Value::IntValue(5));
     assert_eq!(value("container.id"), text(ID));
     assert_eq!(value("k8s.pod.uid"), text("8f1c4d2e-6a7b-4c3d-9e0f-112233445566"));
-    assert_eq!(value("process.owner"), text("web"));
-    assert_eq!(value("process.user.id"), Value::IntValue(33));
+    assert_eq!(value("process.owner"), text("root"));
+    assert_eq!(value("process.user.id"), Value::IntValue(0));
     assert_eq!(value("process.executable.path"), text("/bin/\\xff"));
     assert_eq!(value("tracer.escaped.process.executable.path"), Value::BoolValue(true));
     let unknown = &request.resource_spans[1].resource.as_ref().unwrap().attributes;

@@ -72,6 +72,8 @@ fn span_of(event: &SyscallEvent, payload: &[u8]) -> SpanRecord {
         args: event.args,
         ret: event.ret,
         cgroup_id: event.cgroup_id,
+        uid: event.uid,
+        gid: event.gid,
         comm: event.comm,
         payload: Payload::new(payload),
         nr: event.nr,
@@ -367,7 +369,7 @@ fn what_is_known_of_a_process_is_in_columns() {
     assert_eq!(resource["k8s.pod.uid"], "8f1c4d2e-6a7b-4c3d-9e0f-112233445566");
     assert_eq!(resource["process.executable.path"], "/bin/\\xff");
     assert_eq!(resource["escaped.process.executable.path"], true);
-    assert_eq!(resource["process.user.id"], 33);
+    assert_eq!(resource["process.user.id"], 0);
 }
 
 #[test]

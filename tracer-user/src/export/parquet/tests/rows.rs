@@ -11,8 +11,8 @@ use crate::{
         parquet::columns::{Columns, Facts},
         who::Who,
     },
-    identity::{Executable, Identity, Resolver},
-    process::Process,
+    identity::Resolver,
+    process::{Executable, Process, Program},
     span_record::{ProcessEnd, ProcessSpan, SpanContext, SpanRecord, SpanTimes},
 };
 
@@ -56,6 +56,7 @@ fn life(cgroup_id: u64) -> ProcessSpan {
         name: "life".into(),
         comm: *b"life\xff\0\0\0\0\0\0\0\0\0\0\0",
         cgroup_id,
+        owner: Some((0, 0)),
         programs: Vec::new(),
         programs_left_out: 0,
         threads_started: 0,
@@ -92,11 +93,11 @@ fn rows_past_a_full_dictionary_do_not_depend_on_others() {
     let event = SyscallEvent { nr: 257, ..SyscallEvent::default() };
     let call = span(&event, Some((CaptureState::Fault, b"")));
     let spans = (0..1500).flat_map(|n| {
-        let process = process(n % 1400);
-        let path = format!("/{n}/").repeat(200).into_bytes().into();
-        let executable = Some(Executable { path, file: None });
-        let identity = Identity { executable, ..Identity::default() };
-        process.identity.set(Box::new(identity)).unwrap();
+        let path = Some(format!("/{n}/").repeat(200).into_bytes().into());
+        let executable = Some(Executable { path, is_deleted: true, device: 1, inode: 2 });
+        let program = Arc::new(Program { executable, ..Program::default() });
+        let mut process = process(n % 1400);
+        Arc::get_mut(&mut process).unwrap().program = program;
         vec![of(&process, &call); 1 + n as usize % 3]
     });
     let resolver = Arc::new(Resolver::default());

@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use tracer_common::file::FileKind;
 use tracer_user::{
     kernel::FileDetail,
     pipeline::TraceOptions,
@@ -46,10 +47,9 @@ fn options(calls: &str) -> TraceOptions {
 }
 
 /// The marked calls by their numbers.
-fn marked(spans: &[SpanRecord]) -> HashMap<u64, &SyscallSpan> {
-    let number = |call: &SyscallSpan| call.args.into_iter().find(|arg| arg >> 56 == MARK);
-    let calls = spans.iter().filter_map(SpanRecord::syscall);
-    calls.filter_map(|call| Some((number(call)?, call))).collect()
+fn marked(spans: &[SpanRecord]) -> HashMap<u64, &SpanRecord> {
+    let number = |span: &SpanRecord| span.syscall()?.args.into_iter().find(|arg| arg >> 56 == MARK);
+    spans.iter().filter_map(|span| Some((number(span)?, span))).collect()
 }
 
 /// What the program has printed of one call.
@@ -59,54 +59,95 @@ struct Truth {
     returned: bool,
     is_there: bool,
     held: Vec<u8>,
+    owner: (u32, u32),
+    name: Vec<u8>,
+    program: Vec<u8>,
+    /// Whether it is longer than what is kept.
+    is_long: bool,
 }
 
 impl Truth {
-    fn parse(line: &str) -> Self {
+    fn parse(line: &str, is_long: bool) -> Self {
         let words: Vec<&str> = line.split('\t').collect();
-        let [number, fd, returned, is_there, held] = words[..] else { panic!("{line}") };
+        let [number, fd, returned, is_there, held, uid, gid, name, program] = words[..] else {
+            panic!("{line}")
+        };
         Self {
             number: u64::from_str_radix(number, 16).unwrap(),
             fd: fd.parse().unwrap(),
             returned: returned.parse().unwrap(),
             is_there: is_there.parse().unwrap(),
             held: bytes(held),
+            owner: (uid.parse().unwrap(), gid.parse().unwrap()),
+            name: bytes(name),
+            program: bytes(program),
+            is_long,
         }
     }
 
     /// What is wrong with what was traced of the call.
-    fn compare(&self, case: &str, call: Option<&SyscallSpan>) -> Option<String> {
-        let held = String::from_utf8_lossy(&self.held);
-        let wrong = |what: &str| {
-            let fd = self.fd;
-            Some(format!("{case}: descriptor {fd} is {held:?}: {what}"))
-        };
-        let Some(call) = call else { return wrong("the call was not traced") };
+    fn compare(&self, span: Option<&SpanRecord>) -> Vec<String> {
+        let Some(span) = span else { return vec!["the call was not traced".to_owned()] };
+        let call = span.syscall().unwrap();
         let captures = call.payload.as_slice();
-        let Some(file) = DescriptorFile::find(captures, self.fd, self.returned) else {
-            return wrong("nothing was captured");
-        };
+        let mut wrong = self.compare_maker(span, call);
+        match DescriptorFile::find(captures, self.fd, self.returned) {
+            Some(file) => {
+                wrong.extend(self.compare_file(&file));
+                wrong.extend(self.compare_text(call, file.path().is_some()));
+            }
+            None => wrong.push("nothing was captured".to_owned()),
+        }
+        wrong
+    }
+
+    /// Who made the call.
+    fn compare_maker(&self, span: &SpanRecord, call: &SyscallSpan) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if span.owner() != Some(self.owner) {
+            wrong.push(format!("made by {:?} and not {:?}", span.owner(), self.owner));
+        }
+        if call.comm() != self.name {
+            let names = [call.comm(), &self.name].map(String::from_utf8_lossy);
+            wrong.push(format!("made by the thread {:?} and not {:?}", names[0], names[1]));
+        }
+        let executable = span.process().and_then(|it| it.program.executable.as_ref());
+        let program = executable.map(|it| named(it.path.as_deref(), it.is_deleted));
+        if program.as_ref() != Some(&self.program) {
+            let truth = String::from_utf8_lossy(&self.program);
+            wrong.push(format!("made by the program {executable:?} and not {truth:?}"));
+        }
+        wrong
+    }
+
+    fn compare_file(&self, file: &DescriptorFile<'_>) -> Vec<String> {
+        let mut wrong = Vec::new();
         if file.changed {
-            return wrong("marked as changed");
+            wrong.push("marked as changed".to_owned());
         }
-        if file.is_cut() != (case == CUT) {
-            return wrong("cut");
+        if file.is_cut() != self.is_long {
+            wrong.push(format!("cut off is {}", file.is_cut()));
         }
-        if let Some(path) = file.path() {
-            let mark = if file.is_deleted() { &b" (deleted)"[..] } else { b"" };
-            let name = [&path, mark].concat();
-            let is_right = match name.strip_prefix(b"...") {
-                Some(end) if file.is_cut() => self.held.ends_with(end),
-                _ => name == self.held,
-            };
-            if !is_right {
-                return wrong(&format!("traced as {:?}", String::from_utf8_lossy(&name)));
+        let name = match file.kind() {
+            Some(FileKind::File) => named(file.path().as_deref(), file.is_deleted()),
+            Some(FileKind::Memory) => {
+                named(file.name().map(|it| [b"/", it].concat()).as_deref(), true)
             }
-            if self.is_there && file.is_deleted() {
-                return wrong("traced as removed");
-            }
+            Some(FileKind::Closed) => Vec::new(),
+            // Their text is compared.
+            _ => return wrong,
+        };
+        let is_right = match name.strip_prefix(b"...") {
+            Some(end) if file.is_cut() => self.held.ends_with(end),
+            _ => name == self.held,
+        };
+        if !is_right {
+            wrong.push(format!("traced as {:?}", String::from_utf8_lossy(&name)));
         }
-        self.compare_text(call, file.path().is_some()).and_then(|text| wrong(&text))
+        if self.is_there && file.is_deleted() {
+            wrong.push("traced as removed".to_owned());
+        }
+        wrong
     }
 
     /// The text that is shown, where nothing has to be escaped in it.
@@ -125,6 +166,12 @@ impl Truth {
         };
         (text.trim_start_matches("AT_FDCWD") != expected).then(|| format!("shown as {text:?}"))
     }
+}
+
+/// A path as the kernel writes it into links.
+fn named(path: Option<&[u8]>, is_deleted: bool) -> Vec<u8> {
+    let mark = if is_deleted { &b" (deleted)"[..] } else { b"" };
+    [path.unwrap_or(b"(no path)"), mark].concat()
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -147,8 +194,11 @@ fn no_program_can_make_the_name_of_a_descriptor_false() {
         match what {
             "case" => {}
             "truth" => {
-                let truth = Truth::parse(rest);
-                wrong.extend(truth.compare(case, calls.get(&truth.number).copied()));
+                let truth = Truth::parse(rest, case == CUT);
+                let held = String::from_utf8_lossy(&truth.held).into_owned();
+                let differences = truth.compare(calls.get(&truth.number).copied());
+                let about = format!("{case}: descriptor {} is {held:?}", truth.fd);
+                wrong.extend(differences.iter().map(|it| format!("{about}: {it}")));
                 *count += 1;
             }
             "skipped" => {
@@ -178,7 +228,7 @@ fn a_number_that_others_change_meanwhile_has_the_right_name_or_a_mark() {
     let (mut right, mut flagged, mut refused, mut wrong) = (0, 0, 0, Vec::new());
     for line in output.lines() {
         let (number, held) = line.split_once('\t').unwrap();
-        let call = calls[&u64::from_str_radix(number, 16).unwrap()];
+        let call = calls[&u64::from_str_radix(number, 16).unwrap()].syscall().unwrap();
         let fd = i32::try_from(call.args[0]).unwrap();
         let file = DescriptorFile::find(call.payload.as_slice(), fd, false).unwrap();
         let path = file.path().map(|path| String::from_utf8(path).unwrap());
@@ -210,7 +260,7 @@ fn a_name_that_another_thread_changes_is_never_torn() {
     let mut seen = [0, 0];
     let (mut unfinished, mut torn) = (0, Vec::new());
     for line in output.lines() {
-        let call = calls[&u64::from_str_radix(line, 16).unwrap()];
+        let call = calls[&u64::from_str_radix(line, 16).unwrap()].syscall().unwrap();
         let fd = i32::try_from(call.args[0]).unwrap();
         let file = DescriptorFile::find(call.payload.as_slice(), fd, false).unwrap();
         let path = file.path().map(|path| String::from_utf8_lossy(&path).into_owned());

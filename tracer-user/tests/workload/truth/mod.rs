@@ -4,6 +4,7 @@
 
 mod files;
 mod holders;
+mod identities;
 mod mounts;
 mod objects;
 mod places;
@@ -18,7 +19,10 @@ use std::{
     io::{self, Write as _},
     os::unix::ffi::OsStrExt as _,
     process::Command,
-    sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst},
+    sync::{
+        OnceLock,
+        atomic::{AtomicI32, AtomicU64, Ordering::SeqCst},
+    },
 };
 
 pub(crate) use races::{number_race, rename_race};
@@ -28,6 +32,12 @@ type Situation = fn(&Case) -> Result<(), String>;
 
 /// Where the file system of processes is open: reachable when its path leads elsewhere.
 static PROC: AtomicI32 = AtomicI32::new(-1);
+
+/// The file of this program, as the kernel called it when the program began.
+static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
+
+/// User and group as the initial user namespace has them, of a process that has left it.
+static OUTSIDE: OnceLock<(u32, u32)> = OnceLock::new();
 
 /// Marked calls so far, in this process and those that it came from.
 static SERIAL: AtomicU64 = AtomicU64::new(0);
@@ -42,9 +52,10 @@ pub(crate) struct Case {
 /// Runs every case, each in a process of its own, below `folder`.
 pub(crate) fn run(folder: &str) {
     open_proc();
-    let groups: [&[(&str, Situation)]; 7] = [
+    let groups: [&[(&str, Situation)]; 8] = [
         files::CASES,
         holders::CASES,
+        identities::CASES,
         mounts::CASES,
         objects::CASES,
         places::CASES,
@@ -90,6 +101,7 @@ fn open_proc() {
         unsafe { libc::fcntl(libc::open(c"/proc".as_ptr(), flags), libc::F_DUPFD_CLOEXEC, 900) };
     assert!(fd >= 0, "/proc: {}", io::Error::last_os_error());
     PROC.store(fd, SeqCst);
+    PROGRAM.set(link("exe").expect("a program")).expect("set once");
 }
 
 /// Whether a child that does this ends with success.
@@ -244,9 +256,30 @@ impl Case {
     fn truth(&self, number: u64, fd: i32, returned: bool, held: Option<Vec<u8>>) {
         let held = held.unwrap_or_default();
         let is_there = is_same(&held, fd);
-        let hex: String = held.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.say("truth", &format!("{number:x}\t{fd}\t{returned}\t{is_there}\t{hex}"));
+        let program = hex(PROGRAM.get().expect("set when the program began"));
+        let (uid, gid) = OUTSIDE.get().copied().unwrap_or_else(owner);
+        let (held, name) = (hex(&held), hex(&name()));
+        let of_file = format!("{fd}\t{returned}\t{is_there}\t{held}");
+        self.say("truth", &format!("{number:x}\t{of_file}\t{uid}\t{gid}\t{name}\t{program}"));
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Effective user and group of this thread.
+fn owner() -> (u32, u32) {
+    // SAFETY: have no preconditions.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
+/// The name of this thread.
+fn name() -> Vec<u8> {
+    let mut name = [0_u8; 16];
+    // SAFETY: room for a name with its zero byte.
+    done("PR_GET_NAME", unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) });
+    name.split(|byte| *byte == 0).next().unwrap_or_default().to_vec()
 }
 
 fn is_same(path: &[u8], fd: i32) -> bool {

@@ -199,6 +199,7 @@ pub(super) const CASES: &[(&str, Situation)] = &[
         Ok(())
     }),
     ("process in a user namespace", |case| {
+        super::OUTSIDE.set(super::owner()).expect("set once");
         // SAFETY: no pointers.
         granted("unshare(CLONE_NEWUSER)", unsafe { libc::unshare(libc::CLONE_NEWUSER) })?;
         case.used(open(&case.folder, libc::O_RDONLY));

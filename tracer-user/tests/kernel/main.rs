@@ -54,6 +54,7 @@ mod signals;
 mod strings;
 mod trace_context;
 mod tree;
+mod truth;
 #[cfg(feature = "guest-tests")]
 mod whole_system;
 #[cfg(target_arch = "x86_64")]

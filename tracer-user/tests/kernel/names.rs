@@ -22,7 +22,7 @@ fn expected(link: &[u8]) -> String {
 }
 
 /// What tracer says of it; empty where it says nothing.
-fn shown(call: &SyscallSpan, fd: i32) -> String {
+pub(crate) fn shown(call: &SyscallSpan, fd: i32) -> String {
     let context = Context {
         abi: call.abi,
         name: "",

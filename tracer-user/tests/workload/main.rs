@@ -29,6 +29,7 @@ mod puppet;
 #[cfg(target_arch = "x86_64")]
 mod raw;
 mod tree;
+mod truth;
 mod unwritten;
 mod uring;
 
@@ -120,6 +121,11 @@ fn main() {
         [_, "execveat", count] => execveat(count),
         [_, "short-children", millis] => short_children(number(millis)),
         [_, "big", megabytes, status] => big(number(megabytes), number(status)),
+        [_, "truth", folder] => truth::run(folder),
+        [_, "truth-given", name, index, paths @ ..] => truth::given(name, number(index), paths),
+        [_, "truth-numbers", name, index, fds @ ..] => truth::numbers(name, number(index), fds),
+        [_, "number-race", folder, count] => truth::number_race(folder, number(count)),
+        [_, "rename-race", folder, count] => truth::rename_race(folder, number(count)),
         _ => panic!("unknown workload {words:?}"),
     }
 }

@@ -106,6 +106,76 @@ impl Ring {
     }
 }
 
+/// `IORING_OP_OPENAT` and `IORING_OP_CLOSE`,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/io_uring.h#L216>.
+const OPEN: u8 = 18;
+const CLOSE: u8 = 19;
+
+/// A ring that opens and closes files, without a call that does.
+pub(crate) struct Files(Ring);
+
+impl Files {
+    /// `None` where the system has no such rings.
+    pub(crate) fn new() -> Option<Self> {
+        Ring::new(0).map(Self)
+    }
+
+    /// Makes a file if there is none, and opens it. The error is the negative `errno`.
+    pub(crate) fn open(&self, path: &str) -> Result<i32, i32> {
+        let path = std::ffi::CString::new(path).expect("no zero byte");
+        let address = path.as_ptr().expose_provenance() as u64;
+        let flags = (libc::O_RDWR | libc::O_CREAT).cast_unsigned();
+        self.operate(OPEN, libc::AT_FDCWD, address, [0o600, flags])
+    }
+
+    /// The error is the negative `errno`.
+    pub(crate) fn close(&self, fd: i32) -> Result<(), i32> {
+        self.operate(CLOSE, fd, 0, [0, 0]).map(drop)
+    }
+
+    /// Does one operation of this kind, and returns its result.
+    fn operate(&self, kind: u8, fd: i32, address: u64, words: [u32; 2]) -> Result<i32, i32> {
+        let (ring, offsets) = (&self.0, &self.0.params.submissions);
+        let entry = ring.entries.cast::<u8>();
+        let tail = ring.word(offsets.tail);
+        // SAFETY: in the page; nobody else moves the tail, which says which entry is next by the
+        // array of numbers, in which each entry has its own.
+        unsafe {
+            let index = tail.read_volatile() & (ENTRIES - 1);
+            let entry = entry.add(index as usize * ENTRY);
+            entry.write_bytes(0, ENTRY);
+            entry.write(kind);
+            entry.add(4).cast::<i32>().write(fd);
+            entry.add(16).cast::<u64>().write(address);
+            entry.add(24).cast::<u32>().write(words[0]);
+            entry.add(28).cast::<u32>().write(words[1]);
+            tail.write_volatile(tail.read_volatile().wrapping_add(1));
+        }
+        // SAFETY: no pointers are passed.
+        let done = unsafe {
+            let none = ptr::null::<c_void>();
+            libc::syscall(libc::SYS_io_uring_enter, ring.fd, 1, 1, GET_EVENTS, none, 0_usize)
+        };
+        assert_eq!(done, 1);
+        let completions = &ring.params.completions;
+        let head = ring.word(completions.head);
+        // SAFETY: in the page: of the completions, of 16 bytes each, twice as many as entries; the
+        // result is the third word. Their offset stands where `dropped` does of submissions.
+        let result = unsafe {
+            let index = head.read_volatile() & (2 * ENTRIES - 1);
+            let result = ring.word(completions.dropped).add(index as usize * 4 + 2);
+            head.write_volatile(head.read_volatile().wrapping_add(1));
+            result.cast::<i32>().read_volatile()
+        };
+        if result < 0 { Err(result) } else { Ok(result) }
+    }
+}
+
+/// The descriptor of a ring; `None` where the system has no such rings.
+pub(crate) fn descriptor() -> Option<i32> {
+    Ring::new(0).map(|ring| std::mem::ManuallyDrop::new(ring).fd)
+}
+
 impl Drop for Ring {
     fn drop(&mut self) {
         // SAFETY: both mappings and the descriptor are the ring's own.

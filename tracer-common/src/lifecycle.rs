@@ -37,7 +37,7 @@ pub struct LifecycleEvent {
     /// Boot clock at the entry of the call in which it happened, for a fork that of the thread that
     /// forked; 0 when that call is not traced.
     pub call_start_ns: u64,
-    /// Id of the cgroup (v2) of the task that runs: for a fork the thread that forked.
+    /// Id of the cgroup (v2) of the task: for a fork that of the child.
     pub cgroup_id: u64,
     /// For an exit: how the process ended as its parent sees it, wait(2).
     pub status: u32,

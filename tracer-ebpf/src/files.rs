@@ -13,7 +13,7 @@ use tracer_common::{
 use crate::{
     capture::{HEADER, IN_SMALL, NOWHERE, bounded, last_offset, move_to_large},
     descriptor::{dentry_of, file_of, give_back, take, write_file},
-    maps::{FileDesk, InFlight, LARGE},
+    maps::{FILES, FileDesk, InFlight, LARGE},
     stats::Stats,
     task::Task,
 };
@@ -22,6 +22,8 @@ use crate::{
 const RESULT: u8 = 7;
 /// [`InFlight::slot`] while no descriptor of a register is looked up.
 const NO_SLOT: u8 = 255;
+/// In [`InFlight::files`]: the descriptor was not open.
+const CLOSED: u64 = 1;
 /// Longest file that is kept with the task's call.
 const SHORT: usize = 272;
 /// Longest one in the storage for long captures, and one for which there is room more often.
@@ -95,7 +97,13 @@ pub(crate) extern "C" fn files_at_exit(state: *mut InFlight, plan: u64) -> u32 {
         if known == 0 || file.ends || fd < 0 {
             continue;
         }
-        if file_of(fd) != known || dentry_of(known) != it.dentries[index] {
+        let now = file_of(fd);
+        let is_other = if known == CLOSED {
+            now != 0
+        } else {
+            now != known || dentry_of(known) != it.dentries[index]
+        };
+        if is_other {
             it.arg = file.arg as u8;
             keep_change(state, fd as u32);
         }
@@ -155,7 +163,7 @@ pub(crate) extern "C" fn keep_file(state: *mut InFlight, fd: u32) -> u32 {
     }
     if it.slot != NO_SLOT {
         let index = (it.slot & 1) as usize;
-        it.files[index] = on_desk.file;
+        it.files[index] = if on_desk.file == 0 { CLOSED } else { on_desk.file };
         it.dentries[index] = on_desk.dentry;
     }
     let kept = keep(stats, it, on_desk);

@@ -8,7 +8,7 @@ use tracer_common::plan::{Inside, Plan};
 use crate::{
     capture::opaque,
     files::{argument, keep_file},
-    maps::InFlight,
+    maps::{FILES, InFlight},
     place::read_user,
 };
 

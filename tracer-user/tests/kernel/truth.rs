@@ -152,7 +152,7 @@ impl Truth {
 
     /// The text that is shown, where nothing has to be escaped in it.
     fn compare_text(&self, call: &SyscallSpan, is_path: bool) -> Option<String> {
-        let text = if self.returned { return None } else { shown(call, self.fd) };
+        let text = if self.returned || self.is_long { return None } else { shown(call, self.fd) };
         let held = std::str::from_utf8(&self.held).ok()?;
         let is_plain =
             held.chars().all(|it| (it.is_ascii_graphic() || it == ' ') && !"<>\\\"".contains(it));
@@ -215,7 +215,7 @@ fn no_program_can_make_the_name_of_a_descriptor_false() {
     let summary = format!("{} cases, {left_out} left out, {marks} calls", compared.len());
     assert!(wrong.is_empty(), "{summary}, {} wrong:\n{}", wrong.len(), wrong.join("\n"));
     println!("{summary}");
-    assert!(compared.len() >= 100, "{summary}");
+    assert!(compared.len() - left_out >= 100, "{summary}");
 }
 
 #[test]
@@ -225,7 +225,8 @@ fn a_number_that_others_change_meanwhile_has_the_right_name_or_a_mark() {
     let run = ["number-race", &folder.path(), &count.to_string()];
     let (spans, output, _) = trace_speaking_workload(&run, options("pread64"));
     let calls = marked(&spans);
-    let (mut right, mut flagged, mut refused, mut wrong) = (0, 0, 0, Vec::new());
+    let (mut right, mut flagged, mut refused, mut unnamed) = (0, 0, 0, 0_u64);
+    let mut wrong = Vec::new();
     for line in output.lines() {
         let (number, held) = line.split_once('\t').unwrap();
         let call = calls[&u64::from_str_radix(number, 16).unwrap()].syscall().unwrap();
@@ -236,16 +237,19 @@ fn a_number_that_others_change_meanwhile_has_the_right_name_or_a_mark() {
             _ if call.ret < 0 => refused += 1,
             _ if file.changed => flagged += 1,
             Some(path) if path == held => right += 1,
+            // Not open at the entry, and open when the kernel looked: it has no name.
+            None if file.kind() == Some(FileKind::Closed) => unnamed += 1,
             path => wrong.push(format!("{held}: {path:?} {:?}", file.kind())),
         }
     }
-    let sums = format!("{right} right, {flagged} marked, {refused} refused");
+    let sums = format!("{right} right, {flagged} marked, {refused} refused, {unnamed} unnamed");
     println!("{sums}, {} wrong", wrong.len());
     assert!(right > 0, "{sums}");
+    assert!(unnamed <= count / 100, "{sums}");
     // The same `struct file` can be freed and come back for another name within one call, which
     // nothing distinguishes.
     let most = usize::try_from(count / 5_000).unwrap() + 1;
-    assert!(wrong.len() <= most, "{sums}, {} wrong: {:?}", wrong.len(), &wrong[..5]);
+    assert!(wrong.len() <= most, "{sums}, {} wrong: {:?}", wrong.len(), wrong.first());
 }
 
 #[test]

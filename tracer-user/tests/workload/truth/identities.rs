@@ -22,6 +22,15 @@ fn own() -> std::path::PathBuf {
     std::env::current_exe().expect("own path")
 }
 
+/// Whether this system's program of that name takes these options: those of small systems do not.
+fn takes(program: &str, words: &[&str]) -> Result<(), String> {
+    let status = Command::new(program).args(words).stdin(Stdio::null()).status();
+    match status.map_err(|error| format!("{program}: {error}"))? {
+        status if status.success() => Ok(()),
+        status => Err(format!("{program} with {words:?}: {status}")),
+    }
+}
+
 /// By the raw call: the library's has all threads make it.
 fn set(number: i64, ids: [u32; 3]) {
     // SAFETY: numbers only.
@@ -101,6 +110,7 @@ pub(super) const CASES: &[(&str, Situation)] = &[
         given(case, &mut Command::new("/proc/self/exe"))
     }),
     ("wrapper setpriv", |case| {
+        takes("setpriv", &["--euid", "61777", "--", "true"])?;
         let own = own();
         given(case, Command::new("setpriv").args(["--euid", "61777", "--"]).arg(own))
     }),
@@ -109,6 +119,7 @@ pub(super) const CASES: &[(&str, Situation)] = &[
         given(case, Command::new("chroot").arg("/").arg(own))
     }),
     ("wrapper su", |case| {
+        takes("su", &["-m", "-s", "/bin/sh", "-c", "true", "root"])?;
         let words = r#"exec "$OWN" now truth-given "$NAME" "$INDEX""#;
         let mut command = Command::new("su");
         command.args(["-m", "-s", "/bin/sh", "-c", words, "root"]).stdin(Stdio::null());

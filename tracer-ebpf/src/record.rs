@@ -54,14 +54,11 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_in
     if !is_first(task, |told| (&raw mut told.exec, exec)) {
         return;
     }
-    let mut event = of(task, What::Exec, u8::from(launched));
-    set_parent(&mut event, task.parent());
-    event.call_start_ns = call_start(task);
-    event.is_interpreted = u32::from(is_interpreted);
+    let how = u8::from(launched);
     if let Some(desk) = free_desk() {
         // SAFETY: a desk is this program's until it is given back.
         let record = unsafe { &mut (*desk).record };
-        record.event = event;
+        executed(&mut record.event, task, how, is_interpreted);
         collect_on_desk(stats, record, task, path);
         // SAFETY: aligned and valid.
         unsafe { (&raw mut (*desk).is_taken).write_volatile(0) };
@@ -69,17 +66,34 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_in
     }
     let record = LAUNCHED.get_or_create(task.0);
     if record.is_null() {
-        stats.bump(Counter::LaunchNotRead);
-        event.path_state = CaptureState::NotRead as u8;
-        write(stats, Counter::Executed, &event);
-        return;
+        return program_alone(stats, task, how, is_interpreted);
     }
     // SAFETY: a non-null storage value is valid while its task runs this program.
     let record = unsafe { &mut *record };
-    record.event = event;
+    executed(&mut record.event, task, how, is_interpreted);
     collect_in_storage(stats, record, task, path);
     // Programs are rare: a task does not keep these 8 KiB.
     LAUNCHED.delete(task.0);
+}
+
+/// Writes what is known without the program's memory. Not inlined: what is on its stack would be on
+/// that of [`program`], from which the walk to a path goes deep.
+#[inline(never)]
+fn program_alone(stats: Stats, task: Task, how: u8, is_interpreted: bool) {
+    stats.bump(Counter::LaunchNotRead);
+    let mut event = LifecycleEvent::default();
+    executed(&mut event, task, how, is_interpreted);
+    event.path_state = CaptureState::NotRead as u8;
+    write(stats, Counter::Executed, &event);
+}
+
+/// Fills the event of an exec in its place: a copy of it on the stack would be too much.
+#[inline(always)]
+fn executed(event: &mut LifecycleEvent, task: Task, how: u8, is_interpreted: bool) {
+    fill(event, task, What::Exec, how);
+    set_parent(event, task.parent());
+    event.call_start_ns = call_start(task);
+    event.is_interpreted = u32::from(is_interpreted);
 }
 
 /// Collects and writes a record on a desk. Not inlined, as the one below: each has the stack for
@@ -186,9 +200,22 @@ fn write(stats: Stats, counter: Counter, event: &LifecycleEvent) {
 /// What every record holds.
 #[inline(always)]
 pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
-    let mut event = MaybeUninit::<LifecycleEvent>::zeroed();
-    // SAFETY: zeroes are a valid event.
-    let it = unsafe { event.assume_init_mut() };
+    let mut event = MaybeUninit::<LifecycleEvent>::uninit();
+    // SAFETY: there is room for an event, all of which is written before it is read.
+    let it = unsafe { &mut *event.as_mut_ptr() };
+    fill(it, task, what, how);
+    *it
+}
+
+/// Writes what every record holds, and zeroes for the rest.
+#[inline(always)]
+fn fill(it: &mut LifecycleEvent, task: Task, what: What, how: u8) {
+    let words = core::ptr::from_mut(it).cast::<u64>();
+    for at in 0..EVENT / 8 {
+        // SAFETY: an event is aligned to 8 bytes and has so many; volatile, for the compiler would
+        // make a call of a function of this.
+        unsafe { words.add(at).write_volatile(0) };
+    }
     it.kind = KIND_LIFECYCLE;
     it.what = what as u8;
     it.how = how;
@@ -204,7 +231,6 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
     it.comm = task.leader().comm();
     it.exec_id = task.exec_id();
     (it.exe_dev, it.exe_ino) = task.executable();
-    *it
 }
 
 #[inline(always)]

@@ -184,8 +184,10 @@ pub(crate) struct FileDesk {
     /// The `struct file`, and its dentry: for comparison alone.
     pub(crate) file: u64,
     pub(crate) dentry: u64,
-    /// Mount and dentry of the file.
+    /// Mount and dentry of the file; during the walk to its path, of where that has come to.
     pub(crate) path: [u64; 2],
+    /// The dentry at which that mount begins.
+    pub(crate) top: u64,
     /// Mount and dentry at which paths of the process begin.
     pub(crate) root: [u64; 2],
     /// What is kept: this, and `len` bytes of those behind it.

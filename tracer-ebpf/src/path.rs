@@ -85,64 +85,62 @@ struct Dentry {
     name: u64,
 }
 
-/// Writes the path to the desk's bytes; it begins at `desk.dentry` in the mount `desk.mount`.
+/// What one step of the walk has come to.
+const GOES_ON: u32 = 0;
+const AT_END: u32 = 1;
+
+/// Goes one step up from the dentry `desk.path[1]` in the mount `desk.path[0]`, which begins at
+/// `desk.top`: over a folder, whose name is written, or over a mount.
 #[inline(always)]
-fn write_path<const CAST: bool>(desk: &mut FileDesk) {
-    let (root, root_mount) = (desk.root[1], desk.root[0]);
-    let mut dentry = pointer::<CAST>(desk.path[1], ID_DENTRY.load());
-    let mut mount = desk.path[0];
-    let mut top: u64 = top_of::<CAST>(mount);
-    for _ in (0..STEPS).map(opaque) {
-        if dentry as u64 == root && mount == root_mount {
-            return;
-        }
-        let mut all = Dentry::default();
-        let parent = if CAST {
-            // SAFETY: the offset is that of the field.
-            unsafe { field::<*mut u8>(dentry, DENTRY_PARENT.load()) }
-        } else {
-            let at = dentry as u64 + u64::from(DENTRY_HASH.load()) - 8;
-            all = read_kernel(at);
-            all.parent as *mut u8
-        };
-        if dentry as u64 == top {
-            let around = mount - u64::from(MOUNT_MNT.load());
-            let above: [u64; 2] = read_kernel(around + u64::from(MOUNT_PARENT.load()));
-            let up = above[0] + u64::from(MOUNT_MNT.load());
-            if up == mount || above[0] == 0 {
-                desk.header.flags |= flag::OUTSIDE_ROOT;
-                return;
-            }
-            dentry = pointer::<CAST>(above[1], ID_DENTRY.load());
-            mount = up;
-            top = top_of::<CAST>(mount);
-            continue;
-        }
-        if CAST {
-            all.seq = get::<CAST, u32>(dentry, DENTRY_SEQ.load());
-            all.previous = get::<CAST, u64>(dentry, DENTRY_HASH.load() + 8);
-            all.len = get::<CAST, u32>(dentry, DENTRY_NAME.load() + 4);
-            all.name = get::<CAST, u64>(dentry, DENTRY_NAME.load() + 8);
-        }
-        let is_alone = parent == dentry;
-        if desk.len == 0 && all.previous == 0 && !is_alone {
-            desk.header.flags |= flag::DELETED;
-        }
-        if !write_component(desk, &all) {
-            return;
-        }
-        if all.seq & 1 != 0 || get::<CAST, u32>(dentry, DENTRY_SEQ.load()) != all.seq {
-            desk.header.flags |= flag::RENAMED;
-            continue;
-        }
-        desk.len = desk.next;
-        if is_alone {
-            desk.is_alone = 1;
-            return;
-        }
-        dentry = parent;
+fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
+    let mount = desk.path[0];
+    let dentry = pointer::<CAST>(desk.path[1], ID_DENTRY.load());
+    if dentry as u64 == desk.root[1] && mount == desk.root[0] {
+        return AT_END;
     }
-    desk.header.flags |= flag::CUT;
+    let mut all = Dentry::default();
+    if CAST {
+        // SAFETY: the offset is that of the field.
+        all.parent = unsafe { field::<*mut u8>(dentry, DENTRY_PARENT.load()) } as u64;
+    } else {
+        all = read_kernel(dentry as u64 + u64::from(DENTRY_HASH.load()) - 8);
+    }
+    if dentry as u64 == desk.top {
+        let around = mount - u64::from(MOUNT_MNT.load());
+        let above: [u64; 2] = read_kernel(around + u64::from(MOUNT_PARENT.load()));
+        let up = above[0] + u64::from(MOUNT_MNT.load());
+        if up == mount || above[0] == 0 {
+            desk.header.flags |= flag::OUTSIDE_ROOT;
+            return AT_END;
+        }
+        desk.path = [up, above[1]];
+        desk.top = top_of::<CAST>(up);
+        return GOES_ON;
+    }
+    if CAST {
+        all.seq = get::<CAST, u32>(dentry, DENTRY_SEQ.load());
+        all.previous = get::<CAST, u64>(dentry, DENTRY_HASH.load() + 8);
+        all.len = get::<CAST, u32>(dentry, DENTRY_NAME.load() + 4);
+        all.name = get::<CAST, u64>(dentry, DENTRY_NAME.load() + 8);
+    }
+    let is_alone = all.parent == dentry as u64;
+    if desk.len == 0 && all.previous == 0 && !is_alone {
+        desk.header.flags |= flag::DELETED;
+    }
+    if !write_component(desk, &all) {
+        return AT_END;
+    }
+    if all.seq & 1 != 0 || get::<CAST, u32>(dentry, DENTRY_SEQ.load()) != all.seq {
+        desk.header.flags |= flag::RENAMED;
+        return GOES_ON;
+    }
+    desk.len = desk.next;
+    if is_alone {
+        desk.is_alone = 1;
+        return AT_END;
+    }
+    desk.path[1] = all.parent;
+    GOES_ON
 }
 
 /// The dentry at which a mount begins.
@@ -176,44 +174,54 @@ fn write_component(desk: &mut FileDesk, dentry: &Dentry) -> bool {
     true
 }
 
-/// [`write_path`] by fields that the verifier knows. A global function for the kernel, as those of
-/// `place`.
+/// [`step`] by fields that the verifier knows. A global function for the kernel, as those of `place`:
+/// looked at once, and not once for each round of the walk.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn path_by_cast(desk: *mut FileDesk) -> u32 {
+extern "C" fn step_by_cast(desk: *mut FileDesk) -> u32 {
     // SAFETY: by the caller's word it is null or a desk that it has taken.
-    let Some(desk) = (unsafe { desk.as_mut() }) else { return 0 };
+    let Some(desk) = (unsafe { desk.as_mut() }) else { return AT_END };
     // Kernels before 6.8 look at a global function that nobody calls, too.
     if HAS_CAST.load() == 0 {
-        return 0;
+        return AT_END;
     }
-    write_path::<true>(desk);
-    0
+    step::<true>(desk)
 }
 
-/// [`write_path`] by the helper that reads memory of the kernel.
+/// [`step`] by the helper that reads memory of the kernel.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn path_by_probe(desk: *mut FileDesk) -> u32 {
+extern "C" fn step_by_probe(desk: *mut FileDesk) -> u32 {
     // SAFETY: as above.
-    let Some(desk) = (unsafe { desk.as_mut() }) else { return 0 };
+    let Some(desk) = (unsafe { desk.as_mut() }) else { return AT_END };
     if HAS_CAST.load() != 0 {
-        return 0;
+        return AT_END;
     }
-    write_path::<false>(desk);
+    step::<false>(desk)
+}
+
+/// Writes the path that begins at `desk.path` to the desk, as seen from `desk.root`. A global function
+/// for the kernel, as those of `place`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn write_path_to(desk: *mut FileDesk) -> u32 {
+    // SAFETY: by the caller's word it is null or a desk that it has taken.
+    let Some(it) = (unsafe { desk.as_mut() }) else { return 0 };
+    (it.len, it.next, it.is_alone) = (0, 0, 0);
+    let mount = it.path[0];
+    it.top = if HAS_CAST.load() != 0 { top_of::<true>(mount) } else { top_of::<false>(mount) };
+    for _ in (0..STEPS).map(opaque) {
+        let done = if HAS_CAST.load() != 0 { step_by_cast(desk) } else { step_by_probe(desk) };
+        if done != GOES_ON {
+            return 0;
+        }
+    }
+    it.header.flags |= flag::CUT;
     0
 }
 
 /// Writes the path that begins at `desk.path` to the desk, as seen from `desk.root`.
 #[inline(always)]
 pub(crate) fn write(desk: *mut FileDesk) {
-    // SAFETY: by the caller's word it is a desk that it has taken.
-    if let Some(desk) = unsafe { desk.as_mut() } {
-        (desk.len, desk.next, desk.is_alone) = (0, 0, 0);
-    }
-    if HAS_CAST.load() != 0 {
-        path_by_cast(desk);
-    } else {
-        path_by_probe(desk);
-    }
+    write_path_to(desk);
 }

@@ -38,7 +38,7 @@ pub(crate) fn shown(call: &SyscallSpan, fd: i32) -> String {
 }
 
 #[test]
-fn files_of_descriptors_of_many_threads_and_programs_are_named_right() {
+fn descriptors_of_many_threads_and_programs_are_named_right() {
     const THREADS: usize = 4;
     let steps = fewer_in_guests(500);
     let folder = tempfile::tempdir().unwrap();

@@ -156,8 +156,9 @@ mod tests {
         assert_eq!(taken("openat")[2..4], [INT, 0xffff]);
         assert_eq!(taken("mremap")[3], u64::MAX);
         assert_eq!(taken("pidfd_getfd")[2], INT);
-        // `old_uid_t`, and `uid_t` of the same call on x86-64.
-        assert_eq!(named(Abi::I386, "setuid").taken([INT; MAX_ARGS])[0], 0xffff);
+        // `old_uid_t`, of which all bits are -1, and `uid_t` of the same call on x86-64.
+        let short = |uid| named(Abi::I386, "setuid").taken([uid; MAX_ARGS])[0];
+        assert_eq!((short(0x1_2345), short(0xffff)), (0x2345, INT));
         assert_eq!(taken("setuid")[0], INT);
     }
 

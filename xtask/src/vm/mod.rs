@@ -31,7 +31,7 @@ use crate::{command, edge_cases, setup};
 const DEFAULT_JOBS: NonZeroUsize = NonZeroUsize::new(2).unwrap();
 const DEFAULT_TIMEOUT: u64 = 1200;
 /// What CI grants a guest, whose core of the tests takes a third of that.
-const CORE_TIMEOUT: u64 = 400;
+const CORE_TIMEOUT: u64 = 900;
 const DEFAULT_ACCEL: &str = "tcg,thread=single";
 
 /// What to run where.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::support::{Workload, cgroup_mount, stderr, tracer, tracer_path};
+use crate::support::{Workload, cgroup_mount, rounds, stderr, tracer, tracer_path};
 
 #[test]
 fn a_process_that_does_not_exist() {
@@ -24,8 +24,10 @@ fn a_memlock_limit_that_cannot_be_raised_is_no_error() {
 
 #[test]
 fn a_limit_on_memory_is_told_in_a_line() {
+    const FULL: usize = 16;
+    let rounds = rounds(FULL, 2);
     let mut tried = 0;
-    for kilobytes in (40_000..200_000).step_by(10_000) {
+    for kilobytes in (40_000..200_000).step_by(10_000 * FULL / rounds) {
         let under_limit = |arguments: &str| {
             let script = format!("ulimit -v {kilobytes}; exec {} {arguments}", tracer_path());
             Command::new("sh").args(["-c", &script]).output().unwrap()

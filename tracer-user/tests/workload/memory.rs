@@ -258,7 +258,8 @@ fn tempfile() -> std::fs::File {
 
 /// Programs that do not exist, with arguments of all lengths.
 fn exec() {
-    let path = c"/no/such/program";
+    // Written by this program, so that its page is resident: a literal's need not be.
+    let path = c"/no/such/program".to_owned();
     let failed = "-1 ENOENT (No such file or directory)";
     let words: Vec<CString> =
         (0..40).map(|n| CString::new("x".repeat(n)).expect("no zero byte")).collect();

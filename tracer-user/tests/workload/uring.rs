@@ -145,10 +145,10 @@ impl Files {
             let entry = entry.add(index as usize * ENTRY);
             entry.write_bytes(0, ENTRY);
             entry.write(kind);
-            entry.add(4).cast::<i32>().write(fd);
-            entry.add(16).cast::<u64>().write(address);
-            entry.add(24).cast::<u32>().write(words[0]);
-            entry.add(28).cast::<u32>().write(words[1]);
+            entry.add(4).cast::<i32>().write_unaligned(fd);
+            entry.add(16).cast::<u64>().write_unaligned(address);
+            entry.add(24).cast::<u32>().write_unaligned(words[0]);
+            entry.add(28).cast::<u32>().write_unaligned(words[1]);
             tail.write_volatile(tail.read_volatile().wrapping_add(1));
         }
         // SAFETY: no pointers are passed.

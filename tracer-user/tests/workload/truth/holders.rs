@@ -105,7 +105,9 @@ pub(super) const CASES: &[(&str, Situation)] = &[
         let (first, last) = (fds[0].cast_unsigned(), fds[1].cast_unsigned());
         // SAFETY: no pointers.
         granted("close_range", unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })?;
-        fds.into_iter().for_each(|fd| case.used(fd));
+        for fd in fds {
+            case.used(fd);
+        }
         Ok(())
     }),
     ("received", |case| {

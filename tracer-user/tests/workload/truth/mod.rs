@@ -265,7 +265,8 @@ impl Case {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |value: u8| char::from_digit(value.into(), 16);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().collect()
 }
 
 /// Effective user and group of this thread.
@@ -299,8 +300,9 @@ fn is_same(path: &[u8], fd: i32) -> bool {
 fn run_program(case: &Case, command: &mut Command) -> Result<(), String> {
     let own = env::current_exe().expect("own path");
     command.env("OWN", own).env("NAME", &case.name).env("INDEX", case.index.to_string());
-    let status =
-        command.status().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
+    let status = command
+        .status()
+        .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
     assert!(status.success(), "{command:?}: {status}");
     Ok(())
 }

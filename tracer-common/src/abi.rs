@@ -136,7 +136,8 @@ pub mod global {
     pub const TASK_FLAGS: &str = "TASK_FLAGS";
     /// `u32`: offset of `task_struct.__state`.
     pub const TASK_STATE: &str = "TASK_STATE";
-    /// `u32`: offset of `task_struct.on_cpu`; 0 where the kernel has none, being for one processor.
+    /// `u32`: offset of `task_struct.on_cpu`, of which the first byte tells; 0 where the kernel has
+    /// none, being for one processor.
     pub const TASK_ON_CPU: &str = "TASK_ON_CPU";
     /// `u32`: offset of `task_struct.nvcsw`, which rises each time the task gives up the processor.
     pub const TASK_SWITCHES: &str = "TASK_SWITCHES";

@@ -5,8 +5,9 @@ use tracer_common::lifecycle::exe;
 
 use crate::{
     capture::bounded,
-    maps::{DENTRY_PARENT, EXE_DESKS, FILE_PATH, FS_ROOT, LAUNCH_SLACK, Launched},
+    maps::{DENTRY_PARENT, EXE_DESKS, FILE_PATH, FS_ROOT, Launched},
     path,
+    record::bounded_part,
     stats::swap,
     task::{Task, read_kernel},
 };
@@ -23,7 +24,7 @@ pub(crate) fn write_path<const ROOM: usize, const BEFORE: usize, const EXE: usiz
     record.event.exe_flags = 0;
     let file = task.exe_file();
     // Where the kernel's types do not have them, no path is known.
-    if file.is_null() || DENTRY_PARENT.load() == 0 {
+    if file == 0 || DENTRY_PARENT.load() == 0 {
         return;
     }
     let Some(desk) = EXE_DESKS.get_ptr_mut(0) else { return };
@@ -35,13 +36,13 @@ pub(crate) fn write_path<const ROOM: usize, const BEFORE: usize, const EXE: usiz
     // SAFETY: the desk is this program's until it is given back.
     let it = unsafe { &mut *desk };
     it.root = read_kernel(task.fs() + u64::from(FS_ROOT.load()));
-    it.path = read_kernel(file as u64 + u64::from(FILE_PATH.load()));
+    it.path = read_kernel(file + u64::from(FILE_PATH.load()));
     it.header.flags = 0;
     path::write(desk);
     let len = it.len as usize;
     // One that does not fit would be cut in the middle of a component.
     if len <= EXE {
-        let (at, len) = (bounded(at, BEFORE + LAUNCH_SLACK - 1), bounded(len, EXE));
+        let (at, len) = (bounded_part(at, BEFORE), bounded(len, EXE));
         // SAFETY: so many bytes fit behind those before.
         let to = unsafe { record.launch.as_mut_ptr().add(at) };
         let from = it.bytes.as_ptr().cast();

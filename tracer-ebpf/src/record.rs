@@ -127,7 +127,7 @@ fn finish<const ROOM: usize>(
     let exe = bounded(record.event.exe_len as usize, rooms.exe);
     let used = bounded_part(used, rooms.before_exe()) + padded(exe);
     let used = read_environment(record, rooms, task, used);
-    let len = (EVENT + bounded_part(used, rooms.all())) as u64;
+    let len = (EVENT + bounded(used, rooms.all() + LAUNCH_SLACK - 1)) as u64;
     emit::lifecycle(stats, Counter::Executed, core::ptr::from_ref(record).cast(), len);
 }
 
@@ -317,12 +317,13 @@ fn read_environment<const ROOM: usize>(
     used + len
 }
 
-/// `value`, which is at most `max`, both often multiples of 8. The verifier of 6.18 finds its own
-/// bounds violated, and warns in the kernel log, where a comparison splits such values at one of
-/// them; so it is shown a little more, for which there is [`LAUNCH_SLACK`].
+/// `value`, which is at most `max`, both multiples of 8. The verifier of 6.18 finds its own bounds
+/// violated, and warns in the kernel log, where a comparison splits such values at one of them; so
+/// it is shown a little more, for which there is [`LAUNCH_SLACK`], and a multiple of 8 again, for the
+/// next comparison of a sum.
 #[inline(always)]
-fn bounded_part(value: usize, max: usize) -> usize {
-    bounded(value, max + LAUNCH_SLACK - 1)
+pub(crate) fn bounded_part(value: usize, max: usize) -> usize {
+    bounded(value, max + LAUNCH_SLACK - 1) & !7
 }
 
 #[inline(always)]

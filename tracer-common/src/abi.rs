@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 12;
+pub const ABI_VERSION: u32 = 13;
 
 /// Stands in the object where the id of `bpf_rdonly_cast` in the kernel's BTF belongs: in a call
 /// instruction that the loader completes, or turns into a move where the kernel has no such function.
@@ -41,6 +41,9 @@ pub mod program {
     pub const UNFINISHED: &str = "unfinished";
     /// Another one: writes a record for each process in scope.
     pub const ALIVE: &str = "alive";
+    /// Another one, which may wait for memory: writes a record with the command line of each process
+    /// in scope.
+    pub const COMMAND_LINES: &str = "command_lines";
     /// Another one: writes a record for each call that was entered before tracing began.
     pub const RUNNING: &str = "running";
 }
@@ -120,6 +123,8 @@ pub mod global {
     pub const CSS_SET_DFL_CGRP: &str = "CSS_SET_DFL_CGRP";
     /// `u32`: offset of `cgroup.kn`.
     pub const CGROUP_KN: &str = "CGROUP_KN";
+    /// `u32`: offset of `cgroup.self.parent`, which is the parent's `self`, its first member.
+    pub const CGROUP_PARENT: &str = "CGROUP_PARENT";
     /// `u32`: offset of `kernfs_node.id`.
     pub const KERNFS_NODE_ID: &str = "KERNFS_NODE_ID";
     /// `u32`: offset of `signal_struct.live`, the number of live threads.
@@ -153,6 +158,8 @@ pub mod global {
     pub const TASK_MM: &str = "TASK_MM";
     /// `u32`: offset of `task_struct.cred`.
     pub const TASK_CRED: &str = "TASK_CRED";
+    /// `u32`: offset of `cred.uid`.
+    pub const CRED_UID: &str = "CRED_UID";
     /// `u32`: offset of `cred.euid`.
     pub const CRED_EUID: &str = "CRED_EUID";
     /// `u32`: offset of `cred.egid`.

@@ -57,15 +57,17 @@ counters! {
     RunningReserveFailed = "running_reserve_failed",
     /// Processes in scope that were there when tracing began, as looked up after that.
     Alive = "alive",
+    /// Command lines of these that were read.
+    CommandLines = "command_lines",
     /// Births of processes and threads in scope.
     Forked = "forked",
     /// Programs that processes in scope have begun.
     Executed = "executed",
     /// Ends of threads in scope.
     Exited = "exited",
-    /// Records of these four written to the ring.
+    /// Records of these five written to the ring.
     LifecycleSubmitted = "lifecycle_submitted",
-    /// Records of these four for which the ring had no room.
+    /// Records of these five for which the ring had no room.
     LifecycleReserveFailed = "lifecycle_reserve_failed",
     /// Signals in scope that were delivered.
     Signals = "signals",

@@ -84,7 +84,7 @@ pub const EXE_ROOM: usize = 4096;
 /// Most bytes taken of an environment, its last ones: what is added stands at the end.
 pub const ENV_ROOM: usize = 6144;
 
-/// Most bytes that follow the record of an exec or of a process that was there: the path as it was
+/// Most bytes that follow the record of an exec, of a process that was there, or of its command line: the path as it was
 /// given; the arguments, each with a zero byte behind it, the first bytes of them; the path of the
 /// file; the environment in the same way as the arguments, the last bytes of it. All but the last
 /// are padded to a multiple of 8. No bytes follow when the kernel had no memory to collect them, nor
@@ -160,6 +160,9 @@ wire_enum! {
         Exec = 2 "exec",
         /// A thread has ended.
         Exit = 3 "exit",
+        /// The command line of a process that was there when tracing began, as its memory had it
+        /// then.
+        CommandLine = 4 "command_line",
     }
 }
 

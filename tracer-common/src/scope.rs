@@ -43,8 +43,10 @@ pub mod control {
     /// Where cgroups may come into scope: the levels of the hierarchy at which one stands, as a bit
     /// set.
     pub const CGROUP_LEVELS: u32 = 4;
+    /// 1 when tracing ends: what is still being read is not told any more.
+    pub const ENDED: u32 = 5;
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 6;
 }
 
 /// Cgroups that can be in scope at once.

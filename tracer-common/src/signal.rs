@@ -35,6 +35,14 @@ pub struct SignalEvent {
     pub process_start_ns: u64,
     /// Id of the task's cgroup in the v2 hierarchy.
     pub cgroup_id: u64,
+    /// Effective user id of the receiver, in the initial user namespace.
+    pub uid: u32,
+    /// Effective group id, likewise.
+    pub gid: u32,
+    /// The task's `self_exec_id`: which of its process's programs gets it.
+    pub exec_id: u32,
+    /// Makes the size a multiple of 8.
+    pub spare: u32,
     /// What came with it: the beginning of a native `siginfo_t`. Ids in it are those that the
     /// receiver sees.
     pub info: [u8; SIGINFO_LEN],
@@ -44,12 +52,12 @@ pub struct SignalEvent {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<SignalEvent>() == 104);
+    assert!(size_of::<SignalEvent>() == 120);
     assert!(align_of::<SignalEvent>() == 8);
     assert!(offset_of!(SignalEvent, signal) == 4);
     assert!(offset_of!(SignalEvent, time_ns) == 16);
-    assert!(offset_of!(SignalEvent, info) == 40);
-    assert!(offset_of!(SignalEvent, comm) == 88);
+    assert!(offset_of!(SignalEvent, info) == 56);
+    assert!(offset_of!(SignalEvent, comm) == 104);
 };
 
 /// The bit of a signal in a set of signals; 0 for a number that is none.

@@ -161,6 +161,9 @@ pub(crate) type Stored = Launched<{ Rooms::STORAGE.all() + LAUNCH_SLACK }>;
 /// One on a desk.
 pub(crate) type OnDesk = Launched<{ LAUNCH_ROOM + LAUNCH_SLACK }>;
 
+/// One of a command line.
+pub(crate) type AtStart = Launched<{ ARGS_ROOM + LAUNCH_SLACK }>;
+
 /// Memory for the record of an exec, a place for each processor.
 #[repr(C)]
 pub(crate) struct Desk {
@@ -255,6 +258,8 @@ pub(crate) static FILE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entr
 #[map]
 pub(crate) static EXE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
+pub(crate) static COMMAND_LINE: Array<AtStart> = Array::with_max_entries(1, 0);
+#[map]
 pub(crate) static PROCESSES: Array<u64> = Array::with_max_entries(PROCESS_WORDS, BPF_F_MMAPABLE);
 #[map]
 pub(crate) static CONTROL: Array<u64> = Array::with_max_entries(CONTROLS, BPF_F_MMAPABLE);
@@ -311,6 +316,7 @@ globals! {
     TASK_CGROUPS: u32 = 0;
     CSS_SET_DFL_CGRP: u32 = 0;
     CGROUP_KN: u32 = 0;
+    CGROUP_PARENT: u32 = 0;
     KERNFS_NODE_ID: u32 = 0;
     SIGNAL_LIVE: u32 = 0;
     CGROUP_ROOT: u32 = 0;
@@ -327,6 +333,7 @@ globals! {
     TASK_THREAD_PID: u32 = 0;
     TASK_MM: u32 = 0;
     TASK_CRED: u32 = 0;
+    CRED_UID: u32 = 0;
     CRED_EUID: u32 = 0;
     CRED_EGID: u32 = 0;
     PID_LEVEL: u32 = 0;

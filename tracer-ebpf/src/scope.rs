@@ -9,7 +9,7 @@ use crate::{
     maps::{
         CGROUP_LEVELS, CGROUPS, CGROUPS_CHANGE, COMMS, CONTROL, PROCESSES, SCOPE, SELF_TGID, UIDS,
     },
-    task::Task,
+    task::{self, Task},
 };
 
 /// Whether a process is traced, as far as that depends on the process alone.
@@ -65,6 +65,31 @@ pub(crate) fn task(task: Task) -> bool {
         && (scope & BY_UID == 0 || of_user())
         // SAFETY: the map's values are never written through this reference.
         && (scope & BY_COMM == 0 || unsafe { COMMS.get(task.comm()) }.is_some())
+}
+
+/// The same, of a task that does not run this program.
+#[inline(always)]
+pub(crate) fn other_task(task: Task) -> bool {
+    let scope = SCOPE.load();
+    (scope & BY_CGROUP == 0 || is_under_cgroup(task))
+        // SAFETY: the map's values are never written through this reference.
+        && (scope & BY_UID == 0 || unsafe { UIDS.get(task.real_uid()) }.is_some())
+        // SAFETY: likewise.
+        && (scope & BY_COMM == 0 || unsafe { COMMS.get(task.comm()) }.is_some())
+}
+
+/// As [`under_cgroup`].
+#[inline(always)]
+fn is_under_cgroup(task: Task) -> bool {
+    let mut cgroup = task.cgroup();
+    for _ in 0..CGROUP_LEVEL_LIMIT {
+        // SAFETY: the map's values are never written through this reference.
+        if cgroup != 0 && unsafe { CGROUPS.get(task::cgroup_id(cgroup)) }.is_some() {
+            return true;
+        }
+        cgroup = task::parent_cgroup(cgroup);
+    }
+    false
 }
 
 #[inline(always)]

@@ -96,6 +96,8 @@ fn write(stats: Stats, task: Task, signal: u32, event: &mut SignalEvent) {
     event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     event.process_start_ns = task.process_start_ns();
     event.cgroup_id = task.cgroup_id();
+    (event.uid, event.gid) = task.effective_ids();
+    event.exec_id = task.exec_id();
     event.comm = task.comm();
     emit::signal(stats, event);
 }

@@ -10,12 +10,12 @@ use aya_ebpf::{
 use tracer_common::event::COMM_LEN;
 
 use crate::maps::{
-    CGROUP_KN, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CSS_SET_DFL_CGRP, FILE_INODE,
-    INODE_INO, INODE_SB, KERNFS_NODE_ID, MM_ARG_START, MM_EXE_FILE, PID_LEVEL, PID_NUMBERS, SB_DEV,
-    SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM,
-    TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS, TASK_FS, TASK_GROUP_LEADER, TASK_MM,
-    TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_STATE,
-    TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
+    CGROUP_KN, CGROUP_PARENT, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CRED_UID,
+    CSS_SET_DFL_CGRP, FILE_INODE, INODE_INO, INODE_SB, KERNFS_NODE_ID, MM_ARG_START, MM_EXE_FILE,
+    PID_LEVEL, PID_NUMBERS, SB_DEV, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE,
+    TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS,
+    TASK_FS, TASK_GROUP_LEADER, TASK_MM, TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL,
+    TASK_START_BOOTTIME, TASK_STATE, TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
 };
 
 /// A task that the kernel handed to a program.
@@ -251,6 +251,19 @@ impl Task {
         unsafe { field(node, KERNFS_NODE_ID.load()) }
     }
 
+    /// Real user id, in the initial user namespace.
+    #[inline(always)]
+    pub(crate) fn real_uid(self) -> u32 {
+        read_kernel(self.address(TASK_CRED.load()) + u64::from(CRED_UID.load()))
+    }
+
+    /// Where its cgroup in the v2 hierarchy is described.
+    #[inline(always)]
+    pub(crate) fn cgroup(self) -> u64 {
+        let set = self.address(TASK_CGROUPS.load());
+        read_kernel(set + u64::from(CSS_SET_DFL_CGRP.load()))
+    }
+
     /// Whether this call uses the 32-bit ABI.
     #[inline(always)]
     pub(crate) fn is_compat(self) -> bool {
@@ -289,6 +302,19 @@ struct IteratorContext {
 pub(crate) unsafe fn of_iterator(ctx: *mut c_void) -> Task {
     // SAFETY: by the caller's word.
     Task(unsafe { (*ctx.cast::<IteratorContext>()).task })
+}
+
+/// The id of a cgroup.
+#[inline(always)]
+pub(crate) fn cgroup_id(cgroup: u64) -> u64 {
+    let node: u64 = read_kernel(cgroup + u64::from(CGROUP_KN.load()));
+    read_kernel(node + u64::from(KERNFS_NODE_ID.load()))
+}
+
+/// The cgroup above one; 0 above the root.
+#[inline(always)]
+pub(crate) fn parent_cgroup(cgroup: u64) -> u64 {
+    if cgroup == 0 { 0 } else { read_kernel(cgroup + u64::from(CGROUP_PARENT.load())) }
 }
 
 /// Reads memory of the kernel at an address that the verifier does not know; 0 where there is none.

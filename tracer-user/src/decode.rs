@@ -103,6 +103,9 @@ impl Decoder {
             start_ns: event.time_ns,
             process_start_ns: event.process_start_ns,
             cgroup_id: event.cgroup_id,
+            exec_id: event.exec_id,
+            uid: event.uid,
+            gid: event.gid,
             comm: event.comm,
             ..SyscallEvent::default()
         };
@@ -121,6 +124,8 @@ impl Decoder {
             info_len: event.info_len,
             comm: event.comm,
             cgroup_id: event.cgroup_id,
+            uid: event.uid,
+            gid: event.gid,
         };
         Ok(SpanRecord::from_signal(context, signal))
     }
@@ -132,7 +137,7 @@ impl Decoder {
         let what = What::from_wire(event.what).ok_or(unknown("what", event.what))?;
         let birth = match what {
             What::Fork => Birth::from_wire(event.how).ok_or(unknown("how", event.how))?,
-            What::Alive | What::Exec | What::Exit => Birth::Process,
+            What::Alive | What::CommandLine | What::Exec | What::Exit => Birth::Process,
         };
         self.tree.lifecycle(what, birth, &event, launch);
         Ok(())

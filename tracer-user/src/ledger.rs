@@ -222,8 +222,13 @@ impl Ledger {
                 k(Counter::Submitted) + k(Counter::ReserveFailed),
             ),
             (
-                "alive + forked + executed + exited = lifecycle_submitted + lifecycle_reserve_failed",
-                k(Counter::Alive) + k(Counter::Forked) + k(Counter::Executed) + k(Counter::Exited),
+                "alive + command_lines + forked + executed + exited = lifecycle_submitted + \
+                 lifecycle_reserve_failed",
+                k(Counter::Alive)
+                    + k(Counter::CommandLines)
+                    + k(Counter::Forked)
+                    + k(Counter::Executed)
+                    + k(Counter::Exited),
                 k(Counter::LifecycleSubmitted) + k(Counter::LifecycleReserveFailed),
             ),
             (

@@ -225,12 +225,15 @@ impl Trace {
         if let Some(processes) = &mut processes {
             processes.attach(&options.pids, options.follow)?;
         }
-        attached.write_alive()?;
-        attached.write_running()?;
         let identity = options.identity.clone().unwrap_or_default();
         let listener = containers_listener(options.containers.clone(), Arc::clone(&scope));
         let watch = Watch::start(Arc::clone(&identity), cgroup_ring, asked, listener);
         let watch = watch.map(Some).map_err(at("identity"))?;
+        // A call then finds its process, with its program.
+        attached.write_alive()?;
+        attached.write_command_lines()?;
+        attached.attach_calls()?;
+        attached.write_running()?;
         let reader_counts = reader.counts();
         let losses = Losses::new(reader.notices());
         let ring_size = options.ring_size;
@@ -274,7 +277,8 @@ impl Trace {
     pub fn add_process(&mut self, pid: u32) -> Result<(), TraceError> {
         let follow = self.follow;
         self.processes.as_mut().ok_or(TraceError::NotByProcess)?.add(pid, follow)?;
-        Ok(self.attached.write_alive()?)
+        self.attached.write_alive()?;
+        Ok(self.attached.write_command_lines()?)
     }
 
     /// Takes a process out of scope, and says whether it was in it; its descendants stay.

@@ -131,7 +131,7 @@ pub fn signal_event(bytes: &[u8]) -> Result<SignalEvent, ParseError> {
         return Err(ParseError::LengthMismatch { len: FIXED, claimed: info_len.into() });
     }
     let mut info = [0; SIGINFO_LEN];
-    info.copy_from_slice(&fixed[40..88]);
+    info.copy_from_slice(&fixed[56..104]);
     Ok(SignalEvent {
         kind,
         info_len,
@@ -141,8 +141,12 @@ pub fn signal_event(bytes: &[u8]) -> Result<SignalEvent, ParseError> {
         time_ns: field!(fixed, u64, 16),
         process_start_ns: field!(fixed, u64, 24),
         cgroup_id: field!(fixed, u64, 32),
+        uid: field!(fixed, u32, 40),
+        gid: field!(fixed, u32, 44),
+        exec_id: field!(fixed, u32, 48),
+        spare: 0,
         info,
-        comm: field!(fixed, u128, 88).to_ne_bytes(),
+        comm: field!(fixed, u128, 104).to_ne_bytes(),
     })
 }
 
@@ -158,8 +162,11 @@ pub fn signal_bytes(event: &SignalEvent) -> [u8; size_of::<SignalEvent>()] {
     put(16, &event.time_ns.to_ne_bytes());
     put(24, &event.process_start_ns.to_ne_bytes());
     put(32, &event.cgroup_id.to_ne_bytes());
-    put(40, &event.info);
-    put(88, &event.comm);
+    put(40, &event.uid.to_ne_bytes());
+    put(44, &event.gid.to_ne_bytes());
+    put(48, &event.exec_id.to_ne_bytes());
+    put(56, &event.info);
+    put(104, &event.comm);
     out
 }
 

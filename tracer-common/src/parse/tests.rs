@@ -117,6 +117,10 @@ fn a_signal_is_read_as_it_was_written() {
         time_ns: 1 << 40,
         process_start_ns: 1 << 39,
         cgroup_id: 5,
+        uid: 1000,
+        gid: 100,
+        exec_id: 3,
+        spare: 0,
         info: [3; SIGINFO_LEN],
         comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",
     };

@@ -1,9 +1,11 @@
 //! Loads the object with its settings, attaches the programs, and takes them off again.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::fd::{AsFd, AsRawFd},
-    thread,
+    sync::mpsc,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -163,10 +165,19 @@ impl Loaded {
             }
         }
         self.hooks.retain(|hook| Some(*hook) != refused);
-        [program::UNFINISHED, program::ALIVE, program::RUNNING].into_iter().try_for_each(|name| {
-            let at = |source| KernelError::Program { action: "load", program: name, source };
-            programs::iterator(&mut self.ebpf, name)?.load("task", &self.btf).map_err(at)
-        })
+        [program::UNFINISHED, program::ALIVE, program::RUNNING]
+            .into_iter()
+            .try_for_each(|name| self.load_iterator(name))?;
+        // Kernels before 5.18 have no means for it, and calls are traced without.
+        if let Err(error) = self.load_iterator(program::COMMAND_LINES) {
+            log::info!("the command lines of processes that run already are not read: {error}");
+        }
+        Ok(())
+    }
+
+    fn load_iterator(&mut self, name: &'static str) -> Result<(), KernelError> {
+        let at = |source| KernelError::Program { action: "load", program: name, source };
+        programs::iterator(&mut self.ebpf, name)?.load("task", &self.btf).map_err(at)
     }
 
     /// Takes the ring's map out, for the reader.
@@ -223,13 +234,14 @@ impl Loaded {
         aya_log::EbpfLogger::init(&mut self.ebpf).ok()
     }
 
-    /// Attaches all programs: from its return on no call in scope is missed.
+    /// Attaches the programs that tell of processes: from its return on no birth, program or end in
+    /// scope is missed.
     pub fn attach(mut self) -> Result<Attached, KernelError> {
         let control = self.control()?;
-        let attached = self.hooks.iter().map(|hook| hook.attach(&mut self.ebpf));
+        let (calls, others): (Vec<_>, Vec<_>) = self.hooks.iter().partition(|it| it.is_of_calls());
+        let attached = others.into_iter().map(|hook: Hook| hook.attach(&mut self.ebpf));
         let links = attached.collect::<Result<_, _>>()?;
-        control.set(control::ARMED, 1);
-        Ok(Attached { ebpf: self.ebpf, links, control })
+        Ok(Attached { ebpf: self.ebpf, links, calls, reading: None, control })
     }
 }
 
@@ -237,10 +249,26 @@ impl Loaded {
 pub struct Attached {
     ebpf: Ebpf,
     links: Vec<Link>,
+    /// Those that are still to be attached.
+    calls: Vec<Hook>,
+    /// The thread that reads command lines.
+    reading: Option<JoinHandle<()>>,
     control: Control,
 }
 
+/// How long the start waits for the command lines of processes that run already.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 impl Attached {
+    /// Attaches the programs at calls: from its return on no call in scope is missed.
+    pub fn attach_calls(&mut self) -> Result<(), KernelError> {
+        for hook in std::mem::take(&mut self.calls) {
+            self.links.push(hook.attach(&mut self.ebpf)?);
+        }
+        self.control.set(control::ARMED, 1);
+        Ok(())
+    }
+
     /// Reads all counters.
     pub fn counts(&self) -> Result<KernelCounts, KernelError> {
         Ok(KernelCounts { recursion_misses: self.recursion_misses(), ..self.own_counts()? })
@@ -292,6 +320,7 @@ impl Attached {
     pub fn stop(&mut self) -> Result<(), KernelError> {
         // An exit whose entry is no longer seen is not one that was running at attach.
         self.control.set(control::ARMED, 0);
+        self.control.set(control::ENDED, 1);
         self.detach(&programs::AT_ENTER)?;
         self.detach(&programs::AT_EXIT)?;
         self.wait_until_quiet()?;
@@ -338,16 +367,49 @@ impl Attached {
         self.iterate(program::RUNNING)
     }
 
+    /// Writes a record with the command line of each process in scope, where the kernel can read
+    /// it. The memory of a process can be that of a file system which does not answer: a thread of
+    /// its own reads, and is waited for a moment only. The records of the others come late then.
+    pub fn write_command_lines(&mut self) -> Result<(), KernelError> {
+        let is_loaded = programs::iterator(&mut self.ebpf, program::COMMAND_LINES)?.fd().is_ok();
+        if !is_loaded || self.reading.as_ref().is_some_and(|it| !it.is_finished()) {
+            return Ok(());
+        }
+        let mut tasks = self.tasks(program::COMMAND_LINES)?;
+        let (done, is_done) = mpsc::channel();
+        let read = move || {
+            if let Err(error) = io::copy(&mut tasks, &mut io::sink()) {
+                log::warn!("reading the command lines of processes that run already: {error}");
+            }
+            // Nobody waits any more where it took long.
+            let _ = done.send(());
+        };
+        let thread = thread::Builder::new().name("command-lines".into()).spawn(read);
+        let at = |source| KernelError::System { action: "thread for command lines", source };
+        self.reading = Some(thread.map_err(at)?);
+        if is_done.recv_timeout(PATIENCE).is_err() {
+            log::debug!("a command line is not read at once");
+        }
+        Ok(())
+    }
+
     /// Runs an iterator over all tasks.
     fn iterate(&mut self, name: &'static str) -> Result<(), KernelError> {
+        let failed = |source| KernelError::System { action: "task iterator", source };
+        io::copy(&mut self.tasks(name)?, &mut io::sink()).map_err(failed)?;
+        Ok(())
+    }
+
+    /// The file of an iterator over all tasks, which runs as it is read.
+    fn tasks(&mut self, name: &'static str) -> Result<File, KernelError> {
         let at = |source| KernelError::Program { action: "run", program: name, source };
         let program = programs::iterator(&mut self.ebpf, name)?;
         let id = program.attach().map_err(at)?;
         let link = program.take_link(id).map_err(at)?;
-        let failed = |source| KernelError::System { action: "task iterator", source };
-        let mut file = link.into_file().map_err(|error| failed(io::Error::other(error)))?;
-        io::copy(&mut file, &mut io::sink()).map_err(failed)?;
-        Ok(())
+        link.into_file().map_err(|error| KernelError::System {
+            action: "task iterator",
+            source: io::Error::other(error),
+        })
     }
 }
 
@@ -412,6 +474,10 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::CSS_SET_DFL_CGRP, types.offset("css_set", "dfl_cgrp")?),
         (global::CGROUP_KN, types.offset("cgroup", "kn")?),
         (global::KERNFS_NODE_ID, types.offset("kernfs_node", "id")?),
+        (
+            global::CGROUP_PARENT,
+            types.offset("cgroup", "self")? + types.offset("cgroup_subsys_state", "parent")?,
+        ),
         (global::CGROUP_ROOT, types.offset("cgroup", "root")?),
         (global::CGROUP_ROOT_HIERARCHY_ID, types.offset("cgroup_root", "hierarchy_id")?),
         (global::SIGNAL_LIVE, types.offset("signal_struct", "live")?),
@@ -427,6 +493,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
         (global::TASK_THREAD_PID, task("thread_pid")?),
         (global::TASK_MM, task("mm")?),
         (global::TASK_CRED, task("cred")?),
+        (global::CRED_UID, types.offset("cred", "uid")?),
         (global::CRED_EUID, types.offset("cred", "euid")?),
         (global::CRED_EGID, types.offset("cred", "egid")?),
         (global::PID_LEVEL, types.offset("pid", "level")?),

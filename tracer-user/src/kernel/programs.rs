@@ -127,6 +127,11 @@ fn has_perf_events() -> bool {
 }
 
 impl Hook {
+    /// Whether it runs at calls.
+    pub(super) fn is_of_calls(&self) -> bool {
+        AT_ENTER.contains(&self.name) || AT_EXIT.contains(&self.name)
+    }
+
     /// Whether it tells of cgroups that are made.
     pub(super) fn is_cgroup(&self) -> bool {
         *self == CGROUP_MKDIR

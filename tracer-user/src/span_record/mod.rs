@@ -374,13 +374,14 @@ impl SpanRecord {
             Body::Named(_) => None,
         }
     }
-    /// Effective user and group id, in the initial user namespace, of the thread that entered a call,
-    /// or that a process was seen with at last.
+    /// Effective user and group id, in the initial user namespace, of the thread that entered a call
+    /// or got a signal, or that a process was seen with at last.
     pub fn owner(&self) -> Option<(u32, u32)> {
         match &self.body {
             Body::Syscall(_, call) => Some((call.uid, call.gid)),
             Body::Process(_, life) => life.owner,
-            Body::Signal(..) | Body::Named(_) => None,
+            Body::Signal(_, signal) => Some((signal.uid, signal.gid)),
+            Body::Named(_) => None,
         }
     }
     /// The process, where it is one that was traced.

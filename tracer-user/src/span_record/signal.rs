@@ -18,6 +18,10 @@ pub struct SignalSpan {
     pub comm: [u8; 16],
     /// Id of the thread's cgroup (v2).
     pub cgroup_id: u64,
+    /// Effective user id of the thread, in the initial user namespace.
+    pub uid: u32,
+    /// Effective group id, likewise.
+    pub gid: u32,
 }
 
 impl SignalSpan {

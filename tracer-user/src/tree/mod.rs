@@ -176,6 +176,7 @@ impl Tree {
         self.sweep(event.time_ns);
         match what {
             What::Alive => self.alive(event, launch),
+            What::CommandLine => self.command_line(event, launch),
             What::Fork if birth == Birth::Thread => self.thread_born(event),
             What::Fork => self.born(event, birth),
             What::Exec => self.executed(event, launch),

@@ -144,6 +144,22 @@ impl Tree {
         self.note(slot, event);
     }
 
+    /// The command line of a process that was there when tracing began.
+    pub(super) fn command_line(&mut self, event: &LifecycleEvent, launch: LaunchParts<'_>) {
+        let Some(slot) = self.find((event.tgid, event.process_start_ns)) else { return };
+        let Some(entry) = self.entry(slot) else { return };
+        let known = &entry.process.program;
+        // That of a program it has begun since is known.
+        if known.exec_id == event.exec_id && known.args.is_empty() {
+            let program = Program {
+                args: args(launch.args),
+                args_cut: event.args_total as usize > launch.args.len(),
+                ..Program::clone(known)
+            };
+            entry.process = Arc::new(entry.process.running(program.into()));
+        }
+    }
+
     /// Names a process, of which only a thread was known, by a record of its own.
     pub(super) fn name_after_first_thread(&mut self, slot: usize, event: &LifecycleEvent) {
         let Some(entry) = self.entry(slot) else { return };

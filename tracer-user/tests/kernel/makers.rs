@@ -4,14 +4,20 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use serde_json::Value;
 
+/// A user that nobody has.
+const OTHER: u32 = 61_236;
+
+use crate::identity::base;
 use crate::support::{
-    Running, Workload, all_json_lines, json, json_lines, rounds, skipped, tracer, workload_path,
+    Group, Running, Workload, all_json_lines, json, json_lines, rounds, skipped, tracer,
+    workload_path,
 };
 
 /// What a command makes, launched by tracer: its calls and its processes.
@@ -222,6 +228,68 @@ fn a_process_that_was_there_is_known() {
     assert_eq!(process["name"], self::workload().file_name().unwrap().to_str().unwrap());
     assert_eq!(attributes["process.parent_pid"], std::process::id());
     assert_eq!(attributes["process.executable.path"], self::workload().to_str().unwrap());
+    let own = self::workload();
+    let args = [own.to_str().unwrap(), "wait", "users", "2"];
+    assert_eq!(attributes["process.command_args"], serde_json::json!(args));
+}
+
+/// The same, in scope by its cgroup or its user.
+#[test]
+fn a_process_that_was_there_is_known_by_cgroup_and_by_user() {
+    let top = Group::new(base("was-there"));
+    for by_user in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out.json");
+        let mut command = Command::new(workload_path());
+        command.args(["wait", "ask"]);
+        if by_user {
+            command.uid(OTHER);
+        }
+        let workload = Workload::with(&mut command);
+        if !by_user {
+            fs::write(top.0.join("cgroup.procs"), workload.pid().to_string()).unwrap();
+        }
+        let user = OTHER.to_string();
+        let scope = if by_user { ["-u", &user] } else { ["--cgroup", top.0.to_str().unwrap()] };
+        let export = format!("json={}", out.display());
+        let running = Running::start(&[scope[0], scope[1], "--export", &export]);
+        workload.run();
+        running.signal(libc::SIGINT);
+        assert_eq!(running.finish().0, Some(0));
+        let spans = all_json_lines(&out);
+        assert!(calls(&spans).count() >= 3, "{spans:?}");
+        let own = self::workload();
+        for span in calls(&spans) {
+            assert_eq!(span["executable"], own.to_str().unwrap(), "{span}");
+            assert!(by_user || span["cgroup_path"].is_string(), "{span}");
+        }
+        let process = spans.iter().find(|span| span["syscall"].is_null()).unwrap();
+        let args = [own.to_str().unwrap(), "wait", "ask"];
+        assert_eq!(process["attributes"]["process.command_args"], serde_json::json!(args));
+    }
+}
+
+/// A process whose command line nobody can read holds up neither start nor end.
+#[test]
+fn a_command_line_that_cannot_be_read_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, ledger) = (folder.path().join("out.json"), folder.path().join("ledger.json"));
+    let mut command = Command::new(workload_path());
+    let workload = Workload::with(command.args(["now", "hidden-command-line"]));
+    workload.wait_until_it_waits();
+    let export = format!("json={}", out.display());
+    let pid = workload.pid().to_string();
+    let running =
+        Running::start(&["-p", &pid, "--export", &export, "--ledger", ledger.to_str().unwrap()]);
+    running.signal(libc::SIGINT);
+    let (status, said) = running.finish();
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(json(&ledger)["balanced"], true);
+    let spans = all_json_lines(&out);
+    let process = spans.iter().find(|span| span["syscall"].is_null()).unwrap();
+    assert_eq!(process["attributes"]["process.command_args"], Value::Null);
+    assert_eq!(process["executable"], self::workload().to_str().unwrap());
+    workload.run();
 }
 
 /// A shell that was there before, which executes another program.

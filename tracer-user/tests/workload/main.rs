@@ -88,6 +88,7 @@ fn main() {
         [_, "turns", count] => more::turns(number(count)),
         #[cfg(target_arch = "x86_64")]
         [_, "open-on-demand"] => more::open_on_demand(),
+        [_, "hidden-command-line"] => more::hidden_command_line(),
         [_, "taken-over", rounds] => lives::taken_over(number(rounds)),
         [_, "ask", ..] => makers::ask(),
         [_, "users", rounds] => makers::users(number(rounds)),

@@ -236,44 +236,77 @@ pub(crate) fn turns(count: u64) {
     other.join().expect("its end");
 }
 
-/// Opens a path on a page that is not there until another thread, asked by the kernel for it, has
-/// seen the opener wait: userfaultfd(2).
-pub(crate) fn open_on_demand() {
-    const UFFDIO_API: u64 = 0xc018_aa3f;
-    const UFFDIO_REGISTER: u64 = 0xc020_aa00;
-    const UFFDIO_COPY: u64 = 0xc028_aa03;
-    const MODE_MISSING: u64 = 1;
-    const API: u64 = 0xaa;
-    const PAGE: usize = 4096;
-    // SAFETY: no pointers.
-    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, 0) };
-    assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-    let fd = pid32(fd);
-    let control = |request: u64, words: &mut [u64]| {
+const PAGE: usize = 4096;
+
+/// A descriptor of userfaultfd(2), and its requests.
+struct Faults(i32);
+
+impl Faults {
+    fn new() -> Self {
+        const UFFDIO_API: u64 = 0xc018_aa3f;
+        const API: u64 = 0xaa;
+        // SAFETY: no pointers.
+        let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, 0) };
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        let faults = Self(pid32(fd));
+        faults.control(UFFDIO_API, &mut [API, 0, 0]);
+        faults
+    }
+
+    fn control(&self, request: u64, words: &mut [u64]) {
         // SAFETY: room for what the request reads and writes.
-        let done = unsafe { libc::ioctl(fd, request, words.as_mut_ptr()) };
+        let done = unsafe { libc::ioctl(self.0, request, words.as_mut_ptr()) };
         assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
-    };
-    control(UFFDIO_API, &mut [API, 0, 0]);
+    }
+
+    /// Has whoever touches these pages wait while they are missing.
+    fn register(&self, start: u64, len: usize) {
+        const UFFDIO_REGISTER: u64 = 0xc020_aa00;
+        const MODE_MISSING: u64 = 1;
+        self.control(UFFDIO_REGISTER, &mut [start, len as u64, MODE_MISSING, 0]);
+    }
+}
+
+/// Opens a path on a page that is not there until another thread, asked by the kernel for it, has
+/// seen the opener wait.
+pub(crate) fn open_on_demand() {
+    const UFFDIO_COPY: u64 = 0xc028_aa03;
+    let faults = Faults::new();
     let (protection, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a new mapping.
     let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) } as u64;
-    control(UFFDIO_REGISTER, &mut [page, PAGE as u64, MODE_MISSING, 0]);
+    faults.register(page, PAGE);
     let give = move || {
         let mut message = [0u8; 32];
         // SAFETY: room for a message.
-        assert_eq!(unsafe { libc::read(fd, message.as_mut_ptr().cast(), 32) }, 32);
+        assert_eq!(unsafe { libc::read(faults.0, message.as_mut_ptr().cast(), 32) }, 32);
         let mut content = vec![0u8; PAGE];
         content[..10].copy_from_slice(b"/on/demand");
-        let mut words = [page, content.as_ptr() as u64, PAGE as u64, 0, 0];
-        // SAFETY: a whole page to copy.
-        let done = unsafe { libc::ioctl(fd, UFFDIO_COPY, words.as_mut_ptr()) };
-        assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+        faults.control(UFFDIO_COPY, &mut [page, content.as_ptr() as u64, PAGE as u64, 0, 0]);
     };
     let giver = thread::Builder::new().spawn(give).expect("a thread");
     // SAFETY: the page will hold a string.
     let opened = unsafe { libc::syscall(libc::SYS_openat, libc::AT_FDCWD, page, 0, 0) };
     assert_eq!(opened, -1);
     giver.join().expect("its end");
+}
+
+/// Takes away the page of its stack where its command line begins, and has whoever looks there wait
+/// for ever; then waits to be told to end.
+pub(crate) fn hidden_command_line() {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("proc(5)");
+    // Behind the name, which is in parentheses, the fields go on from the third.
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
+    let arg_start: u64 = fields[48 - 3].parse().expect("an address");
+    let page = arg_start & !(PAGE as u64 - 1);
+    Faults::new().register(page, PAGE);
+    let mut byte = 0u8;
+    // SAFETY: the page is one of the stack that is used no more: this thread's own frames are below
+    // it. There is room for a byte.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_madvise, page, PAGE, libc::MADV_DONTNEED), 0);
+        while libc::syscall(libc::SYS_read, 0, &raw mut byte, 1) > 0 {}
+        libc::_exit(0);
+    }
 }

@@ -128,7 +128,10 @@ fn push_comm(out: &mut Vec<u8>, comm: &[u8]) {
 
 fn push_life(out: &mut Vec<u8>, process: &Process, life: &ProcessSpan, who: &[u8]) {
     push_comm(out, life.comm());
-    push_number(out, "cgroup_id", life.cgroup_id);
+    // That of a process that is only known as the parent of another is not.
+    if life.cgroup_id != 0 {
+        push_number(out, "cgroup_id", life.cgroup_id);
+    }
     out.extend_from_slice(who);
     push_key(out, "attributes");
     push_values(out, &life.attributes(process));

@@ -154,7 +154,7 @@ fn a_signal_has_its_information() {
         info[at..at + 4].copy_from_slice(&word.to_le_bytes());
     }
     let comm = *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0";
-    let signal = SignalSpan { signal: 10, info, info_len: 48, comm, cgroup_id: 7 };
+    let signal = SignalSpan { signal: 10, info, info_len: 48, comm, cgroup_id: 7, uid: 0, gid: 44 };
     let context = SpanContext {
         process: Arc::new(Process { span_id: [3; 8], tgid: 10, ..Process::default() }),
         span_id: [2; 8],

@@ -34,7 +34,10 @@ pub(super) fn push_process(
         push_int_of(out, OF_SPAN, (key, ""), value);
     }
     push_attribute(out, OF_SPAN, &("thread.name", Value::Text(life.comm().into())));
-    push_int_of(out, OF_SPAN, ("syscall.cgroup_id", ""), life.cgroup_id.cast_signed());
+    // That of a process that is only known as the parent of another is not.
+    if life.cgroup_id != 0 {
+        push_int_of(out, OF_SPAN, ("syscall.cgroup_id", ""), life.cgroup_id.cast_signed());
+    }
     for attribute in life.attributes(process) {
         push_attribute(out, OF_SPAN, &attribute);
     }

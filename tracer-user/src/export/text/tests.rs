@@ -115,7 +115,8 @@ fn signals_read_like_straces() {
             place.copy_from_slice(&word.to_le_bytes());
         }
         let comm = *b"cat\0\0\0\0\0\0\0\0\0\0\0\0\0";
-        let signal = SignalSpan { signal: words[0], info, info_len, comm, cgroup_id: 1 };
+        let signal =
+            SignalSpan { signal: words[0], info, info_len, comm, cgroup_id: 1, uid: 0, gid: 0 };
         line_of(&SpanRecord::from_signal(context(), signal), false)
     };
     assert_eq!(
@@ -166,8 +167,15 @@ fn ends_are_those_of_processes_that_have_shown_a_line() {
     };
     let signal = |tgid| {
         let context = SpanContext { process: process(tgid), ..context() };
-        let signal =
-            SignalSpan { signal: 10, info: [0; 48], info_len: 0, comm: [0; 16], cgroup_id: 1 };
+        let signal = SignalSpan {
+            signal: 10,
+            info: [0; 48],
+            info_len: 0,
+            comm: [0; 16],
+            cgroup_id: 1,
+            uid: 0,
+            gid: 0,
+        };
         SpanRecord::from_signal(context, signal)
     };
     let spans = [call(1), call(1), signal(1), signal(2), ends(2), ends(1), ends(1)];

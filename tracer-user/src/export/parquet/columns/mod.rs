@@ -334,7 +334,11 @@ impl Columns {
         let signal = span.signal().map(|it| (it.comm, it.comm(), it.cgroup_id));
         if let Some((array, comm, cgroup_id)) = life.or(signal) {
             self.push_comm(array, comm);
-            return self.few(Few::CgroupId).push_fixed(cgroup_id.to_le_bytes());
+            // That of a process that is only known as the parent of another is not.
+            return match cgroup_id {
+                0 => self.few(Few::CgroupId).push_null(),
+                id => self.few(Few::CgroupId).push_fixed(id.to_le_bytes()),
+            };
         }
         self.comm_escaped.push_null();
         self.few(Few::Comm).push_null();

@@ -160,6 +160,34 @@ pub mod global {
     pub const TASK_CRED: &str = "TASK_CRED";
     /// `u32`: offset of `cred.uid`.
     pub const CRED_UID: &str = "CRED_UID";
+    /// `u32`: offset of `task_struct.nsproxy`.
+    pub const TASK_NSPROXY: &str = "TASK_NSPROXY";
+    /// `u32`: offset of `nsproxy.mnt_ns`; 0 where the kernel has none.
+    pub const NSPROXY_MNT: &str = "NSPROXY_MNT";
+    /// `u32`: offset of `nsproxy.net_ns`; 0 where the kernel has none.
+    pub const NSPROXY_NET: &str = "NSPROXY_NET";
+    /// `u32`: offset of `nsproxy.uts_ns`; 0 where the kernel has none.
+    pub const NSPROXY_UTS: &str = "NSPROXY_UTS";
+    /// `u32`: offset of `nsproxy.ipc_ns`; 0 where the kernel has none.
+    pub const NSPROXY_IPC: &str = "NSPROXY_IPC";
+    /// `u32`: offset of `nsproxy.cgroup_ns`; 0 where the kernel has none.
+    pub const NSPROXY_CGROUP: &str = "NSPROXY_CGROUP";
+    /// `u32`: offset of `cred.user_ns`; 0 where the kernel has none.
+    pub const CRED_USER_NS: &str = "CRED_USER_NS";
+    /// `u32`: offset of `pid_namespace.ns.inum`; 0 where the kernel has none.
+    pub const PID_NS_NUMBER: &str = "PID_NS_NUMBER";
+    /// `u32`: offset of `mnt_namespace.ns.inum`; 0 where the kernel has none.
+    pub const MNT_NS_NUMBER: &str = "MNT_NS_NUMBER";
+    /// `u32`: offset of `net.ns.inum`; 0 where the kernel has none.
+    pub const NET_NS_NUMBER: &str = "NET_NS_NUMBER";
+    /// `u32`: offset of `user_namespace.ns.inum`; 0 where the kernel has none.
+    pub const USER_NS_NUMBER: &str = "USER_NS_NUMBER";
+    /// `u32`: offset of `uts_namespace.ns.inum`; 0 where the kernel has none.
+    pub const UTS_NS_NUMBER: &str = "UTS_NS_NUMBER";
+    /// `u32`: offset of `ipc_namespace.ns.inum`; 0 where the kernel has none.
+    pub const IPC_NS_NUMBER: &str = "IPC_NS_NUMBER";
+    /// `u32`: offset of `cgroup_namespace.ns.inum`; 0 where the kernel has none.
+    pub const CGROUP_NS_NUMBER: &str = "CGROUP_NS_NUMBER";
     /// `u32`: offset of `cred.euid`.
     pub const CRED_EUID: &str = "CRED_EUID";
     /// `u32`: offset of `cred.egid`.

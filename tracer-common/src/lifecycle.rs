@@ -73,7 +73,16 @@ pub struct LifecycleEvent {
     pub comm: [u8; COMM_LEN],
     /// Inode number of the program's file; 0 when there is none: a task without memory of its own.
     pub exe_ino: u64,
+    /// Inode numbers of the namespaces that the process is in, of a birth, an exec and of a process
+    /// that was there: pid, mnt, net, user, uts, ipc and cgroup; 0 for a kind that the kernel does
+    /// not have, and in other records.
+    pub namespaces: [u32; NAMESPACES],
+    /// Makes the size a multiple of 8.
+    pub spare: u32,
 }
+
+/// Kinds of namespaces that are told.
+pub const NAMESPACES: usize = 7;
 
 /// Most bytes taken of a path, the zero that ends it included.
 pub const PATH_ROOM: usize = 4096;
@@ -115,7 +124,7 @@ pub const fn padded(len: usize) -> usize {
 
 const _: () = {
     use core::mem::offset_of;
-    assert!(size_of::<LifecycleEvent>() == 136);
+    assert!(size_of::<LifecycleEvent>() == 168);
     assert!(align_of::<LifecycleEvent>() == 8);
     assert!(offset_of!(LifecycleEvent, kind) == 0);
     assert!(offset_of!(LifecycleEvent, what) == 2);
@@ -147,6 +156,7 @@ const _: () = {
     assert!(offset_of!(LifecycleEvent, path_state) == 111);
     assert!(offset_of!(LifecycleEvent, comm) == 112);
     assert!(offset_of!(LifecycleEvent, exe_ino) == 128);
+    assert!(offset_of!(LifecycleEvent, namespaces) == 136);
 };
 
 wire_enum! {

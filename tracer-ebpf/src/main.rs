@@ -32,6 +32,7 @@ mod memory;
 
 mod emit;
 mod executable;
+mod namespaces;
 
 mod record;
 

@@ -19,6 +19,7 @@ use crate::{
         ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, OnDesk, Rooms,
         Stored, TOLD, Told,
     },
+    namespaces,
     stats::{Stats, swap},
     task::Task,
 };
@@ -43,6 +44,9 @@ pub(crate) fn birth(stats: Stats, parent: Task, child: Task) {
     set_parent(&mut event, parent);
     event.parent_tid = parent.tid();
     event.call_start_ns = call_start(parent);
+    if !matches!(birth, Birth::Thread) {
+        event.namespaces = namespaces::of(child);
+    }
     write(stats, Counter::Forked, &event);
 }
 
@@ -94,6 +98,7 @@ fn executed(event: &mut LifecycleEvent, task: Task, how: u8, is_interpreted: boo
     set_parent(event, task.parent());
     event.call_start_ns = call_start(task);
     event.is_interpreted = u32::from(is_interpreted);
+    event.namespaces = namespaces::of(task);
 }
 
 /// Collects and writes a record on a desk. Not inlined, as the one below: each has the stack for
@@ -137,6 +142,7 @@ pub(crate) fn alive(stats: Stats, task: Task) {
     let mut event = of(task, What::Alive, 0);
     set_parent(&mut event, task.parent());
     event.path_state = CaptureState::NotRead as u8;
+    event.namespaces = namespaces::of(task);
     let Some(desk) = free_desk() else {
         write(stats, Counter::Alive, &event);
         return;

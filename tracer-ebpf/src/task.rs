@@ -14,8 +14,9 @@ use crate::maps::{
     CSS_SET_DFL_CGRP, FILE_INODE, INODE_INO, INODE_SB, KERNFS_NODE_ID, MM_ARG_START, MM_EXE_FILE,
     PID_LEVEL, PID_NUMBERS, SB_DEV, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE,
     TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS,
-    TASK_FS, TASK_GROUP_LEADER, TASK_MM, TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL,
-    TASK_START_BOOTTIME, TASK_STATE, TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
+    TASK_FS, TASK_GROUP_LEADER, TASK_MM, TASK_NSPROXY, TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT,
+    TASK_SIGNAL, TASK_START_BOOTTIME, TASK_STATE, TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID,
+    UNPADDED_COMM,
 };
 
 /// A task that the kernel handed to a program.
@@ -203,14 +204,32 @@ impl Task {
     /// Process id in the process's own pid namespace.
     #[inline(always)]
     pub(crate) fn inner_pid(self) -> u32 {
+        let upid = self.innermost_pid();
+        // The number is its first member.
+        if upid == 0 { self.tgid() } else { read_kernel(upid) }
+    }
+
+    /// Where the first thread's id in its own pid namespace is described, a `struct upid`; 0 where it
+    /// has none any more.
+    #[inline(always)]
+    pub(crate) fn innermost_pid(self) -> u64 {
         const UPID: u64 = 16;
-        let own = self.tgid();
-        let pid: u64 = read_kernel(self.leader().0 as u64 + u64::from(TASK_THREAD_PID.load()));
+        let leader = self.address(TASK_GROUP_LEADER.load());
+        let pid: u64 = read_kernel(leader + u64::from(TASK_THREAD_PID.load()));
         let level: u32 = read_kernel(pid + u64::from(PID_LEVEL.load()));
-        if pid == 0 || level == 0 {
-            return own;
-        }
-        read_kernel(pid + u64::from(PID_NUMBERS.load()) + u64::from(level) * UPID)
+        if pid == 0 { 0 } else { pid + u64::from(PID_NUMBERS.load()) + u64::from(level) * UPID }
+    }
+
+    /// Where its credentials are described.
+    #[inline(always)]
+    pub(crate) fn credentials(self) -> u64 {
+        self.address(TASK_CRED.load())
+    }
+
+    /// Where most of its namespaces are described.
+    #[inline(always)]
+    pub(crate) fn namespaces(self) -> u64 {
+        self.address(TASK_NSPROXY.load())
     }
 
     /// How the process ended as its parent will see it, once its last thread ends:
@@ -254,7 +273,7 @@ impl Task {
     /// Real user id, in the initial user namespace.
     #[inline(always)]
     pub(crate) fn real_uid(self) -> u32 {
-        read_kernel(self.address(TASK_CRED.load()) + u64::from(CRED_UID.load()))
+        read_kernel(self.credentials() + u64::from(CRED_UID.load()))
     }
 
     /// Where its cgroup in the v2 hierarchy is described.

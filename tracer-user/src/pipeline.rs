@@ -211,7 +211,8 @@ impl Trace {
             .map_err(at("sidecar"))?;
         let buffer = Arc::new(buffer);
         let clock = Arc::new(WallClock::new());
-        let asked = options.identity.as_ref().map(|_| Arc::new(Asked::new(MOST_ASKED)));
+        let asked = options.identity.as_ref().filter(|it| it.has_old_cgroups());
+        let asked = asked.map(|_| Arc::new(Asked::new(MOST_ASKED)));
         let tree =
             TreeOptions { launch: options.launch, argument_limit: options.data.bytes.into() };
         let decoder = Decoder::with_options(Arc::clone(&clock), IdSource::this_boot(), tree);

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::identity::Identity;
 pub use crate::identity::{Executable, Filename, Program};
+use crate::identity::{Identity, Namespaces};
 
 /// A process, from its fork or from one `execve` to the next: a new program gets an object of its
 /// own, with the same ids. Does not change, but for the identity, which is found out on the side.
@@ -25,6 +25,8 @@ pub struct Process {
     pub inner_pid: Option<u32>,
     /// Processes above it in the trace.
     pub depth: u32,
+    /// The namespaces it is in, as it was born or its program began; `None` where no record tells.
+    pub namespaces: Option<Namespaces>,
     /// The program that it runs, which a forked process has from its parent.
     pub program: Arc<Program>,
     /// What vendors have added to the trace's context, `tracestate`: printable ASCII.
@@ -46,6 +48,7 @@ impl Process {
             parent_tgid: self.parent_tgid,
             inner_pid: self.inner_pid,
             depth: self.depth,
+            namespaces: self.namespaces,
             program,
             trace_state: self.trace_state.clone(),
             identity: OnceLock::new(),

@@ -224,6 +224,16 @@ pub fn lifecycle_event(bytes: &[u8]) -> Result<(LifecycleEvent, LaunchParts<'_>)
         path_state: fixed[111],
         comm: field!(fixed, u128, 112).to_ne_bytes(),
         exe_ino: field!(fixed, u64, 128),
+        namespaces: [
+            field!(fixed, u32, 136),
+            field!(fixed, u32, 140),
+            field!(fixed, u32, 144),
+            field!(fixed, u32, 148),
+            field!(fixed, u32, 152),
+            field!(fixed, u32, 156),
+            field!(fixed, u32, 160),
+        ],
+        spare: 0,
     };
     Ok((event, launch_parts(&event, payload, bytes.len())?))
 }
@@ -290,6 +300,9 @@ pub fn lifecycle_bytes(event: &LifecycleEvent) -> [u8; size_of::<LifecycleEvent>
     put(110, &[event.exe_flags, event.path_state]);
     put(112, &event.comm);
     put(128, &event.exe_ino.to_ne_bytes());
+    for (index, number) in event.namespaces.iter().enumerate() {
+        put(136 + index * 4, &number.to_ne_bytes());
+    }
     out
 }
 

@@ -85,6 +85,8 @@ fn a_process_is_read_as_it_was_written() {
         exe_flags: 1,
         path_state: 2,
         exe_ino: 1 << 41,
+        namespaces: [1, 2, 3, 4, 5, 6, 7],
+        spare: 0,
         comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",
     };
     let mut bytes = lifecycle_bytes(&event).to_vec();

@@ -74,6 +74,7 @@ impl<T> Who<T> {
             self.made += 1;
             let value = (self.make)(&Description {
                 program: &process.program,
+                namespaces: process.namespaces,
                 owner: owner.as_ref(),
                 identity,
                 cgroup: &cgroup,
@@ -97,7 +98,6 @@ pub(super) enum Fact<'a> {
 /// What is known of a process, by the names of OpenTelemetry's conventions where there are any.
 pub(super) fn facts<'a>(description: &'a Description<'_>) -> Vec<(&'static str, Fact<'a>)> {
     let workload = description.workload();
-    let identity = description.identity;
     let owner = description.owner;
     let executable = description.program.executable.as_ref();
     let path = executable.and_then(|it| it.path.as_deref());
@@ -120,9 +120,11 @@ pub(super) fn facts<'a>(description: &'a Description<'_>) -> Vec<(&'static str, 
         ("process.user.id", owner.map(|it| Fact::Int(it.uid.into()))),
         ("tracer.group.id", owner.map(|it| Fact::Int(it.gid.into()))),
     ];
-    if let Some(namespaces) = identity.namespaces {
+    if let Some(namespaces) = description.namespaces {
         let numbers = NAMESPACES.into_iter().zip(namespaces.numbers());
-        all.extend(numbers.map(|(key, number)| (key, (number != 0).then_some(Fact::Int(number)))));
+        all.extend(
+            numbers.map(|(key, number)| (key, (number != 0).then_some(Fact::Int(number.into())))),
+        );
     }
     all.into_iter().filter_map(|(key, fact)| Some((key, fact?))).collect()
 }
@@ -162,17 +164,17 @@ pub(super) mod tests {
                 (id == 7).then(|| path.into_bytes())
             }
         }
-        let identity = Identity { namespaces: Some(Namespaces::default()), ..Identity::default() };
         let path = Some((*b"/bin/\xff").into());
         let executable = Some(Executable { path, is_deleted: true, device: 1, inode: 2 });
         let process = Process {
             tgid: 5,
             trace_id: [1; 16],
             span_id: [3; 8],
+            namespaces: Some(Namespaces::default()),
             program: Arc::new(Program { executable, ..Program::default() }),
             ..Process::default()
         };
-        process.identity.set(Box::new(identity)).unwrap();
+        process.identity.set(Box::new(Identity::default())).unwrap();
         let context = SpanContext {
             process: Arc::new(process),
             span_id: [2; 8],

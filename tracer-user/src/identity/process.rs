@@ -1,21 +1,21 @@
-//! What a process is in, from `/proc`, asked for once; and all that is known of a call's maker.
+//! What a process is in, and all that is known of a call's maker.
 
 use std::{
-    fs, io,
-    path::{Path, PathBuf},
+    fs,
+    path::Path,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use tracer_common::lifecycle::NAMESPACES;
+
 use super::{CgroupFacts, Cgroups, Program, Workload, users::Users};
 
-/// What only `/proc` tells of a process, for as long as it lives.
+/// What only `/proc` tells of a process, for as long as it lives, on hosts with cgroups of version 1.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The namespaces it is in.
-    pub namespaces: Option<Namespaces>,
     /// What the paths of its cgroups tell, those of version 1 included.
     pub workload: Workload,
 }
@@ -33,14 +33,19 @@ pub struct Owner {
 
 /// Inode numbers, namespaces(7): equal ones are the same namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Namespaces([u64; Namespaces::NAMES.len()]);
+pub struct Namespaces([u32; NAMESPACES]);
 
 impl Namespaces {
     /// Their names, as in `/proc/PID/ns`.
-    pub const NAMES: [&str; 7] = ["pid", "mnt", "net", "user", "uts", "ipc", "cgroup"];
+    pub const NAMES: [&str; NAMESPACES] = ["pid", "mnt", "net", "user", "uts", "ipc", "cgroup"];
+
+    /// Those that a record tells; `None` where it tells none.
+    pub fn told(numbers: [u32; NAMESPACES]) -> Option<Self> {
+        numbers.iter().any(|number| *number != 0).then_some(Self(numbers))
+    }
 
     /// Their numbers, in the order of the names; 0 for a kind that the kernel does not have.
-    pub const fn numbers(&self) -> [u64; Self::NAMES.len()] {
+    pub const fn numbers(&self) -> [u32; NAMESPACES] {
         self.0
     }
 }
@@ -51,14 +56,27 @@ pub struct Resolver {
     /// Cgroups by id.
     pub cgroups: Cgroups,
     users: Users,
+    has_old_cgroups: OnceLock<bool>,
     identified: AtomicU64,
     missed: AtomicU64,
 }
 
 impl Resolver {
+    /// Whether this host has cgroups of version 1, of which `/proc` alone tells.
+    pub fn has_old_cgroups(&self) -> bool {
+        *self.has_old_cgroups.get_or_init(|| {
+            let own = fs::read("/proc/self/cgroup").unwrap_or_default();
+            own.split(|byte| *byte == b'\n')
+                .any(|line| !line.is_empty() && !line.starts_with(b"0:"))
+        })
+    }
+
     /// What `/proc` tells of the process with this id that started at this reading of the boot clock.
-    /// Counted as missed when it has ended.
+    /// Counted as missed when it has ended. Without cgroups of version 1 nobody is asked.
     pub fn identify(&self, tgid: u32, start_ns: u64) -> Identity {
+        if !self.has_old_cgroups() {
+            return Identity::default();
+        }
         let found = read(Path::new("/proc"), tgid, start_ns);
         let counter = if found.is_some() { &self.identified } else { &self.missed };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -85,7 +103,6 @@ fn read(proc: &Path, tgid: u32, start_ns: u64) -> Option<Identity> {
     let folder = proc.join(tgid.to_string());
     let cgroup = fs::read(folder.join("cgroup")).ok();
     let identity = Identity {
-        namespaces: namespaces(&folder),
         workload: cgroup.map_or_else(Workload::default, |text| {
             Workload::of_proc(&String::from_utf8_lossy(&text))
         }),
@@ -108,24 +125,14 @@ fn started(stat: &Path, start_ns: u64) -> bool {
     ticks == Some(start_ns / (NANOS / per_second.max(1)))
 }
 
-/// Links like `pid:[4026531836]`.
-fn namespaces(folder: &Path) -> Option<Namespaces> {
-    let number = |name: &str| -> io::Result<u64> {
-        let link: PathBuf = fs::read_link(folder.join("ns").join(name))?;
-        let text = link.to_string_lossy();
-        let digits = text.split_once(":[").and_then(|(_, rest)| rest.strip_suffix(']'));
-        digits.and_then(|digits| digits.parse().ok()).ok_or_else(|| io::Error::other("no number"))
-    };
-    let found = Namespaces::NAMES.map(|name| number(name).unwrap_or(0));
-    found.iter().any(|number| *number != 0).then_some(Namespaces(found))
-}
-
 /// All that is known of who made a call: the program that ran then, its user at that moment, the
 /// cgroup that it was in, and the process.
 #[derive(Clone, Copy, Debug)]
 pub struct Description<'a> {
     /// The program.
     pub program: &'a Program,
+    /// The namespaces of the process, as its program began.
+    pub namespaces: Option<Namespaces>,
     /// The user; `None` where no record has said it.
     pub owner: Option<&'a Owner>,
     /// The process, by `/proc`.
@@ -148,7 +155,6 @@ impl Description<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     /// The start of this process as the kernel tells it.
     fn own_start() -> u64 {
@@ -165,9 +171,9 @@ mod tests {
         let resolver = Resolver::default();
         let own = std::process::id();
         let found = resolver.identify(own, own_start() + 1);
-        let namespace = fs::metadata("/proc/self/ns/net").unwrap().ino();
-        assert_eq!(found.namespaces.unwrap().numbers()[2], namespace);
-        assert_eq!((resolver.identified(), resolver.missed()), (1, 0));
+        assert!(found.workload.container_id.is_none());
+        let read = u64::from(resolver.has_old_cgroups());
+        assert_eq!((resolver.identified(), resolver.missed()), (read, 0));
     }
 
     #[test]
@@ -176,7 +182,8 @@ mod tests {
         let start = own_start() + 1_000_000_000;
         assert_eq!(resolver.identify(std::process::id(), start), Identity::default());
         assert_eq!(resolver.identify(u32::MAX, 0), Identity::default());
-        assert_eq!((resolver.identified(), resolver.missed()), (0, 2));
+        let missed = if resolver.has_old_cgroups() { 2 } else { 0 };
+        assert_eq!((resolver.identified(), resolver.missed()), (0, missed));
         let owner = resolver.owner((u32::MAX, 2));
         assert_eq!(owner, Owner { uid: u32::MAX, gid: 2, user: None });
     }
@@ -185,11 +192,17 @@ mod tests {
     fn containers_of_version_1_are_told_by_the_process() {
         let id = "0123456789abcdef".repeat(4);
         let docker = Workload::of_proc(&format!("4:memory:/docker/{id}\n0::/a.slice\n"));
-        let identity = Identity { workload: docker, ..Identity::default() };
+        let identity = Identity { workload: docker };
         let told = |path: &[u8], identity| {
             let cgroup = CgroupFacts::new(1, path);
             let program = Program::default();
-            let all = Description { program: &program, owner: None, identity, cgroup: &cgroup };
+            let all = Description {
+                program: &program,
+                namespaces: None,
+                owner: None,
+                identity,
+                cgroup: &cgroup,
+            };
             all.workload().clone()
         };
         assert_eq!(told(b"/", &identity).container_id.as_deref(), Some(id.as_str()));
@@ -213,7 +226,6 @@ mod tests {
         fs::write(process.join("cgroup"), b"0::/lxc.payload.\xff/x\n").unwrap();
         let tick = 1_000_000_000 / 100;
         let found = read(folder.path(), 7, 300 * tick).unwrap();
-        assert_eq!(found.namespaces, None);
         assert_eq!(found.workload.container_name.as_deref(), Some("\u{fffd}"));
         assert!(read(folder.path(), 7, 301 * tick).is_none());
         fs::write(process.join("stat"), "7 (").unwrap();

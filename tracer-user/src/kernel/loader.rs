@@ -19,7 +19,7 @@ use tracer_common::{
     counter::{COUNT, Counter, Counters},
     memory::{DataLimit, OpWords},
     plan::{Plan, result},
-    scope::{BY_CGROUP, BY_COMM, BY_PROCESS, BY_UID, FOLLOW, LAUNCHES, PROCESS_WORDS, control},
+    scope::{PROCESS_WORDS, control},
 };
 
 use super::{
@@ -29,8 +29,7 @@ use super::{
     cgroup_scope::CgroupScope,
     control::Control,
     files::{self, FileDetail},
-    object,
-    preflight::{self, KernelVersion, PADDED_COMM_SINCE},
+    globals, object, preflight,
     processes::ProcessScope,
     programs::{self, Hook, Link},
     tables,
@@ -88,7 +87,7 @@ pub struct ResultFilter {
 }
 
 impl ResultFilter {
-    fn bits(&self) -> u32 {
+    pub(super) fn bits(&self) -> u32 {
         let bit = |on: bool, bit: u32| if on { bit } else { 0 };
         bit(self.successful, result::SUCCESSFUL)
             | bit(self.failed, result::FAILED)
@@ -448,65 +447,6 @@ fn raise_memlock() {
 }
 
 fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Ebpf, KernelError> {
-    let task = |field| types.offset("task_struct", field);
-    let (compat_offset, compat_mask) = compat_flag(types);
-    let running = KernelVersion::running();
-    let words = [
-        (global::SELF_TGID, std::process::id()),
-        (global::SCOPE, scope_bits(settings)),
-        (global::CGROUP_LEVELS, settings.cgroups.iter().fold(0, |all, cgroup| all | cgroup.levels)),
-        (global::CGROUPS_CHANGE, u32::from(settings.cgroups_change)),
-        (global::RESULT_FILTER, settings.result.bits()),
-        (global::STRING_LIMIT, u32::from(settings.data.bytes)),
-        (global::DATA_LIMIT, if settings.data.data { settings.data.bytes.into() } else { 0 }),
-        (global::ATOMIC_COUNTERS, u32::from(programs::is_preemptible())),
-        (global::UNPADDED_COMM, u32::from(running.is_none_or(|now| now < PADDED_COMM_SINCE))),
-        (global::COMPAT_OFFSET, compat_offset),
-        (global::COMPAT_MASK, compat_mask),
-        (global::TASK_PID, task("pid")?),
-        (global::TASK_TGID, task("tgid")?),
-        (global::TASK_COMM, task("comm")?),
-        (global::TASK_GROUP_LEADER, task("group_leader")?),
-        (global::TASK_START_BOOTTIME, task("start_boottime")?),
-        (global::TASK_SIGNAL, task("signal")?),
-        (global::TASK_BPF_STORAGE, task("bpf_storage").unwrap_or(0)),
-        (global::TASK_CGROUPS, task("cgroups")?),
-        (global::CSS_SET_DFL_CGRP, types.offset("css_set", "dfl_cgrp")?),
-        (global::CGROUP_KN, types.offset("cgroup", "kn")?),
-        (global::KERNFS_NODE_ID, types.offset("kernfs_node", "id")?),
-        (
-            global::CGROUP_PARENT,
-            types.offset("cgroup", "self")? + types.offset("cgroup_subsys_state", "parent")?,
-        ),
-        (global::CGROUP_ROOT, types.offset("cgroup", "root")?),
-        (global::CGROUP_ROOT_HIERARCHY_ID, types.offset("cgroup_root", "hierarchy_id")?),
-        (global::SIGNAL_LIVE, types.offset("signal_struct", "live")?),
-        (global::SIGNAL_FLAGS, types.offset("signal_struct", "flags")?),
-        (global::SIGNAL_GROUP_EXIT_CODE, types.offset("signal_struct", "group_exit_code")?),
-        (global::TASK_FLAGS, task("flags")?),
-        (global::TASK_STATE, task("__state")?),
-        (global::TASK_ON_CPU, task("on_cpu").unwrap_or(0)),
-        (global::TASK_SWITCHES, task("nvcsw")?),
-        (global::TASK_REAL_PARENT, task("real_parent")?),
-        (global::TASK_EXIT_CODE, task("exit_code")?),
-        (global::TASK_EXEC_ID, task("self_exec_id")?),
-        (global::TASK_THREAD_PID, task("thread_pid")?),
-        (global::TASK_MM, task("mm")?),
-        (global::TASK_CRED, task("cred")?),
-        (global::CRED_UID, types.offset("cred", "uid")?),
-        (global::CRED_EUID, types.offset("cred", "euid")?),
-        (global::CRED_EGID, types.offset("cred", "egid")?),
-        (global::PID_LEVEL, types.offset("pid", "level")?),
-        (global::PID_NUMBERS, types.offset("pid", "numbers")?),
-        (global::MM_ARG_START, types.offset("mm_struct", "arg_start")?),
-        (global::MM_EXE_FILE, types.offset("mm_struct", "exe_file")?),
-        (global::FILE_INODE, types.offset("file", "f_inode")?),
-        (global::INODE_INO, types.offset("inode", "i_ino")?),
-        (global::INODE_SB, types.offset("inode", "i_sb")?),
-        (global::SB_DEV, types.offset("super_block", "s_dev")?),
-        (global::BPRM_FILENAME, types.offset("linux_binprm", "filename")?),
-        (global::BPRM_INTERP, types.offset("linux_binprm", "interp")?),
-    ];
     let log_level: u8 = if settings.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader
@@ -527,31 +467,11 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
             Vec::new()
         }
     };
+    let words = globals::words(settings, types)?;
     for (name, value) in words.iter().chain(&files) {
         loader.override_global(name, value, true);
     }
     Ok(loader.load(&files::complete(object::BYTES, types))?)
-}
-
-fn scope_bits(settings: &Settings) -> u32 {
-    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
-    bit(settings.by_process, BY_PROCESS)
-        | bit(settings.follow, FOLLOW)
-        | bit(settings.launches, LAUNCHES)
-        | bit(settings.cgroups_change || !settings.cgroups.is_empty(), BY_CGROUP)
-        | bit(!settings.comms.is_empty(), BY_COMM)
-        | bit(!settings.uids.is_empty(), BY_UID)
-}
-
-/// Where the kernel says that a call is a 32-bit one: `TS_COMPAT` of `thread_info.status` on x86,
-/// `TIF_32BIT` of `thread_info.flags` on arm64. The struct is the first member of `task_struct`.
-fn compat_flag(types: &KernelTypes) -> (u32, u32) {
-    let (field, mask) =
-        if cfg!(target_arch = "x86_64") { ("status", 1 << 1) } else { ("flags", 1 << 22) };
-    types
-        .offset("task_struct", "thread_info")
-        .and_then(|base| Ok(base + types.offset("thread_info", field)?))
-        .map_or((0, 0), |offset| (offset, mask))
 }
 
 impl KernelCounts {

@@ -6,6 +6,7 @@ pub mod cgroup;
 mod cgroup_scope;
 mod control;
 mod files;
+mod globals;
 mod loader;
 pub mod object;
 pub mod preflight;

@@ -18,6 +18,7 @@ use tracer_common::{
 
 use crate::{
     clock::WallClock,
+    identity::Namespaces,
     ids::IdSource,
     process::{Process, Program},
     span_record::{ProcessEnd, SpanRecord},
@@ -262,6 +263,7 @@ impl Tree {
             parent_span_id: Some(of.span_id),
             parent_tgid: of.tgid,
             depth: of.depth.saturating_add(1),
+            namespaces: Namespaces::told(event.namespaces),
             trace_state: of.trace_state.clone(),
             program,
             ..Process::default()
@@ -286,6 +288,7 @@ impl Tree {
         // Nobody else has it yet.
         if let Some(process) = Arc::get_mut(&mut entry.process) {
             process.inner_pid = (event.inner_pid != event.tgid).then_some(event.inner_pid);
+            process.namespaces = Namespaces::told(event.namespaces).or(process.namespaces);
         }
     }
 

@@ -11,6 +11,7 @@ use tracer_common::{
 use super::{LaunchPlace, Tree, late::Begun};
 use crate::{
     escape,
+    identity::Namespaces,
     process::{Executable, Filename, Process, Program},
     span_record::{ProcessEnd, ProgramStart},
     traceparent::{TraceParent, is_trace_state, variable},
@@ -130,6 +131,7 @@ impl Tree {
             {
                 let mut process = entry.process.running(program.into());
                 process.parent_tgid = event.parent_tgid;
+                process.namespaces = Namespaces::told(event.namespaces);
                 process.inner_pid = (event.inner_pid != event.tgid).then_some(event.inner_pid);
                 entry.process = Arc::new(process);
                 entry.comm = event.comm;
@@ -229,6 +231,7 @@ impl Tree {
             span_id: place.span_id,
             parent_span_id: place.parent_span_id,
             trace_state,
+            namespaces: Namespaces::told(event.namespaces),
             ..old.running(program)
         });
         // A parent that has lent its memory goes on from here.

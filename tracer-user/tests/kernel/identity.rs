@@ -3,14 +3,17 @@
 use std::{
     collections::{HashMap, HashSet},
     io::ErrorKind,
-    os::unix::process::CommandExt,
+    os::unix::{fs::MetadataExt, process::CommandExt},
     path::Path,
     process::Command,
 };
 
-use nix::unistd::{Gid, Uid, setgid, setuid};
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::{Gid, Uid, setgid, setuid},
+};
 use serde_json::Value;
-use tracer_user::{kernel::cgroup, pipeline::TraceOptions};
+use tracer_user::{identity::Namespaces, kernel::cgroup, pipeline::TraceOptions};
 
 use crate::{
     scope_changes::Control,
@@ -162,9 +165,41 @@ fn a_thousand_short_lives_are_told_with_their_container() {
     drop((pod, top));
 }
 
-/// What lives long enough to be looked at is told with its user and program too.
+/// The numbers of a process that was there, and of its children, are those that proc(5) shows.
 #[test]
-fn a_process_is_told_with_its_user_program_and_namespaces() {
+fn namespaces_are_those_of_the_process() {
+    let own = CloneFlags::CLONE_NEWUTS
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWCGROUP
+        | CloneFlags::CLONE_NEWNS;
+    for flags in [CloneFlags::empty(), own] {
+        let mut command = Command::new(crate::support::workload_path());
+        command.args(["wait", "family", "3"]);
+        // SAFETY: unshare(2) alone is called between fork and exec.
+        unsafe { command.pre_exec(move || Ok(unshare(flags)?)) };
+        let workload = Workload::with(&mut command);
+        workload.wait_until_it_waits();
+        let shown = Namespaces::NAMES.map(|name| {
+            let path = format!("/proc/{}/ns/{name}", workload.pid());
+            u32::try_from(std::fs::metadata(path).unwrap().ino()).unwrap()
+        });
+        let options =
+            TraceOptions { pids: vec![workload.pid()], follow: true, ..TraceOptions::default() };
+        let mut session = Session::start(&options);
+        workload.run();
+        session.wait_for_end();
+        let (spans, _) = session.stop_with_processes();
+        let processes: Vec<_> = spans.iter().filter(|span| span.process_span().is_some()).collect();
+        assert_eq!(processes.len(), 3);
+        for span in spans {
+            assert_eq!(span.process().unwrap().namespaces.unwrap().numbers(), shown, "{span:?}");
+        }
+    }
+}
+
+#[test]
+fn a_process_is_told_with_its_user_and_program() {
     let folder = tempfile::tempdir().unwrap();
     let (out, recording) = (folder.path().join("out.json"), folder.path().join("recording"));
     let workload = Workload::new(&["calls-in-tens", "50"]);

@@ -39,6 +39,7 @@ mod oracle;
 mod otlp;
 mod parquet;
 mod perturbation;
+mod programs;
 mod property;
 #[cfg(target_arch = "x86_64")]
 mod prototypes;

@@ -68,7 +68,7 @@ fn command_line(stats: Stats, task: Task) {
     let Some(line) = COMMAND_LINE.get_ptr_mut(0) else { return };
     // SAFETY: the user side runs this iterator once at a time, so the record is its own.
     let line = unsafe { &mut *line };
-    line.event = record::of(task, What::CommandLine, 0);
+    record::fill(&mut line.event, task, What::CommandLine, 0);
     line.event.path_state = CaptureState::NotRead as u8;
     let total = args_end.wrapping_sub(args);
     let len = bounded(total as usize, ARGS_ROOM);

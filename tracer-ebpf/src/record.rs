@@ -45,7 +45,7 @@ pub(crate) fn birth(stats: Stats, parent: Task, child: Task) {
     event.parent_tid = parent.tid();
     event.call_start_ns = call_start(parent);
     if !matches!(birth, Birth::Thread) {
-        event.namespaces = namespaces::of(child);
+        namespaces::write(child, &mut event.namespaces);
     }
     write(stats, Counter::Forked, &event);
 }
@@ -98,7 +98,7 @@ fn executed(event: &mut LifecycleEvent, task: Task, how: u8, is_interpreted: boo
     set_parent(event, task.parent());
     event.call_start_ns = call_start(task);
     event.is_interpreted = u32::from(is_interpreted);
-    event.namespaces = namespaces::of(task);
+    namespaces::write(task, &mut event.namespaces);
 }
 
 /// Collects and writes a record on a desk. Not inlined, as the one below: each has the stack for
@@ -139,23 +139,32 @@ fn finish<const ROOM: usize>(
 /// Tells of a process that was there when tracing began, with the path of its program's file.
 #[inline(always)]
 pub(crate) fn alive(stats: Stats, task: Task) {
-    let mut event = of(task, What::Alive, 0);
-    set_parent(&mut event, task.parent());
-    event.path_state = CaptureState::NotRead as u8;
-    event.namespaces = namespaces::of(task);
-    let Some(desk) = free_desk() else {
-        write(stats, Counter::Alive, &event);
-        return;
-    };
+    let Some(desk) = free_desk() else { return alive_alone(stats, task) };
     // SAFETY: a desk is this program's until it is given back.
     let record = unsafe { &mut (*desk).record };
-    record.event = event;
+    was_there(&mut record.event, task);
     write_path::<_, 0, EXE_ROOM>(record, task, 0);
     let exe = bounded(record.event.exe_len as usize, EXE_ROOM);
     let len = (EVENT + bounded_part(padded(exe), EXE_ROOM)) as u64;
     emit::lifecycle(stats, Counter::Alive, core::ptr::from_ref(record).cast(), len);
     // SAFETY: aligned and valid.
     unsafe { (&raw mut (*desk).is_taken).write_volatile(0) };
+}
+
+/// Writes what is known without the path. Not inlined, as [`program_alone`].
+#[inline(never)]
+fn alive_alone(stats: Stats, task: Task) {
+    let mut event = LifecycleEvent::default();
+    was_there(&mut event, task);
+    write(stats, Counter::Alive, &event);
+}
+
+#[inline(always)]
+fn was_there(event: &mut LifecycleEvent, task: Task) {
+    fill(event, task, What::Alive, 0);
+    set_parent(event, task.parent());
+    event.path_state = CaptureState::NotRead as u8;
+    namespaces::write(task, &mut event.namespaces);
 }
 
 /// The processor's memory for such a record, taken; `None` while a program that was preempted writes
@@ -215,7 +224,7 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
 
 /// Writes what every record holds, and zeroes for the rest.
 #[inline(always)]
-fn fill(it: &mut LifecycleEvent, task: Task, what: What, how: u8) {
+pub(crate) fn fill(it: &mut LifecycleEvent, task: Task, what: What, how: u8) {
     let words = core::ptr::from_mut(it).cast::<u64>();
     for at in 0..EVENT / 8 {
         // SAFETY: an event is aligned to 8 bytes and has so many; volatile, for the compiler would

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-pub use crate::identity::{Executable, Filename, Program};
-use crate::identity::{Identity, Namespaces};
+use crate::identity::Identity;
+pub use crate::identity::{Executable, Filename, Namespaces, Program};
 
 /// A process, from its fork or from one `execve` to the next: a new program gets an object of its
 /// own, with the same ids. Does not change, but for the identity, which is found out on the side.

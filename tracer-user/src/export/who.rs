@@ -228,8 +228,13 @@ pub(super) mod tests {
     fn what_is_not_known_is_left_out() {
         let cgroup = CgroupFacts::default();
         let (program, identity) = (Program::default(), Identity::default());
-        let description =
-            Description { program: &program, owner: None, identity: &identity, cgroup: &cgroup };
+        let description = Description {
+            program: &program,
+            namespaces: None,
+            owner: None,
+            identity: &identity,
+            cgroup: &cgroup,
+        };
         assert_eq!(facts(&description), []);
     }
 }

@@ -375,13 +375,15 @@ impl Attached {
             return Ok(());
         }
         let mut tasks = self.tasks(program::COMMAND_LINES)?;
-        let (done, is_done) = mpsc::channel();
+        let (done, is_done) = mpsc::sync_channel(1);
         let read = move || {
             if let Err(error) = io::copy(&mut tasks, &mut io::sink()) {
                 log::warn!("reading the command lines of processes that run already: {error}");
             }
             // Nobody waits any more where it took long.
-            let _ = done.send(());
+            if done.send(()).is_err() {
+                log::debug!("a command line was waited for");
+            }
         };
         let thread = thread::Builder::new().name("command-lines".into()).spawn(read);
         let at = |source| KernelError::System { action: "thread for command lines", source };

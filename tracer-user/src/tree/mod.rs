@@ -18,9 +18,8 @@ use tracer_common::{
 
 use crate::{
     clock::WallClock,
-    identity::Namespaces,
     ids::IdSource,
-    process::{Process, Program},
+    process::{Namespaces, Process, Program},
     span_record::{ProcessEnd, SpanRecord},
 };
 use entry::{Entry, Key};

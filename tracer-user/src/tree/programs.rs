@@ -11,8 +11,7 @@ use tracer_common::{
 use super::{LaunchPlace, Tree, late::Begun};
 use crate::{
     escape,
-    identity::Namespaces,
-    process::{Executable, Filename, Process, Program},
+    process::{Executable, Filename, Namespaces, Process, Program},
     span_record::{ProcessEnd, ProgramStart},
     traceparent::{TraceParent, is_trace_state, variable},
 };

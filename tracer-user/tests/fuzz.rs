@@ -134,7 +134,7 @@ proptest! {
     /// Records of processes, by one decoder: whatever they claim, each process that is not known to
     /// have ended has one span in the end.
     #[test]
-    fn any_processes(records in vec((0..4u8, 0..3u8, vec(0..6u8, 136)), 0..40)) {
+    fn any_processes(records in vec((0..5u8, 0..3u8, vec(0..6u8, 168)), 0..40)) {
         let (clock, ids) = PARTS.with(Clone::clone);
         let mut decoder = Decoder::new(clock, ids);
         for (what, how, mut bytes) in records {

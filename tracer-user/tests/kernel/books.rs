@@ -69,6 +69,7 @@ fn an_overfilled_ring_holds_exactly_what_fits() {
     let mut processes = loaded.take_processes().unwrap().unwrap();
     let mut attached = loaded.attach().unwrap();
     processes.attach(&[workload.pid()], true).unwrap();
+    attached.attach_calls().unwrap();
     // Ends by itself: nothing blocks a traced process.
     workload.run();
     attached.stop().unwrap();

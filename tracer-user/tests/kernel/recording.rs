@@ -33,8 +33,9 @@ impl Recording {
         let map = loaded.take_ring().expect("a ring");
         let ring = Ring::map(map.fd().as_fd(), options.ring_size as usize).expect("its memory");
         let mut processes = loaded.take_processes().expect("marks").expect("processes by id");
-        let attached = loaded.attach().expect("the programs attach");
+        let mut attached = loaded.attach().expect("the programs attach");
         processes.attach(&options.pids, options.follow).expect("processes that live");
+        attached.attach_calls().expect("the programs attach");
         run.attached();
         Self { ring, processes, attached, run }
     }

@@ -141,6 +141,7 @@ fn drain_rate(report: &mut Report) -> Result<()> {
         let mut processes = loaded.take_processes()?.context("no process scope")?;
         let mut attached = loaded.attach()?;
         processes.attach(&[worker.pid()], true)?;
+        attached.attach_calls()?;
         // Less than the ring takes.
         worker.work(Work::Getppid, 100_000)?;
         attached.stop()?;

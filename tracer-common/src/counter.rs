@@ -55,7 +55,7 @@ counters! {
     RunningSubmitted = "running_submitted",
     /// Records of these for which the ring had no room.
     RunningReserveFailed = "running_reserve_failed",
-    /// Processes in scope that were there when tracing began, as looked up after that.
+    /// Processes in scope that were there when tracing began.
     Alive = "alive",
     /// Command lines of these that were read.
     CommandLines = "command_lines",

@@ -64,6 +64,7 @@ fn is_process_in_scope(task: Task) -> bool {
 /// Tells of the command line of a process, if all of it that there is room for can be read.
 #[inline(always)]
 fn command_line(stats: Stats, task: Task) {
+    let memory = task.memory();
     let Some([args, args_end, ..]) = task.launch_ranges() else { return };
     let Some(line) = COMMAND_LINE.get_ptr_mut(0) else { return };
     // SAFETY: the user side runs this iterator once at a time, so the record is its own.
@@ -78,9 +79,10 @@ fn command_line(stats: Stats, task: Task) {
     // SAFETY: there is room for `len` bytes; the helper checks the address.
     let failed = len == 0
         || unsafe { bpf_copy_from_user_task(place, len as u32, args as *const _, task.0, 0) != 0 };
-    // What was read may be of another program by now; and waiting may have outlived the trace.
+    // What was read is of another program where an exec came between: it changes the memory first,
+    // and the number after that. And waiting may have outlived the trace.
     let is_over = CONTROL.get(control::ENDED).is_none_or(|ended| *ended != 0);
-    if failed || is_over || line.event.exec_id != task.exec_id() {
+    if failed || is_over || !record::runs_still(&line.event, task, memory) {
         return;
     }
     let len = (EVENT + record::bounded_part(padded(len), ARGS_ROOM)) as u64;

@@ -142,8 +142,10 @@ pub(crate) fn alive(stats: Stats, task: Task) {
     let Some(desk) = free_desk() else { return alive_alone(stats, task) };
     // SAFETY: a desk is this program's until it is given back.
     let record = unsafe { &mut (*desk).record };
+    let memory = task.memory();
     was_there(&mut record.event, task);
     write_path::<_, 0, EXE_ROOM>(record, task, 0);
+    keep_if_one(&mut record.event, task, memory);
     let exe = bounded(record.event.exe_len as usize, EXE_ROOM);
     let len = (EVENT + bounded_part(padded(exe), EXE_ROOM)) as u64;
     emit::lifecycle(stats, Counter::Alive, core::ptr::from_ref(record).cast(), len);
@@ -154,9 +156,27 @@ pub(crate) fn alive(stats: Stats, task: Task) {
 /// Writes what is known without the path. Not inlined, as [`program_alone`].
 #[inline(never)]
 fn alive_alone(stats: Stats, task: Task) {
+    let memory = task.memory();
     let mut event = LifecycleEvent::default();
     was_there(&mut event, task);
+    keep_if_one(&mut event, task, memory);
     write(stats, Counter::Alive, &event);
+}
+
+/// Drops the file of a program that began while another task's was looked at: the record would tell
+/// the one's number and the other's file.
+#[inline(always)]
+fn keep_if_one(event: &mut LifecycleEvent, task: Task, memory: u64) {
+    if !runs_still(event, task, memory) {
+        (event.exe_dev, event.exe_ino) = (0, 0);
+        (event.exe_len, event.exe_flags) = (0, 0);
+    }
+}
+
+/// Whether a task runs the program that an event tells of, in the memory that it had before.
+#[inline(always)]
+pub(crate) fn runs_still(event: &LifecycleEvent, task: Task, memory: u64) -> bool {
+    event.exec_id == task.exec_id() && memory == task.memory()
 }
 
 #[inline(always)]

@@ -51,7 +51,7 @@ impl ProcessScope {
         }
         // A child born before its parent was marked is found by the next look; one born later is
         // marked by the kernel side.
-        let mut found = descendants;
+        let mut found = descendants && !family.is_empty();
         while found {
             let known = family.len();
             for child in children_of(&family) {

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -237,10 +237,15 @@ fn a_process_that_was_there_is_known() {
 #[test]
 fn a_process_that_was_there_is_known_by_cgroup_and_by_user() {
     let top = Group::new(base("was-there"));
+    // Where the other user may run it.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let own = place.path().join("tracer-workload");
+    fs::copy(workload_path(), &own).unwrap();
     for by_user in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out.json");
-        let mut command = Command::new(workload_path());
+        let mut command = Command::new(&own);
         command.args(["wait", "ask"]);
         if by_user {
             command.uid(OTHER);
@@ -258,7 +263,6 @@ fn a_process_that_was_there_is_known_by_cgroup_and_by_user() {
         assert_eq!(running.finish().0, Some(0));
         let spans = all_json_lines(&out);
         assert!(calls(&spans).count() >= 3, "{spans:?}");
-        let own = self::workload();
         for span in calls(&spans) {
             assert_eq!(span["executable"], own.to_str().unwrap(), "{span}");
             assert!(by_user || span["cgroup_path"].is_string(), "{span}");

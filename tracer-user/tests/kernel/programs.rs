@@ -108,14 +108,14 @@ fn within(folder: &Path, command: &str) -> String {
 /// What strace sees of it.
 fn strace(folder: &Path, command: &str) -> HashMap<(String, String), usize> {
     let log = folder.join("strace.log");
-    let status = Command::new("strace")
+    let output = Command::new("strace")
         .args(["-f", "-y", "-s", "0", "-o"])
         .arg(&log)
         .args(["sh", "-c", &within(folder, command)])
-        .stdout(Stdio::null())
-        .status()
+        // As for tracer: where the shell's own streams lead is seen too.
+        .output()
         .unwrap();
-    assert!(status.success(), "{command}");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
     names(&String::from_utf8_lossy(&fs::read(log).unwrap()))
 }
 

@@ -154,6 +154,11 @@ impl Fields {
         }
     }
 
+    /// Leaves this field alone: the rest is memory at which nobody looks.
+    pub(super) fn only(&mut self, name: &str) {
+        self.list.retain(|field| field.name == name);
+    }
+
     /// Says that nothing is missing where the memory ends behind this field.
     pub(super) fn ends_after(&mut self, name: &str) {
         if self.list.iter().any(|field| field.name == name) {

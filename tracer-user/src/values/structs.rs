@@ -166,8 +166,6 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
         Struct::Timespec => time::TIMESPEC,
         Struct::Timespec64 => time::TIMESPEC64,
         Struct::Timeval => time::TIMEVAL,
-        Struct::Timex => time::TIMEX,
-        Struct::Timex64 => time::TIMEX64,
         Struct::Timezone => time::TIMEZONE,
         Struct::Tms => time::TMS,
         Struct::Ustat => files::USTAT,
@@ -244,7 +242,15 @@ fn special(
         Struct::LandlockRuleAttr => landlock_rule(reader, context),
         Struct::Sigaction => signal::or_cut(reader, signal::sigaction),
         Struct::OldSigaction => signal::or_cut(reader, signal::old_sigaction),
-        Struct::UserDesc => signal::or_cut(reader, process::user_desc),
+        Struct::UserDesc => {
+            let mut fields = signal::or_cut(reader, process::user_desc);
+            // What is asked for, set_thread_area(2); the kernel writes the rest.
+            if context.name == "get_thread_area" && !context.at_exit {
+                fields.only("entry_number");
+            }
+            fields
+        }
+        Struct::Timex | Struct::Timex64 => time::timex(kind, reader, context),
         Struct::Sigevent => signal::or_cut(reader, signal::sigevent),
         Struct::Siginfo => {
             let mut fields = signal::or_cut(reader, signal::siginfo);

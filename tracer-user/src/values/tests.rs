@@ -218,8 +218,17 @@ fn sets_of_the_syscall_table_are_used_as_what_they_are() {
 
 /// A structure of a call on x86-64, as text.
 fn shown(kind: Struct, name: &'static str, args: [u64; MAX_ARGS], words: &[u32]) -> String {
-    let context =
-        Context { abi: Abi::X86_64, name, args, ret: 0, at_exit: true, is_cut: false, fds: &[] };
+    let abi = Abi::X86_64;
+    text(kind, Context { abi, name, args, ret: 0, at_exit: true, is_cut: false, fds: &[] }, words)
+}
+
+/// The same, read at the call's beginning.
+fn passed(kind: Struct, name: &'static str, words: &[u32]) -> String {
+    let (abi, args) = (Abi::X86_64, [0; MAX_ARGS]);
+    text(kind, Context { abi, name, args, ret: 0, at_exit: false, is_cut: false, fds: &[] }, words)
+}
+
+fn text(kind: Struct, context: Context<'_>, words: &[u32]) -> String {
     let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
     let mut out = Vec::new();
     if !push_struct(&mut out, kind, &context, &bytes) {
@@ -238,6 +247,25 @@ fn a_period_can_be_a_frequency() {
     let head = "{type=PERF_TYPE_HARDWARE, size=128, config=0, ";
     assert_eq!(attributes(1 << 10), format!("{head}sample_freq={rest}"));
     assert_eq!(attributes(1 << 9), format!("{head}sample_period={rest}"));
+}
+
+#[test]
+fn what_is_asked_for_is_all_that_is_read() {
+    let words = [13, 7, 7, 7];
+    assert_eq!(passed(Struct::UserDesc, "get_thread_area", &words), "{entry_number=13}");
+    for text in [
+        passed(Struct::UserDesc, "set_thread_area", &words),
+        shown(Struct::UserDesc, "get_thread_area", [0; MAX_ARGS], &words),
+    ] {
+        assert!(text.contains("base_addr="), "{text}");
+    }
+    let mut words = [7_u32; 64];
+    let adjusted = passed(Struct::Timex64, "clock_adjtime", &words);
+    assert!(adjusted.contains("offset="), "{adjusted}");
+    words[0] = 0;
+    assert_eq!(passed(Struct::Timex64, "clock_adjtime", &words), "{modes=0}");
+    let answer = shown(Struct::Timex64, "clock_adjtime", [0; MAX_ARGS], &words);
+    assert!(answer.contains("offset="), "{answer}");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Times, timers and what they cost.
 
 use jiff::Timestamp;
-use tracer_common::syscalls::Set;
+use tracer_common::syscalls::{Set, Struct};
 
 use super::{
+    Context,
     layout::{self, Entry, Kind, abridged, field, skip},
     node::{Fields, Node},
     reader::Reader,
@@ -55,7 +56,7 @@ pub(super) const RUSAGE: &[Entry] = &[
 ];
 
 /// `struct timex`, with the ABI's `long`.
-pub(super) const TIMEX: &[Entry] = &[
+const TIMEX: &[Entry] = &[
     field("modes", Kind::Flags32(Set::AdjtimexModes)),
     field("offset", Kind::Long),
     field("freq", Kind::Long),
@@ -78,7 +79,7 @@ pub(super) const TIMEX: &[Entry] = &[
     field("tai", Kind::I32),
 ];
 /// `struct __kernel_timex`: 64 bits and gaps, on every ABI.
-pub(super) const TIMEX64: &[Entry] = &[
+const TIMEX64: &[Entry] = &[
     field("modes", Kind::Flags32(Set::AdjtimexModes)),
     skip(4),
     field("offset", Kind::I64),
@@ -103,6 +104,16 @@ pub(super) const TIMEX64: &[Entry] = &[
     field("stbcnt", Kind::I64),
     field("tai", Kind::I32),
 ];
+
+/// `struct timex`: without a mode nothing else of it is read, adjtimex(2).
+pub(super) fn timex(kind: Struct, reader: &mut Reader<'_>, context: &Context<'_>) -> Fields {
+    let layout = if kind == Struct::Timex64 { TIMEX64 } else { TIMEX };
+    let mut fields = layout::read(layout, reader);
+    if !context.at_exit && fields.symbol("modes") == Some("0") {
+        fields.only("modes");
+    }
+    fields
+}
 
 /// Ticks in a second of `times` and of `si_utime`: `USER_HZ`, 100 on every ABI here.
 const TICKS: u64 = 100;

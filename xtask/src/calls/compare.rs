@@ -25,6 +25,13 @@ pub(crate) enum Part {
     Ours,
 }
 
+impl Part {
+    /// Whether it says which call it is, and how it ended.
+    pub(crate) fn is_identity(self) -> bool {
+        matches!(self, Self::Name | Self::Result | Self::Theirs | Self::Ours)
+    }
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

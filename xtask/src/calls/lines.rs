@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::unfold::unfold;
+
 /// The calls of a thread, in their order.
 #[derive(Debug, Default)]
 pub(crate) struct Thread {
@@ -37,15 +39,19 @@ impl Call {
         }
         let mut args = Vec::new();
         let mut current = String::new();
-        let (mut depth, mut quoted, mut escaped, mut ends) = (0_usize, false, false, None);
+        let (mut depth, mut quote, mut escaped, mut ends) = (0_usize, None, false, None);
         let mut previous = ' ';
         let mut comment = false;
         for (at, c) in rest.char_indices() {
             match c {
                 _ if escaped => escaped = false,
-                '\\' if quoted => escaped = true,
-                '"' if !comment => quoted = !quoted,
-                _ if quoted => {}
+                '\\' if quote.is_some() => escaped = true,
+                _ if quote.is_some() => {
+                    quote = quote.filter(|it| *it != c);
+                }
+                '"' if !comment => quote = Some(c),
+                // A character, not an apostrophe.
+                '\'' if previous == '=' && !comment => quote = Some(c),
                 '*' if previous == '/' => comment = true,
                 '/' if previous == '*' => comment = false,
                 _ if comment => {}
@@ -129,7 +135,7 @@ pub(crate) fn tracer(text: &str) -> Vec<Thread> {
     let mut threads = Threads::default();
     for line in text.lines() {
         let Some((id, call)) = tracer_line(line) else { continue };
-        threads.push(id, tracer_call(call));
+        threads.push(id, tracer_call(call).map(unfold));
     }
     threads.finish()
 }
@@ -234,6 +240,12 @@ mod tests {
         assert_eq!(threads[0].calls[1].name, "vfork");
         assert_eq!((threads[1].path.as_slice(), threads[1].calls[0].args.len()), (&[0][..], 3));
         assert_eq!((threads[1].id, threads[1].calls[0].result.as_str()), (8, "1"));
+    }
+
+    #[test]
+    fn what_is_quoted_is_no_bracket() {
+        let text = r#"ioctl(1, [{a='(', b='\'', c=',', d='"'}], "')\")", 3 /* it's */) = 0"#;
+        assert_eq!(Call::parse(text).unwrap().args.len(), 4);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod compare;
 mod lines;
 mod pairs;
 mod tokens;
+mod unfold;
 
 use std::path::Path;
 use std::process::Command;

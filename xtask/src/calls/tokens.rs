@@ -13,11 +13,18 @@ pub(super) enum Token {
     Sign(char),
 }
 
+/// What tracer marks that it has read at the call's end; strace reads all at its beginning.
+const LATE: &str = "@exit";
+
 /// Splits a text; spaces outside of strings do not count.
 pub(super) fn tokens(text: &str) -> Vec<Token> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(c) = rest.chars().next() {
+        if let Some(behind) = rest.strip_prefix(LATE) {
+            rest = behind;
+            continue;
+        }
         let behind = rest.get(c.len_utf8()..).unwrap_or_default();
         rest = match c {
             '"' => {
@@ -131,6 +138,7 @@ mod tests {
         same(r"3</\303\251>", "3</é>");
         same(r#""\342\200\256""#, r#""\u{202e}""#);
         same("{a=1,b=2}", "{a=1, b=2}");
+        same(r#"["a"]"#, r#"["a"@exit]"#);
     }
 
     #[test]
@@ -138,6 +146,7 @@ mod tests {
         let different = |a: &str, b: &str| assert_ne!(tokens(a), tokens(b));
         different("\"1\"", "1");
         different("0x10", "16");
+        different(r#""a@exit""#, r#""a""#);
         different("\"ab\"", "\"ab\"...");
         different("1 2", "12");
         different(r#""\1""#, r#""1""#);

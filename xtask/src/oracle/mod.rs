@@ -116,8 +116,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut tallies = Vec::new();
     for set in &sets {
         let mut tally = Tally { not_built: set.not_built.clone(), ..Tally::default() };
-        let runs = compare(&set.all(), &set.built.logs)?;
-        let runs = if options.again { runs } else { runner.steady(runs, set)? };
+        let mut runs = compare(&set.all(), &set.built.logs)?;
+        let lone = if options.again { set.left_again()? } else { runner.again(&runs, set)? };
+        take_more_equal(&mut runs, compare(&lone, &set.again())?);
         for (program, run) in runs {
             let shown = tally.add(program, run, &rules);
             eprintln!("oracle: {} {}: {shown}", set.abi.name(), program.name);
@@ -165,6 +166,19 @@ impl Set {
     fn all(&self) -> Vec<&Program> {
         self.programs.iter().collect()
     }
+
+    /// Where the logs of programs are that were run again.
+    fn again(&self) -> PathBuf {
+        self.built.logs.join("again")
+    }
+
+    /// The programs that were run again when the logs were left.
+    fn left_again(&self) -> Result<Vec<&Program>> {
+        let list = self.again().join(AGAIN);
+        let names = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
+        let named = |name: &str| self.programs.iter().find(|program| program.name == name);
+        Ok(names.lines().filter_map(named).collect())
+    }
 }
 
 /// Compares what was printed of programs.
@@ -199,31 +213,32 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Runs programs again whose threads met otherwise, and puts the more equal of both runs in
-    /// their place.
-    fn steady<'a>(
-        &mut self,
-        mut runs: Vec<(&'a Program, Run)>,
-        set: &Set,
-    ) -> Result<Vec<(&'a Program, Run)>> {
+    /// Runs programs again whose threads met otherwise, and returns those.
+    fn again<'a>(&mut self, runs: &[(&'a Program, Run)], set: &Set) -> Result<Vec<&'a Program>> {
         let lone: Vec<&Program> =
             runs.iter().filter(|(_, run)| run.is_unsteady()).map(|(program, _)| *program).collect();
-        if lone.is_empty() {
-            return Ok(runs);
-        }
-        let logs = set.built.logs.join("again");
+        let logs = set.again();
         for which in Which::ALL {
             self.run(&lone, which, set, &logs)?;
             self.turn.end();
         }
-        for (program, again) in compare(&lone, &logs)? {
-            for (other, run) in &mut runs {
-                if *other == program && again.lone() < run.lone() {
-                    *run = again;
-                    break;
-                }
-            }
+        fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+        let names: Vec<&str> = lone.iter().map(|program| program.name.as_str()).collect();
+        let list = logs.join(AGAIN);
+        fs::write(&list, names.join("\n")).with_context(|| list.display().to_string())?;
+        Ok(lone)
+    }
+}
+
+/// The list of the programs that were run again, in the order of their batches.
+const AGAIN: &str = "programs";
+
+/// Puts runs in the place of those that are less equal.
+fn take_more_equal<'a>(runs: &mut [(&'a Program, Run)], others: Vec<(&'a Program, Run)>) {
+    for (program, again) in others {
+        let of = runs.iter_mut().find(|(other, run)| *other == program && again.lone() < run.lone());
+        if let Some((_, run)) = of {
+            *run = again;
         }
-        Ok(runs)
     }
 }

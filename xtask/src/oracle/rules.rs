@@ -31,6 +31,11 @@ impl Class {
     pub(super) const ALL: [Self; 6] =
         [Self::Unclassed, Self::Wrong, Self::Undecoded, Self::Form, Self::Strace, Self::Inherent];
 
+    /// Whether what tracer prints is so, and no less than strace prints.
+    pub(super) fn is_right(self) -> bool {
+        self >= Self::Form
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Unclassed => "unclassed",
@@ -120,12 +125,13 @@ fn rule(block: &[&str]) -> Result<Rule> {
     Ok(Rule { class, why, program, call, part, theirs, ours, is_same_value })
 }
 
-/// Whether both are one number, in the notation of another base.
+/// Whether both are one number, in the notation of another base, with a comment or without.
 fn is_same_value(theirs: &str, ours: &str) -> bool {
     number(theirs).is_some_and(|number_| Some(number_) == number(ours))
 }
 
 fn number(text: &str) -> Option<i128> {
+    let text = text.split_once(" /* ").filter(|(_, it)| it.ends_with("*/")).map_or(text, |it| it.0);
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |rest| (-1, rest));
     let value = match digits.strip_prefix("0x") {
         Some(digits) => i128::from_str_radix(digits, 16),
@@ -174,6 +180,7 @@ mod tests {
         assert!(is_same_value("NULL", "0") && is_same_value("-1", "-0x1"));
         assert!(is_same_value("010", "8") && !is_same_value("0xffffffff", "-1"));
         assert!(!is_same_value("A", "A") && !is_same_value("", ""));
+        assert!(is_same_value("0x1 /* PIDTYPE_TGID */", "1 /* X */") && !is_same_value("1 /* X */", "2"));
         assert!(!is_same_value("-", "-") && !is_same_value("0x", "0x"));
         assert!(!is_same_value("9".repeat(99).as_str(), "9"));
     }

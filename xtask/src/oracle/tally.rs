@@ -14,14 +14,18 @@ pub(super) struct Figures {
     pub(super) calls: usize,
     /// Equal in name and result.
     pub(super) same: usize,
-    /// Of those, equal in all arguments.
+    /// Not equal in them, but right: by the rules what is different is the form, strace's, or of
+    /// different runs.
+    pub(super) right: usize,
+    /// Of the same, equal in all arguments.
     pub(super) equal: usize,
     /// Calls of which something was left out.
     pub(super) left_out: usize,
 }
 
 impl Figures {
-    fn add(&mut self, outcome: &Outcome) {
+    /// Adds a call, and the worst class of what is different in its name and result.
+    fn add(&mut self, outcome: &Outcome, identity: Option<Class>) {
         self.left_out += usize::from(outcome.is_left_out);
         // A call that strace itself does not have in each run.
         if !outcome.is_same && outcome.differences.is_empty() {
@@ -29,6 +33,7 @@ impl Figures {
         }
         self.calls += 1;
         self.same += usize::from(outcome.is_same);
+        self.right += usize::from(identity.is_some_and(Class::is_right));
         self.equal += usize::from(outcome.is_same && outcome.differences.is_empty());
     }
 }
@@ -105,11 +110,15 @@ impl Tally {
         let mut bad = 0;
         for outcome in &comparison.outcomes {
             let is_about = program.is_about(&outcome.call);
-            self.all.add(outcome);
+            let classes = self.classify(name, outcome, rules);
+            let of_identity = outcome.differences.iter().zip(&classes);
+            let of_identity = of_identity.filter(|(it, _)| it.part.is_identity());
+            let identity = of_identity.map(|(_, class)| *class).min();
+            self.all.add(outcome, identity);
             if is_about {
-                about.add(outcome);
+                about.add(outcome, identity);
             }
-            if let Some(worst) = self.classify(name, outcome, rules) {
+            if let Some(worst) = classes.into_iter().min() {
                 bad += usize::from(worst <= Class::Wrong);
                 let entry = self.classes.entry(worst).or_default();
                 entry[0] += 1;
@@ -130,14 +139,15 @@ impl Tally {
         self.about.programs += 1;
         self.about.calls += about.calls;
         self.about.same += about.same;
+        self.about.right += about.right;
         self.about.equal += about.equal;
         self.about.left_out += about.left_out;
         self.wholly += usize::from(about.equal == about.calls);
         self.none += usize::from(about.equal == 0);
     }
 
-    /// Adds the differences of a call to their groups, and returns the worst class.
-    fn classify(&mut self, program: &str, outcome: &Outcome, rules: &Rules) -> Option<Class> {
+    /// Adds the differences of a call to their groups, and returns their classes.
+    fn classify(&mut self, program: &str, outcome: &Outcome, rules: &Rules) -> Vec<Class> {
         let class = |it: &Difference| {
             let (class, why) = rules.classify(program, it);
             let group = self
@@ -153,7 +163,7 @@ impl Tally {
             }
             class
         };
-        outcome.differences.iter().map(class).min()
+        outcome.differences.iter().map(class).collect()
     }
 
     /// Calls that are different in what no rule explains, or is known to be wrong.
@@ -198,8 +208,12 @@ mod tests {
         tally.add(&Program::about("x", &["getpid"]), run, &Rules::committed().unwrap());
         assert_eq!((tally.steady, tally.uneven.len(), tally.wrong()), ([2, 1], 1, 1));
         assert_eq!(tally.wholly, 1, "the program is not about the other");
+        assert_eq!((tally.all.calls, tally.all.same, tally.all.right), (2, 1, 0));
+        let run = ended("1 personality(1) = 0x10\n", "1 personality(1) = 16\n");
+        tally.add(&Program::about("z", &[]), run, &Rules::committed().unwrap());
+        assert_eq!((tally.all.calls, tally.all.same, tally.all.right), (3, 1, 1));
         let endless = Run::Endless("strace");
         tally.add(&Program::about("y", &[]), endless, &Rules::committed().unwrap());
-        assert_eq!((tally.programs, tally.endless.len()), (1, 1));
+        assert_eq!((tally.programs, tally.endless.len()), (2, 1));
     }
 }

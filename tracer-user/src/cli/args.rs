@@ -113,7 +113,7 @@ pub(super) struct TraceArgs {
     #[arg(long, value_name = "NAME", help_heading = "Scope")]
     pub(super) comm: Vec<OsString>,
 
-    /// Trace processes of a user, by name or id
+    /// Trace processes of a user, by name or id: of their real uid, which setuid programs keep
     #[arg(short, long = "uid", value_name = "USER", value_delimiter = ',', help_heading = "Scope")]
     pub(super) uid: Vec<String>,
 

@@ -176,9 +176,18 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
     })
 }
 
+/// Whether the kernel writes a mount's unique id, `AT_HANDLE_MNT_ID_UNIQUE`, name_to_handle_at(2).
+fn is_unique_mount(context: &Context<'_>) -> bool {
+    const UNIQUE: u64 = 1;
+    let [_, _, _, _, flags, _] = context.args;
+    context.name == "name_to_handle_at" && flags & UNIQUE != 0
+}
+
 /// Plain numbers, of which all bytes must be there.
 fn number(kind: Struct, context: &Context<'_>, reader: &mut Reader<'_>) -> Option<Node> {
     match kind {
+        // A number of twice as many bytes, of which half was read.
+        Struct::Int if is_unique_mount(context) => None,
         Struct::Int | Struct::Socklen | Struct::SchedParam => {
             reader.i32().map(|value| Node::Signed(value.into()))
         }

@@ -250,6 +250,14 @@ fn a_period_can_be_a_frequency() {
 }
 
 #[test]
+fn half_a_number_is_none() {
+    let mount = |flags| {
+        shown(Struct::Int, "name_to_handle_at", [0, 0, 0, 0, flags, 0], &[0x8000_001c])
+    };
+    assert_eq!([mount(0), mount(1)], ["-2147483620", "none"]);
+}
+
+#[test]
 fn what_is_asked_for_is_all_that_is_read() {
     let words = [13, 7, 7, 7];
     assert_eq!(passed(Struct::UserDesc, "get_thread_area", &words), "{entry_number=13}");

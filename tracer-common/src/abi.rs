@@ -78,6 +78,8 @@ pub mod map {
 pub mod global {
     /// `u32`: the tracer's own process id, never traced.
     pub const SELF_TGID: &str = "SELF_TGID";
+    /// `u32`: that of the process which reads command lines for it, likewise; 0 for none.
+    pub const READER_TGID: &str = "READER_TGID";
     /// `u32`: [`crate::scope`] bits that are switched on.
     pub const SCOPE: &str = "SCOPE";
     /// `u32`: the levels of the cgroup hierarchy at which a cgroup in scope stands, as a bit set.

@@ -294,6 +294,7 @@ macro_rules! globals {
 globals! {
     TRACER_ABI_VERSION: u32 = ABI_VERSION;
     SELF_TGID: u32 = 0;
+    READER_TGID: u32 = 0;
     SCOPE: u32 = 0;
     CGROUP_LEVELS: u32 = 0;
     CGROUPS_CHANGE: u32 = 0;

@@ -7,7 +7,8 @@ use tracer_common::scope::{
 
 use crate::{
     maps::{
-        CGROUP_LEVELS, CGROUPS, CGROUPS_CHANGE, COMMS, CONTROL, PROCESSES, SCOPE, SELF_TGID, UIDS,
+        CGROUP_LEVELS, CGROUPS, CGROUPS_CHANGE, COMMS, CONTROL, PROCESSES, READER_TGID, SCOPE,
+        SELF_TGID, UIDS,
     },
     task::{self, Task},
 };
@@ -29,7 +30,7 @@ pub(crate) fn process(tgid: u32) -> Process {
     if SCOPE.load() & BY_PROCESS != 0 && !is_marked(tgid) {
         let launches = SCOPE.load() & LAUNCHES != 0 && is_launching(tgid);
         if launches { Process::Launches } else { Process::Out }
-    } else if tgid == SELF_TGID.load() {
+    } else if tgid == SELF_TGID.load() || tgid == READER_TGID.load() {
         Process::Out
     } else {
         Process::In

@@ -14,16 +14,18 @@ use super::{
     programs,
 };
 
-/// The globals that are words, by name.
+/// The globals that are words, by name. `reader` is the process that reads command lines.
 pub(super) fn words(
     settings: &Settings,
     types: &KernelTypes,
+    reader: Option<u32>,
 ) -> Result<Vec<(&'static str, u32)>, KernelError> {
     let task = |field| types.offset("task_struct", field);
     let (compat_offset, compat_mask) = compat_flag(types);
     let running = KernelVersion::running();
     let mut words = vec![
         (global::SELF_TGID, std::process::id()),
+        (global::READER_TGID, reader.unwrap_or(0)),
         (global::SCOPE, scope_bits(settings)),
         (global::CGROUP_LEVELS, settings.cgroups.iter().fold(0, |all, cgroup| all | cgroup.levels)),
         (global::CGROUPS_CHANGE, u32::from(settings.cgroups_change)),

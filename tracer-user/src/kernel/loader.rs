@@ -4,8 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::fd::{AsFd, AsRawFd},
-    sync::mpsc,
-    thread::{self, JoinHandle},
+    thread,
     time::Duration,
 };
 
@@ -27,6 +26,7 @@ use super::{
     btf::KernelTypes,
     cgroup::Cgroup,
     cgroup_scope::CgroupScope,
+    command_lines::CommandLines,
     control::Control,
     files::{self, FileDetail},
     globals, object, preflight,
@@ -111,6 +111,7 @@ pub struct Loaded {
     btf: Btf,
     by_process: bool,
     hooks: Vec<Hook>,
+    command_lines: Option<CommandLines>,
 }
 
 impl Loaded {
@@ -121,9 +122,14 @@ impl Loaded {
         raise_memlock();
         let types = KernelTypes::parse(&btf_bytes)?;
         let btf = Btf::parse(&btf_bytes, Endianness::default()).map_err(aya::EbpfError::from)?;
-        let ebpf = load_object(settings, &types, &btf)?;
+        // Its id must be known to the programs.
+        let command_lines = CommandLines::start()
+            .inspect_err(|error| log::warn!("no process to read command lines: {error}"))
+            .ok();
+        let reader = command_lines.as_ref().map(CommandLines::id);
+        let ebpf = load_object(settings, &types, &btf, reader)?;
         let hooks = programs::hooks(&types, settings.signals != 0);
-        let mut loaded = Self { ebpf, btf, by_process: settings.by_process, hooks };
+        let mut loaded = Self { ebpf, btf, by_process: settings.by_process, hooks, command_lines };
         loaded.fill_maps(settings)?;
         loaded.load_programs()?;
         Ok(loaded)
@@ -240,7 +246,7 @@ impl Loaded {
         let (calls, others): (Vec<_>, Vec<_>) = self.hooks.iter().partition(|it| it.is_of_calls());
         let attached = others.into_iter().map(|hook: Hook| hook.attach(&mut self.ebpf));
         let links = attached.collect::<Result<_, _>>()?;
-        Ok(Attached { ebpf: self.ebpf, links, calls, reading: None, control })
+        Ok(Attached { ebpf: self.ebpf, links, calls, command_lines: self.command_lines, control })
     }
 }
 
@@ -250,13 +256,10 @@ pub struct Attached {
     links: Vec<Link>,
     /// Those that are still to be attached.
     calls: Vec<Hook>,
-    /// The thread that reads command lines.
-    reading: Option<JoinHandle<()>>,
+    /// `None` where no process could be had for it.
+    command_lines: Option<CommandLines>,
     control: Control,
 }
-
-/// How long the start waits for the command lines of processes that run already.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 impl Attached {
     /// Attaches the programs at calls: from its return on no call in scope is missed.
@@ -367,31 +370,18 @@ impl Attached {
     }
 
     /// Writes a record with the command line of each process in scope, where the kernel can read
-    /// it. The memory of a process can be that of a file system which does not answer: a thread of
-    /// its own reads, and is waited for a moment only. The records of the others come late then.
+    /// it. It is waited for a moment only; then the records of the others come late.
     pub fn write_command_lines(&mut self) -> Result<(), KernelError> {
         let is_loaded = programs::iterator(&mut self.ebpf, program::COMMAND_LINES)?.fd().is_ok();
-        if !is_loaded || self.reading.as_ref().is_some_and(|it| !it.is_finished()) {
+        let is_free = self.command_lines.as_mut().is_some_and(|reader| !reader.is_busy());
+        if !is_loaded || !is_free {
             return Ok(());
         }
-        let mut tasks = self.tasks(program::COMMAND_LINES)?;
-        let (done, is_done) = mpsc::sync_channel(1);
-        let read = move || {
-            if let Err(error) = io::copy(&mut tasks, &mut io::sink()) {
-                log::warn!("reading the command lines of processes that run already: {error}");
-            }
-            // Nobody waits any more where it took long.
-            if done.send(()).is_err() {
-                log::debug!("a command line was waited for");
-            }
-        };
-        let thread = thread::Builder::new().name("command-lines".into()).spawn(read);
-        let at = |source| KernelError::System { action: "thread for command lines", source };
-        self.reading = Some(thread.map_err(at)?);
-        if is_done.recv_timeout(PATIENCE).is_err() {
-            log::debug!("a command line is not read at once");
-        }
-        Ok(())
+        let tasks = self.tasks(program::COMMAND_LINES)?;
+        let Some(reader) = &mut self.command_lines else { return Ok(()) };
+        reader
+            .read(&tasks)
+            .map_err(|source| KernelError::System { action: "having command lines read", source })
     }
 
     /// Runs an iterator over all tasks.
@@ -448,7 +438,12 @@ fn raise_memlock() {
     }
 }
 
-fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Ebpf, KernelError> {
+fn load_object(
+    settings: &Settings,
+    types: &KernelTypes,
+    btf: &Btf,
+    reader: Option<u32>,
+) -> Result<Ebpf, KernelError> {
     let log_level: u8 = if settings.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader
@@ -469,7 +464,7 @@ fn load_object(settings: &Settings, types: &KernelTypes, btf: &Btf) -> Result<Eb
             Vec::new()
         }
     };
-    let words = globals::words(settings, types)?;
+    let words = globals::words(settings, types, reader)?;
     for (name, value) in words.iter().chain(&files) {
         loader.override_global(name, value, true);
     }

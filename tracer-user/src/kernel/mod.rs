@@ -4,6 +4,7 @@
 pub mod btf;
 pub mod cgroup;
 mod cgroup_scope;
+mod command_lines;
 mod control;
 mod files;
 mod globals;

@@ -22,6 +22,7 @@ mod filter;
 #[cfg(feature = "guest-tests")]
 mod guest;
 mod hosts;
+mod hung;
 mod identity;
 mod kernel_threads;
 #[cfg(feature = "guest-tests")]

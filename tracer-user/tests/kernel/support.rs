@@ -294,15 +294,14 @@ impl Running {
 
     /// With these environment variables.
     pub(crate) fn with(args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(tracer_path());
+        Self::by(Command::new(tracer_path()).envs(variables.iter().copied()), args)
+    }
+
+    /// By this command, to which the arguments are added.
+    pub(crate) fn by(command: &mut Command, args: &[&str]) -> Self {
         let (mut watched, args) = witness::Watched::new(args);
-        let mut child = command
-            .args(["trace", "-v"])
-            .args(args)
-            .envs(variables.iter().copied())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("tracer starts");
+        let command = command.args(["trace", "-v"]).args(args).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("tracer starts");
         watched.started(child.id());
         let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
         let mut line = String::new();

@@ -16,6 +16,8 @@ mod descriptors;
 mod edge;
 mod elf;
 mod families;
+mod fuse;
+mod hung;
 mod lives;
 mod makers;
 mod memory;
@@ -101,6 +103,10 @@ fn main() {
         [_, "leaf", name, count] => tree::leaf(name, number(count)),
         [_, "hang"] => hang(),
         [_, "accept"] => accept(),
+        [_, "serve-files", folder] => fuse::serve(folder),
+        [_, "hung-callers", folder] => hung::callers(folder),
+        [_, "hung-beside", folder, other, rounds] => hung::beside(folder, other, number(rounds)),
+        [_, "hung-arguments", folder] => hung::arguments(folder),
         [_, "fault"] => fault(),
         [_, "open", path] => open(path),
         [_, "open-every-byte"] => open_every_byte(),

@@ -197,6 +197,9 @@ impl Trace {
         for pid in &options.pids {
             kernel::check_process(*pid)?;
         }
+        if let Some(identity) = &options.identity {
+            identity.prepare();
+        }
         let settings = options.settings();
         let mut loaded = Loaded::load(&settings)?;
         let ring_map = loaded.take_ring()?;

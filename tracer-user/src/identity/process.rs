@@ -83,6 +83,11 @@ impl Resolver {
         found.unwrap_or_default()
     }
 
+    /// Begins to read what is to be known from the start.
+    pub fn prepare(&self) {
+        self.users.prepare();
+    }
+
     /// The owner with these ids, by name.
     pub fn owner(&self, (uid, gid): (u32, u32)) -> Owner {
         Owner { uid, gid, user: self.users.name(uid) }

@@ -6,7 +6,11 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,9 +20,14 @@ const PASSWD: &str = "/etc/passwd";
 const LONGEST: u64 = 16 << 20;
 /// How often it is looked whether the list has changed.
 const REFRESH: Duration = Duration::from_secs(1);
+/// How long one look is waited for: spans are on their way meanwhile.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+type Names = HashMap<u32, Arc<str>>;
 
 /// Names by user id. Only the file is read: a directory service, which a name service switch would
-/// ask, can take any time to answer.
+/// ask, can take any time to answer. So can the file itself, on a server say: a thread of its own
+/// reads.
 #[derive(Debug)]
 pub(super) struct Users {
     path: PathBuf,
@@ -27,10 +36,9 @@ pub(super) struct Users {
 
 #[derive(Debug, Default)]
 struct List {
-    names: HashMap<u32, Arc<str>>,
-    /// Device, inode, length and time of change of the file that the names are from.
-    version: Option<[i64; 5]>,
+    names: Names,
     looked: Option<Instant>,
+    reader: Option<Reader>,
 }
 
 impl Default for Users {
@@ -44,42 +52,128 @@ impl Users {
         Self { path: path.into(), list: Mutex::default() }
     }
 
-    /// The name of a user on this host; `None` where the list has none.
+    /// Begins to read the list, so that it is there when the first name is asked for.
+    pub(super) fn prepare(&self) {
+        self.lock().look(&self.path);
+    }
+
+    /// The name of a user on this host; `None` where the list has none, or does not come.
     pub(super) fn name(&self, uid: u32) -> Option<Arc<str>> {
-        let mut list = self.list.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut list = self.lock();
         if list.looked.is_none_or(|at| at.elapsed() >= REFRESH) {
-            list.refresh(&self.path);
+            list.look(&self.path);
+        }
+        // Without news what was read before is still the best that is known.
+        if let Some(names) = list.reader.as_mut().and_then(Reader::news) {
+            list.names = names;
         }
         list.names.get(&uid).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl List {
-    fn refresh(&mut self, path: &Path) {
+    /// Has the list looked at.
+    fn look(&mut self, path: &Path) {
         self.looked = Some(Instant::now());
-        let version = fs::metadata(path).ok().map(|it| {
-            let numbers = [it.dev(), it.ino(), it.len()].map(u64::cast_signed);
-            [numbers[0], numbers[1], numbers[2], it.mtime(), it.mtime_nsec()]
-        });
-        if version == self.version {
-            return;
+        if self.reader.is_none() {
+            let started = Reader::start(path.to_owned());
+            self.reader = started.inspect_err(|error| log::warn!("names of users: {error}")).ok();
         }
-        match read(path) {
-            Ok(names) => (self.names, self.version) = (names, version),
-            // What was read before is still the best that is known.
-            Err(error) => log::debug!("{}: {error}", path.display()),
+        if let Some(reader) = &mut self.reader {
+            reader.ask();
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<HashMap<u32, Arc<str>>> {
+/// A thread that looks at the list when it is asked, and ends when nobody can ask any more.
+#[derive(Debug)]
+struct Reader {
+    requests: SyncSender<()>,
+    answers: Receiver<Option<Names>>,
+    state: Look,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// The last one is over.
+    Done,
+    /// There is one.
+    Asked,
+    /// It takes long.
+    Awaited,
+}
+
+impl Reader {
+    fn start(path: PathBuf) -> io::Result<Self> {
+        let (requests, asked) = sync_channel::<()>(1);
+        let (answer, answers) = sync_channel(1);
+        let work = move || {
+            let mut version = None;
+            while asked.recv().is_ok() {
+                if answer.send(look(&path, &mut version)).is_err() {
+                    return;
+                }
+            }
+        };
+        // Nobody waits for its end, which may never come.
+        thread::Builder::new().name("tracer-users".into()).spawn(work)?;
+        Ok(Self { requests, answers, state: Look::Done })
+    }
+
+    /// Asks for a look, unless there is one.
+    fn ask(&mut self) {
+        if self.state == Look::Done && self.requests.try_send(()).is_ok() {
+            self.state = Look::Asked;
+        }
+    }
+
+    /// The names, where a look has found others. One that takes long is waited for once.
+    fn news(&mut self) -> Option<Names> {
+        let patience = match self.state {
+            Look::Done => return None,
+            Look::Asked => PATIENCE,
+            Look::Awaited => Duration::ZERO,
+        };
+        if let Ok(names) = self.answers.recv_timeout(patience) {
+            self.state = Look::Done;
+            return names;
+        }
+        self.state = Look::Awaited;
+        None
+    }
+}
+
+/// Device, inode, length and time of change of a file.
+type Version = Option<[i64; 5]>;
+
+/// Reads the list unless it is of the version that was read before.
+fn look(path: &Path, known: &mut Version) -> Option<Names> {
+    let version = fs::metadata(path).ok().map(|it| {
+        let numbers = [it.dev(), it.ino(), it.len()].map(u64::cast_signed);
+        [numbers[0], numbers[1], numbers[2], it.mtime(), it.mtime_nsec()]
+    });
+    if version == *known {
+        return None;
+    }
+    let names = read(path);
+    names
+        .inspect(|_| *known = version)
+        .inspect_err(|error| log::debug!("{}: {error}", path.display()))
+        .ok()
+}
+
+fn read(path: &Path) -> io::Result<Names> {
     let mut text = Vec::new();
     File::open(path)?.take(LONGEST).read_to_end(&mut text)?;
     Ok(parse(&String::from_utf8_lossy(&text)))
 }
 
 /// Lines of `name:password:uid:…`; of several with one id the first, as getpwuid(3) has it.
-fn parse(text: &str) -> HashMap<u32, Arc<str>> {
+fn parse(text: &str) -> Names {
     let mut names = HashMap::new();
     for line in text.lines() {
         let mut fields = line.split(':');
@@ -98,13 +192,24 @@ fn parse(text: &str) -> HashMap<u32, Arc<str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::unistd::{Uid, User};
+    use nix::{
+        sys::stat::Mode,
+        unistd::{Uid, User, mkfifo},
+    };
+
+    /// Looks again until the user has this name: a look may take long on a busy machine.
+    fn wait_for(users: &Users, uid: u32, name: Option<&str>) {
+        while users.name(uid).as_deref() != name {
+            users.list.lock().unwrap().looked = None;
+            thread::yield_now();
+        }
+    }
 
     #[test]
     fn names_are_those_of_the_host() {
         let users = Users::default();
         let known = User::from_uid(Uid::from_raw(0)).unwrap().map(|user| user.name);
-        assert_eq!(users.name(0).as_deref(), known.as_deref());
+        wait_for(&users, 0, known.as_deref());
         assert_eq!(users.name(u32::MAX - 7), None);
     }
 
@@ -122,12 +227,23 @@ mod tests {
         let path = folder.path().join("passwd");
         fs::write(&path, "one:x:7:7::/:\n").unwrap();
         let users = Users::of(&path);
-        assert_eq!(users.name(7).as_deref(), Some("one"));
+        wait_for(&users, 7, Some("one"));
         fs::write(&path, "another:x:7:7::/:\n").unwrap();
-        users.list.lock().unwrap().looked = None;
-        assert_eq!(users.name(7).as_deref(), Some("another"));
+        wait_for(&users, 7, Some("another"));
         fs::remove_file(&path).unwrap();
         users.list.lock().unwrap().looked = None;
         assert_eq!(users.name(7).as_deref(), Some("another"));
+    }
+
+    #[test]
+    fn a_list_that_does_not_come_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwd");
+        mkfifo(&path, Mode::S_IRWXU).unwrap();
+        let users = Users::of(&path);
+        users.prepare();
+        assert_eq!((users.name(7), users.name(8)), (None, None));
+        fs::write(&path, "late:x:7:7::/:\n").unwrap();
+        wait_for(&users, 7, Some("late"));
     }
 }

@@ -1,18 +1,23 @@
-//! Beside a file system whose daemon does not answer: what others do is told all the same, by each
-//! destination, before anybody answers.
+//! Beside a file system whose daemon does not answer, and a name service that does not either: what
+//! others do is told all the same, by each destination, before anybody answers.
 
 use std::{
     collections::BTreeSet,
+    ffi::CString,
     fs::{self, File},
-    io::{BufRead, BufReader, Write},
-    os::unix::process::CommandExt,
+    io::{self, BufRead, BufReader, Write},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    thread,
+    ptr, thread,
     time::{Duration, Instant},
 };
 
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    sched::{CloneFlags, setns, unshare},
+    sys::stat::Mode,
+    unistd::mkfifo,
+};
 use regex::Regex;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -352,4 +357,85 @@ fn no_file_of_a_traced_process_is_looked_at() {
     // So much strace has seen at least.
     let status = format!("/proc/{}/status", hung.callers.id());
     assert!(paths.contains(&*status) && paths.contains(hung.file("text").to_str().unwrap()));
+}
+
+/// The command runs where the files by which users and hosts are found are pipes that nobody writes
+/// to.
+fn without_name_service<'a>(command: &'a mut Command, pipe: &Path) -> &'a mut Command {
+    let pipe = CString::new(pipe.as_os_str().as_bytes()).unwrap();
+    let hide = move || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let null = ptr::null();
+        let mount = |source: *const _, target: *const _, flags| {
+            // SAFETY: strings that end, and null.
+            let failed = unsafe { libc::mount(source, target, null, flags, null.cast()) };
+            if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        };
+        mount(c"none".as_ptr(), c"/".as_ptr(), libc::MS_REC | libc::MS_PRIVATE)?;
+        mount(pipe.as_ptr(), c"/etc/nsswitch.conf".as_ptr(), libc::MS_BIND)?;
+        mount(pipe.as_ptr(), c"/etc/passwd".as_ptr(), libc::MS_BIND)
+    };
+    // SAFETY: makes system calls only.
+    unsafe { command.pre_exec(hide) }
+}
+
+/// Whether a thread of the process with this name is blocked in `openat`.
+fn is_opening(process: u32, name: &str) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let start = format!("{} ", libc::SYS_openat);
+    tasks.filter_map(Result::ok).any(|task| {
+        let read = |file| fs::read_to_string(task.path().join(file)).unwrap_or_default();
+        read("comm").trim_end() == name && read("syscall").starts_with(&start)
+    })
+}
+
+/// Neither the list of users nor the address of a receiver is to be had. Users stay numbers, and the
+/// other destinations have all.
+#[test]
+fn a_name_service_that_does_not_answer_holds_up_nobody() {
+    if ["/etc/passwd", "/etc/nsswitch.conf"].iter().any(|path| !Path::new(path).exists()) {
+        return skipped("there is no /etc/nsswitch.conf");
+    }
+    let rounds = fewer_in_guests(200);
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str| place.path().join(name);
+    let (pipe, text, lines, books) = (file("pipe"), file("text"), file("json"), file("books"));
+    let recording = file("recording");
+    mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    fs::write(file("data"), "x").unwrap();
+    let (rounds_text, data) = (rounds.to_string(), file("data"));
+    let args = [place.path().to_str().unwrap(), data.to_str().unwrap(), &rounds_text];
+    let mut command = Command::new(workload_path());
+    let mut beside = Program::start(command.args(["now", "hung-beside"]).args(args));
+    beside.wait_for("ready");
+    let pid = beside.id().to_string();
+    let [to_text, to_json, to_parquet] =
+        [("text", &text), ("json", &lines), ("parquet", &recording)]
+            .map(|(kind, path)| format!("{kind}={}", path.display()));
+    let mut args = vec!["-yy", "-p", &pid, "--ledger", books.to_str().unwrap()];
+    for target in ["otlp=http://receiver.invalid:4318", &to_text, &to_json, &to_parquet] {
+        args.extend(["--export", target]);
+    }
+    args.extend(["--shutdown-timeout", "1s"]);
+    let running = Running::by(without_name_service(&mut Command::new(tracer_path()), &pipe), &args);
+    beside.go_on();
+    beside.wait_for("done");
+    wait_for_calls(beside.id(), (&text, &lines), place.path(), rounds);
+    wait_until(|| is_opening(running.pid(), "tracer-users"));
+    wait_until(|| is_opening(running.pid(), "tracer-otlp-dns"));
+    running.signal(libc::SIGINT);
+    let (status, said) = running.finish();
+    // One destination has failed.
+    assert_eq!(status, Some(1), "{said}");
+    let books = json(&books);
+    assert_eq!(books["balanced"], true, "{books}");
+    let spans = &books["spans"]["spans"];
+    for name in ["text", "json", "parquet"] {
+        assert_eq!(&books["destinations"][name]["delivered"], spans, "{books}");
+    }
+    assert_eq!(books["destinations"]["otlp"]["delivered"], 0, "{books}");
+    assert_eq!(rows(&recording), spans.as_u64().unwrap());
+    for span in all_json_lines(&lines) {
+        assert!(span["uid"].is_number() && span["user"].is_null(), "{span}");
+    }
 }

@@ -4,20 +4,20 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, ErrorKind, Read, Write},
     mem,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd},
         unix::net::UnixStream,
     },
-    ptr,
     time::Duration,
 };
 
 use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{Signal, kill},
+        prctl,
+        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         wait::{WaitPidFlag, waitpid},
     },
     unistd::{ForkResult, Pid, fork},
@@ -97,91 +97,99 @@ impl Drop for CommandLines {
     }
 }
 
-/// Room for the header of one message with a descriptor, aligned as it must be.
-type Control = [u64; 4];
+/// A header and a descriptor, cmsg(3): all that a message has beside its bytes.
+#[repr(C)]
+struct Passed {
+    header: libc::cmsghdr,
+    file: RawFd,
+    _padding: i32,
+}
 
-/// Bytes of a descriptor.
-const FD_BYTES: u32 = mem::size_of::<RawFd>() as u32;
+/// Without the padding.
+const PASSED: usize = mem::offset_of!(Passed, _padding);
 
-/// A message of one byte and `control`, which have to stay where they are.
-fn message(byte: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+impl Passed {
+    fn new(file: RawFd) -> Self {
+        // SAFETY: of numbers only.
+        let mut header: libc::cmsghdr = unsafe { mem::zeroed() };
+        header.cmsg_level = libc::SOL_SOCKET;
+        header.cmsg_type = libc::SCM_RIGHTS;
+        header.cmsg_len = PASSED as _;
+        Self { header, file, _padding: 0 }
+    }
+}
+
+/// A message of this and some bytes, which have to stay where they are.
+fn message(bytes: *mut libc::iovec, passed: *mut Passed) -> libc::msghdr {
     // SAFETY: zeroes are an empty message.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    message.msg_iov = byte;
+    message.msg_iov = bytes;
     message.msg_iovlen = 1;
-    message.msg_control = control.as_mut_ptr().cast();
-    // SAFETY: computes a size.
-    message.msg_controllen = unsafe { libc::CMSG_SPACE(FD_BYTES) } as _;
+    message.msg_control = passed.cast();
+    message.msg_controllen = mem::size_of::<Passed>() as _;
     message
 }
 
 fn send(socket: &UnixStream, file: BorrowedFd<'_>) -> io::Result<()> {
-    let (mut byte, mut control) = (0u8, Control::default());
-    let mut place = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    let message = message(&mut place, &mut control);
-    // SAFETY: there is room for one header and a descriptor; all that the message leads to is valid.
-    let sent = unsafe {
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        (*header).cmsg_level = libc::SOL_SOCKET;
-        (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(FD_BYTES) as _;
-        libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(file.as_raw_fd());
-        libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
-    };
+    let (mut byte, mut passed) = (0u8, Passed::new(file.as_raw_fd()));
+    let mut bytes = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let message = message(&raw mut bytes, &raw mut passed);
+    // SAFETY: all that the message leads to is valid.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
     if sent == 1 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// The process's own work; does not return. It may call nothing that takes a lock or memory, for
 /// another thread of the process that it was copied from may have had the lock.
 fn serve(socket: RawFd) -> ! {
-    // SAFETY: system calls without memory but what is on the stack. Files of the tracer are closed:
-    // who reads what it writes must see its end. Signals are the tracer's to handle.
-    unsafe {
-        let mut all = mem::zeroed();
-        libc::sigfillset(&raw mut all);
-        libc::sigprocmask(libc::SIG_SETMASK, &raw const all, ptr::null_mut());
-        libc::prctl(libc::PR_SET_NAME, c"command-lines".as_ptr());
-        libc::dup2(socket, 0);
-        libc::syscall(libc::SYS_close_range, 1, u32::MAX, 0);
-        while let Some(file) = receive(0) {
-            let error = read_all(file);
-            libc::close(file);
-            libc::write(0, (&raw const error).cast(), mem::size_of_val(&error));
+    // Signals are the tracer's to handle.
+    let masked = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
+    let named = prctl::set_name(c"command-lines");
+    // SAFETY: numbers only.
+    let moved = unsafe { libc::dup2(socket, 0) };
+    // Of the tracer's files too: who reads what it writes must see the end.
+    // SAFETY: what this process still needs is no longer among them.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 1, u32::MAX, 0) };
+    if masked.and(named).is_ok() && moved == 0 && closed == 0 {
+        // SAFETY: nobody else in this process has it.
+        answer(&unsafe { UnixStream::from_raw_fd(0) });
+    }
+    // SAFETY: ends the process without running destructors, which are the tracer's.
+    unsafe { libc::_exit(0) }
+}
+
+/// Reads what comes, until the tracer has ended.
+fn answer(mut socket: &UnixStream) {
+    while let Some(file) = receive(socket) {
+        let error = read_all(file);
+        if socket.write_all(&error.to_ne_bytes()).is_err() {
+            return;
         }
-        libc::_exit(0)
     }
 }
 
-/// A descriptor; `None` when the tracer has ended.
-fn receive(socket: RawFd) -> Option<RawFd> {
-    let (mut byte, mut control) = (0u8, Control::default());
-    let mut place = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-    let mut message = message(&mut place, &mut control);
-    // SAFETY: all that the message leads to is valid, and the kernel writes a whole header or none.
-    unsafe {
-        if libc::recvmsg(socket, &raw mut message, 0) != 1 {
-            return None;
-        }
-        let header = libc::CMSG_FIRSTHDR(&raw const message);
-        (!header.is_null()).then(|| libc::CMSG_DATA(header).cast::<RawFd>().read_unaligned())
-    }
+fn receive(socket: &UnixStream) -> Option<File> {
+    let (mut byte, mut passed) = (0u8, Passed::new(-1));
+    let mut bytes = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let mut message = message(&raw mut bytes, &raw mut passed);
+    // SAFETY: all that the message leads to is valid.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, 0) };
+    let has_file = received == 1 && passed.file >= 0;
+    // SAFETY: the kernel has just given this descriptor to us.
+    has_file.then(|| unsafe { File::from_raw_fd(passed.file) })
 }
 
 /// Reads to the end; the error number, or 0.
-fn read_all(file: RawFd) -> i32 {
-    let mut room = [0u8; 4096];
+fn read_all(mut file: File) -> i32 {
+    let mut room = [0; 4096];
     loop {
-        // SAFETY: there is room for so many bytes; `errno` is this thread's.
-        let (count, error) = unsafe {
-            let count = libc::read(file, room.as_mut_ptr().cast(), room.len());
-            (count, *libc::__errno_location())
-        };
-        match count {
-            0 => return 0,
-            1.. => {}
+        match file.read(&mut room) {
+            Ok(0) => return 0,
+            Ok(_) => {}
             // The iterator has given the processor up between two tasks.
-            _ if [libc::EAGAIN, libc::EINTR].contains(&error) => {}
-            _ => return error,
+            Err(error)
+                if [ErrorKind::WouldBlock, ErrorKind::Interrupted].contains(&error.kind()) => {}
+            Err(error) => return error.raw_os_error().unwrap_or(libc::EIO),
         }
     }
 }

@@ -8,9 +8,12 @@ use tracer_user::{
     span_record::SpanRecord,
 };
 
-use crate::support::{
-    Running, Session, Workload, json, json_lines, rounds, skipped, stderr, syscalls,
-    trace_speaking_workload, tracer, tracer_path, workload_path,
+use crate::{
+    support::{
+        Running, Session, Workload, all_json_lines, json, json_lines, rounds, skipped, stderr,
+        syscalls, trace_speaking_workload, tracer, tracer_path, workload_path,
+    },
+    witness,
 };
 
 #[test]
@@ -35,6 +38,8 @@ fn loaded_programs() -> BTreeSet<u32> {
 
 #[test]
 fn a_killed_tracer_leaves_nothing_in_the_kernel() {
+    // The programs of the witness stay, and are there from now on.
+    witness::begin();
     for _ in 0..rounds(5, 2) {
         let before = loaded_programs();
         let running = Running::start(&["--export", "null"]);
@@ -131,4 +136,23 @@ fn operations_without_syscalls_are_counted() {
     let note = "tracer: 200 io_uring operations are not shown: they are no syscalls";
     assert!(told.lines().any(|line| line == note), "{told}");
     assert_eq!(told.matches("io_uring_enter(").count(), 25);
+}
+
+/// Neither tracer itself nor the process that reads command lines for it is seen, though all are.
+#[test]
+fn tracer_does_not_see_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out.json");
+    let running = Running::start(&["--export", &format!("json={}", out.display())]);
+    let own = running.pid();
+    Workload::new(&["calls", "10"]).run();
+    running.signal(libc::SIGINT);
+    let (status, said) = running.finish();
+    assert_eq!(status, Some(0), "{said}");
+    let spans = all_json_lines(&out);
+    assert!(spans.iter().filter(|span| span["name"] == "getppid").count() >= 10);
+    for span in spans {
+        let parent = &span["attributes"]["process.parent_pid"];
+        assert!(span["pid"] != own && *parent != own && span["comm"] != "command-lines", "{span}");
+    }
 }

@@ -49,10 +49,9 @@ pub(crate) fn serve(folder: &str) {
                     drop((&device).write(&answer));
                 }
             }
-            Ok(_) => {}
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return,
-            // A signal, or a caller that has given up.
-            Err(_) => {}
+            // A request that is kept, a signal, or a caller that has given up.
+            Ok(_) | Err(_) => {}
         }
     }
 }

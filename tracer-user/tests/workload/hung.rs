@@ -117,10 +117,10 @@ pub(crate) fn arguments(folder: &str) {
     let stat = std::fs::read_to_string("/proc/self/stat").expect("proc(5)");
     // Behind the name, which is in parentheses, the fields go on from the third.
     let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
-    let start: usize = fields[48 - 3].parse().expect("an address");
+    let place: usize = fields[48 - 3].parse().expect("an address");
     say("ready");
     // Frames of this thread are below it.
-    unread_page(fd, 300, ptr::with_exposed_provenance_mut(start & !(PAGE - 1)));
+    unread_page(fd, 300, ptr::with_exposed_provenance_mut(place & !(PAGE - 1)));
     let mut byte = 0u8;
     // SAFETY: room for a byte; ends without looking at what was replaced.
     unsafe {

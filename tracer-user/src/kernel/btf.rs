@@ -2,8 +2,6 @@
 //!
 //! The format: <https://docs.kernel.org/bpf/btf.html>. Total: damaged bytes give an error.
 
-use std::collections::HashMap;
-
 /// Where the kernel shows the types it was built with.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 
@@ -30,141 +28,144 @@ pub enum BtfError {
     },
 }
 
-struct Member {
-    name: u32,
-    type_id: u32,
-    bit_offset: u32,
+/// A struct or a union: its id, and where in the types it stands.
+struct Composite {
+    id: u32,
+    at: usize,
 }
 
-/// The structs of a kernel.
-pub struct KernelTypes {
-    strings: Vec<u8>,
-    /// Members by type id; anonymous ones are needed to look inside.
-    composites: HashMap<u32, Vec<Member>>,
-    by_name: HashMap<String, u32>,
+/// The types of a kernel, of which there are a hundred thousand and more. A start of tracer asks for
+/// some dozens: they are looked for when they are asked for, and nothing is made of the others.
+pub struct KernelTypes<'a> {
+    types: Words<'a>,
+    strings: &'a [u8],
+    /// In the order of their ids; anonymous ones are needed to look inside.
+    composites: Vec<Composite>,
     /// Name offsets.
     typedefs: Vec<u32>,
     /// Name offsets and ids of functions.
     functions: Vec<(u32, u32)>,
 }
 
-impl KernelTypes {
+impl<'a> KernelTypes<'a> {
     /// Reads BTF.
-    pub fn parse(bytes: &[u8]) -> Result<Self, BtfError> {
-        let header = Words { bytes, at: 0 };
-        if header.u16_at(0)? != MAGIC {
-            return Err(BtfError::Damaged { at: 0 });
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, BtfError> {
+        let damaged = |at| BtfError::Damaged { at };
+        if !bytes.starts_with(&MAGIC.to_ne_bytes()) {
+            return Err(damaged(0));
         }
-        let start = header.u32_at(4)? as usize;
+        let header = Words::new(bytes);
+        let field = |index: usize| header.get(index).ok_or(damaged(index * 4));
+        let start = field(1)? as usize;
         let section = |offset: u32, len: u32| {
             let from = start.checked_add(offset as usize)?;
             bytes.get(from..from.checked_add(len as usize)?)
         };
-        let types = section(header.u32_at(8)?, header.u32_at(12)?)
-            .ok_or(BtfError::Damaged { at: start })?;
-        let strings = section(header.u32_at(16)?, header.u32_at(20)?)
-            .ok_or(BtfError::Damaged { at: start })?;
+        let types = section(field(2)?, field(3)?).ok_or(damaged(start))?;
+        let strings = section(field(4)?, field(5)?).ok_or(damaged(start))?;
         let mut found = Self {
-            strings: strings.to_vec(),
-            composites: HashMap::new(),
-            by_name: HashMap::new(),
+            types: Words::new(types),
+            strings,
+            composites: Vec::new(),
             typedefs: Vec::new(),
             functions: Vec::new(),
         };
-        found.read_types(Words { bytes: types, at: 0 })?;
+        found.list()?;
         Ok(found)
     }
 
-    fn read_types(&mut self, mut words: Words<'_>) -> Result<(), BtfError> {
-        let mut id = 0;
-        while words.at < words.bytes.len() {
+    /// Goes through all types once.
+    fn list(&mut self) -> Result<(), BtfError> {
+        let types = self.types;
+        let (mut at, mut id) = (0, 0);
+        while at < types.len() {
             id += 1;
-            let name = words.next()?;
-            let info = words.next()?;
-            words.next()?;
-            let kind = info >> 24 & 0x1f;
-            let count = info & 0xffff;
-            let is_bitfield_encoded = info >> 31 == 1;
-            if kind == KIND_TYPEDEF {
-                self.typedefs.push(name);
+            let Head { name, kind, count, .. } =
+                types.head(at).ok_or(BtfError::Damaged { at: at * 4 })?;
+            match kind {
+                KIND_STRUCT | KIND_UNION => self.composites.push(Composite { id, at }),
+                KIND_TYPEDEF => self.typedefs.push(name),
+                KIND_FUNC => self.functions.push((name, id)),
+                _ => {}
             }
-            if kind == KIND_FUNC {
-                self.functions.push((name, id));
-            }
-            if kind != KIND_STRUCT && kind != KIND_UNION {
-                words.skip(trailing_words(kind, count))?;
-                continue;
-            }
-            let mut members = Vec::with_capacity(count as usize);
-            for _ in 0..count {
-                let (name, type_id, offset) = (words.next()?, words.next()?, words.next()?);
-                let bit_offset = if is_bitfield_encoded { offset & 0x00ff_ffff } else { offset };
-                members.push(Member { name, type_id, bit_offset });
-            }
-            self.composites.insert(id, members);
-            if kind == KIND_STRUCT && name != 0 {
-                let name = self.string(name).to_owned();
-                self.by_name.entry(name).or_insert(id);
-            }
+            at += HEAD_WORDS + trailing_words(kind, count);
         }
-        Ok(())
+        if at == types.len() { Ok(()) } else { Err(BtfError::Damaged { at: at * 4 }) }
     }
 
-    fn string(&self, offset: u32) -> &str {
-        let tail = self.strings.get(offset as usize..).unwrap_or_default();
-        let end = tail.iter().position(|byte| *byte == 0).unwrap_or(tail.len());
-        std::str::from_utf8(&tail[..end]).unwrap_or_default()
+    /// Whether the string at this offset is the name.
+    fn is(&self, offset: u32, name: &str) -> bool {
+        let rest =
+            self.strings.get(offset as usize..).and_then(|it| it.strip_prefix(name.as_bytes()));
+        rest.is_some_and(|rest| rest.first() == Some(&0))
     }
 
     /// Whether programs can be attached to a tracepoint: the kernel declares a type for each.
     pub fn has_tracepoint(&self, name: &str) -> bool {
-        self.typedefs.iter().any(|offset| {
-            self.string(*offset).strip_prefix("btf_trace_").is_some_and(|found| found == name)
-        })
+        let name = format!("btf_trace_{name}");
+        self.typedefs.iter().any(|offset| self.is(*offset, &name))
     }
 
     /// The id of a function, by which a program calls it.
     pub fn function(&self, name: &str) -> Option<u32> {
-        self.functions.iter().find(|(offset, _)| self.string(*offset) == name).map(|(_, id)| *id)
+        self.functions.iter().find(|(offset, _)| self.is(*offset, name)).map(|(_, id)| *id)
     }
 
     /// The id of a struct.
     pub fn struct_id(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
+        self.structure(name).map(|found| found.id)
+    }
+
+    /// The first struct of this name.
+    fn structure(&self, name: &str) -> Option<&Composite> {
+        self.composites.iter().find(|composite| {
+            let head = self.types.head(composite.at);
+            head.is_some_and(|head| head.kind == KIND_STRUCT && self.is(head.name, name))
+        })
     }
 
     /// The offset of `field` in `struct owner`, in bytes; fields of anonymous members count as
     /// the struct's own.
     pub fn offset(&self, owner: &str, field: &str) -> Result<u32, BtfError> {
-        self.by_name
-            .get(owner)
-            .and_then(|id| self.member(*id, field, 0))
+        self.structure(owner)
+            .and_then(|found| self.member(found.at, field, 0))
             .ok_or_else(|| BtfError::NoField { path: format!("{owner}.{field}") })
     }
 
-    fn member(&self, id: u32, field: &str, depth: u32) -> Option<u32> {
+    fn member(&self, at: usize, field: &str, depth: u32) -> Option<u32> {
         const DEEPEST: u32 = 8;
         if depth > DEEPEST {
             return None;
         }
-        self.composites.get(&id)?.iter().find_map(|member| {
-            let base = member.bit_offset / 8;
-            if member.name == 0 {
-                return self.member(member.type_id, field, depth + 1).map(|inner| base + inner);
+        let head = self.types.head(at)?;
+        (0..head.count).find_map(|index| {
+            let at = at + HEAD_WORDS + index * MEMBER_WORDS;
+            let [name, type_id, offset] = [0, 1, 2].map(|word| self.types.get(at + word));
+            let bit_offset = if head.flag { offset? & 0x00ff_ffff } else { offset? };
+            let base = bit_offset / 8;
+            if name? == 0 {
+                let inner = self.member(self.composite(type_id?)?, field, depth + 1);
+                return inner.map(|inner| base + inner);
             }
-            (self.string(member.name) == field).then_some(base)
+            self.is(name?, field).then_some(base)
         })
+    }
+
+    /// Where the struct or the union with this id stands.
+    fn composite(&self, id: u32) -> Option<usize> {
+        let found = self.composites.binary_search_by_key(&id, |composite| composite.id).ok()?;
+        self.composites.get(found).map(|composite| composite.at)
     }
 }
 
 /// Words that follow the three common ones of a type.
-fn trailing_words(kind: u32, count: u32) -> usize {
-    let count = count as usize;
+fn trailing_words(kind: u32, count: usize) -> usize {
     match kind {
         // INT, VAR, DECL_TAG
         1 | 14 | 17 => 1,
         // ARRAY
         3 => 3,
+        KIND_STRUCT | KIND_UNION => count * MEMBER_WORDS,
         // ENUM, FUNC_PROTO
         6 | 13 => count * 2,
         // DATASEC, ENUM64
@@ -173,28 +174,44 @@ fn trailing_words(kind: u32, count: u32) -> usize {
     }
 }
 
-struct Words<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// Words that all types begin with, and words of a member.
+const HEAD_WORDS: usize = 3;
+const MEMBER_WORDS: usize = 3;
+
+/// What all types begin with.
+struct Head {
+    name: u32,
+    kind: u32,
+    count: usize,
+    /// Of a struct or a union: that offsets are those of bit fields.
+    flag: bool,
 }
 
-impl Words<'_> {
-    fn u16_at(&self, at: usize) -> Result<u16, BtfError> {
-        let raw = self.bytes.get(at..at + 2).and_then(|raw| raw.try_into().ok());
-        raw.map(u16::from_ne_bytes).ok_or(BtfError::Damaged { at })
+/// Words in the order of this machine, wherever they begin.
+#[derive(Clone, Copy)]
+struct Words<'a>(&'a [[u8; 4]]);
+
+impl<'a> Words<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes.as_chunks().0)
     }
-    fn u32_at(&self, at: usize) -> Result<u32, BtfError> {
-        let raw = self.bytes.get(at..at + 4).and_then(|raw| raw.try_into().ok());
-        raw.map(u32::from_ne_bytes).ok_or(BtfError::Damaged { at })
+
+    fn len(self) -> usize {
+        self.0.len()
     }
-    fn next(&mut self) -> Result<u32, BtfError> {
-        let word = self.u32_at(self.at)?;
-        self.at += 4;
-        Ok(word)
+
+    fn get(self, at: usize) -> Option<u32> {
+        self.0.get(at).map(|bytes| u32::from_ne_bytes(*bytes))
     }
-    fn skip(&mut self, words: usize) -> Result<(), BtfError> {
-        self.at += words * 4;
-        if self.at > self.bytes.len() { Err(BtfError::Damaged { at: self.at }) } else { Ok(()) }
+
+    /// The type that begins here, without its size.
+    fn head(self, at: usize) -> Option<Head> {
+        if at + HEAD_WORDS > self.0.len() {
+            return None;
+        }
+        let [name, info] = [self.0[at], self.0[at + 1]].map(u32::from_ne_bytes);
+        let kind = info >> 24 & 0x1f;
+        Some(Head { name, kind, count: (info & 0xffff) as usize, flag: info >> 31 == 1 })
     }
 }
 
@@ -231,7 +248,8 @@ mod tests {
 
     #[test]
     fn finds_fields_of_anonymous_members() {
-        let types = KernelTypes::parse(&sample()).unwrap();
+        let bytes = sample();
+        let types = KernelTypes::parse(&bytes).unwrap();
         assert_eq!(types.offset("outer", "a"), Ok(0));
         assert_eq!(types.offset("outer", "c"), Ok(8));
         let missing = BtfError::NoField { path: "outer.z".into() };

@@ -123,7 +123,8 @@ fn kernel_threads_make_no_calls() {
 /// Operations that are submitted to an `io_uring` have a number, and somebody is told.
 #[test]
 fn operations_without_syscalls_are_counted() {
-    let types = KernelTypes::parse(&fs::read(VMLINUX).unwrap()).unwrap();
+    let bytes = fs::read(VMLINUX).unwrap();
+    let types = KernelTypes::parse(&bytes).unwrap();
     let output = tracer(&["-e", "io_uring_enter", "--", &workload_path(), "now", "uring", "25"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let made = String::from_utf8_lossy(&output.stdout).trim().to_owned();

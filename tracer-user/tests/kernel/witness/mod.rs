@@ -131,7 +131,8 @@ fn process(bytes: &[u8]) -> Process {
 
 impl Witness {
     fn new() -> Self {
-        let types = KernelTypes::parse(&std::fs::read(VMLINUX).unwrap()).unwrap();
+        let bytes = std::fs::read(VMLINUX).unwrap();
+        let types = KernelTypes::parse(&bytes).unwrap();
         let offsets = programs::Offsets::new(&types);
         let totals = Map::array(2);
         let family = Map::hash(PROCESSES);

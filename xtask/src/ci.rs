@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::test::Summary;
 use crate::{codegen, command, ebpf, edge_cases, lint, setup, test, verifier, vm};
@@ -19,8 +20,12 @@ type Step = fn() -> Result<()>;
 pub(crate) fn run(with_guests: bool) -> Result<ExitCode> {
     let start = Instant::now();
     check_readme()?;
-    let steps: [(&str, Step); 5] = [
-        ("setup", setup::run),
+    heading(start, "cargo xtask setup");
+    setup::programs().context("cargo xtask setup")?;
+    // Mostly downloads, and quiet: they go on while the compiler works.
+    let environments = thread::Builder::new().name("setup".to_owned());
+    let environments = environments.spawn(setup::environments).context("starting a thread")?;
+    let steps: [(&str, Step); 4] = [
         ("lint", lint::run),
         ("codegen --check", || codegen::run(true)),
         ("build-ebpf --check", || ebpf::run(true)),
@@ -30,6 +35,8 @@ pub(crate) fn run(with_guests: bool) -> Result<ExitCode> {
         heading(start, &format!("cargo xtask {name}"));
         step().with_context(|| format!("cargo xtask {name}"))?;
     }
+    let environments = environments.join().map_err(|_| anyhow!("the thread of setup panicked"))?;
+    environments.context("cargo xtask setup")?;
     heading(start, TEST);
     let mut summary = test::run_all(None);
     eprintln!("test: {summary}");

@@ -10,7 +10,6 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
 
 /// Chunks of output that wait to be passed on.
 const CHUNKS: usize = 64;
@@ -127,40 +126,8 @@ fn pass_on(
     Ok(all)
 }
 
-/// An executable that cargo built.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Executable {
-    /// The file.
-    pub(crate) path: PathBuf,
-    /// The directory of its package, in which cargo would run a test.
-    pub(crate) package: PathBuf,
-}
-
-/// Runs a cargo command that builds the target of this name and kind (`bin`, `test`).
-pub(crate) fn build(cargo: &mut Command, kind: &str, name: &str) -> Result<Executable> {
-    // Diagnostics still go to stderr for people.
-    cargo.arg("--message-format=json-render-diagnostics");
-    let shown = show(cargo);
-    find_executable(&output(cargo)?, kind, name)
-        .with_context(|| format!("`{shown}` made no {kind} `{name}`"))
-}
-
-/// Looks for an executable in cargo's messages, one JSON object a line.
-fn find_executable(messages: &str, kind: &str, name: &str) -> Option<Executable> {
-    messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find_map(
-        |message| {
-            let target = &message["target"];
-            let is_it = target["name"] == name
-                && target["kind"].as_array().is_some_and(|kinds| kinds.iter().any(|k| k == kind));
-            let path = message["executable"].as_str().filter(|_| is_it)?;
-            let package = Path::new(message["manifest_path"].as_str()?).parent()?;
-            Some(Executable { path: path.into(), package: package.into() })
-        },
-    )
-}
-
 /// Prints the command line and returns it.
-fn show(command: &Command) -> String {
+pub(crate) fn show(command: &Command) -> String {
     let shown = describe(command);
     eprintln!("$ {shown}");
     shown
@@ -188,18 +155,6 @@ pub(crate) fn succeeded(shown: &str, status: ExitStatus) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_executable_is_found_by_kind_and_name() {
-        let messages = r#"
-{"reason":"compiler-artifact","manifest_path":"/w/t/Cargo.toml","target":{"kind":["lib"],"name":"t"},"executable":null}
-{"reason":"compiler-artifact","manifest_path":"/w/t/Cargo.toml","target":{"kind":["bin"],"name":"kernel"},"executable":"/o/bin"}
-{"reason":"compiler-artifact","manifest_path":"/w/t/Cargo.toml","target":{"kind":["test"],"name":"kernel"},"executable":"/o/kernel-1"}
-{"reason":"build-finished","success":true}"#;
-        let wanted = Executable { path: "/o/kernel-1".into(), package: "/w/t".into() };
-        assert_eq!(find_executable(messages, "test", "kernel"), Some(wanted));
-        assert_eq!(find_executable(messages, "test", "t"), None);
-    }
 
     #[test]
     fn a_failing_command_is_named() {

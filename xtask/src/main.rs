@@ -1,6 +1,7 @@
 //! The developer's commands: `cargo xtask --help` is their manual.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
+mod built;
 mod command;
 mod node;
 mod privilege;

@@ -35,6 +35,12 @@ Everything else (building, testing, user code) needs stable Rust alone.";
 
 /// Installs what is missing.
 pub(crate) fn run() -> Result<()> {
+    programs()?;
+    environments()
+}
+
+/// Installs the packages and the linker.
+pub(crate) fn programs() -> Result<()> {
     if !has_apt() {
         eprintln!("{ELSEWHERE}");
     }
@@ -42,11 +48,17 @@ pub(crate) fn run() -> Result<()> {
     if bpf_linker_version().as_deref() != Some(BPF_LINKER) {
         install_bpf_linker()?;
     }
+    println!("setup: {} and bpf-linker {BPF_LINKER} are installed", PACKAGES.join(", "));
+    Ok(())
+}
+
+/// Makes the environments of receivers and readers, which only tests need.
+pub(crate) fn environments() -> Result<()> {
     python::environment()?;
     if let Err(error) = node::environment() {
         eprintln!("setup: tests with Azurite will be skipped: {error:#}");
     }
-    println!("setup: {} and bpf-linker {BPF_LINKER} are installed", PACKAGES.join(", "));
+    println!("setup: the environments of receivers and readers are made");
     Ok(())
 }
 

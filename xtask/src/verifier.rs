@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command;
 use crate::privilege::{self, Bpf};
+use crate::{built, command};
 
 const BUDGET: &str = "docs/verifier-budget.txt";
 
@@ -58,9 +58,8 @@ pub(crate) fn run(check: bool) -> Result<()> {
 
 /// Loads the programs and counts; `None` where that is impossible, which is said.
 fn count() -> Result<Option<Counts>> {
-    let mut cargo = command::cargo()?;
-    cargo.args(["build", "--locked", "-p", "tracer-bench", "--bin", "tracer-bench"]);
-    let bench = command::build(&mut cargo, "bin", "tracer-bench")?.path;
+    let built = built::all()?;
+    let bench = &built.program("tracer-bench")?.path;
     let mut program = match privilege::bpf()? {
         Bpf::Directly => Command::new(bench),
         Bpf::Sudo => {

@@ -6,12 +6,14 @@ use tracer_user::pipeline::TraceOptions;
 
 use crate::{
     arch::OPEN,
+    guest::must_be_here,
     support::{stderr, syscalls, trace_workload, tracer},
 };
 
 const LEVEL: &str = "/sys/kernel/security/lockdown";
 
 fn raise(level: &str) {
+    must_be_here();
     fs::write(LEVEL, level).unwrap();
     assert!(fs::read_to_string(LEVEL).unwrap().contains(&format!("[{level}]")));
 }

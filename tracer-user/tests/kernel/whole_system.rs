@@ -12,6 +12,7 @@ use tracer_user::{pipeline::TraceOptions, span_record::SpanRecord};
 
 use crate::{
     arch::CHILDREN_RETURN,
+    guest::must_be_here,
     support::{Session, Workload, syscalls, workload_path},
 };
 
@@ -26,6 +27,7 @@ impl CorePattern {
     const FILE: &str = "/proc/sys/kernel/core_pattern";
 
     fn set(pattern: &str) -> Self {
+        must_be_here();
         let before = std::fs::read_to_string(Self::FILE).unwrap();
         std::fs::write(Self::FILE, pattern).unwrap();
         Self(before)
@@ -69,6 +71,7 @@ fn a_program_that_the_kernel_starts() {
 
 /// Sets the clock of the whole system forward, or back.
 fn step(seconds: i64) {
+    must_be_here();
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: room for a time.
     unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };

@@ -5,13 +5,12 @@ mod parts;
 mod programs;
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
-use crate::{command, privilege};
+use crate::{built, command, privilege};
 
 const RESULTS: &str = "docs/benchmarks.md";
 
@@ -129,8 +128,8 @@ fn measure(suite: Suite, packages: &[&str], flags: &[&str]) -> Result<String> {
 fn rates() -> Result<String> {
     let mut cargo = command::cargo()?;
     cargo.args(["bench", "--locked", "-p", "tracer-user", "--bench", "rates", "--no-run"]);
-    let bench = command::build(&mut cargo, "bench", "rates")?;
-    let mut program = privilege::as_root(&bench.path)?;
+    let built = built::build(&mut cargo)?;
+    let mut program = privilege::as_root(&built.find("bench", "rates")?.path)?;
     let shown = command::describe(&program);
     let (status, output) = command::tee(&mut program, SILENCE)?;
     command::succeeded(&shown, status)?;
@@ -141,8 +140,7 @@ fn rates() -> Result<String> {
 fn build(package: &str, name: &str) -> Result<std::path::PathBuf> {
     let mut cargo = command::cargo()?;
     cargo.args(["build", "--locked", "--release", "-p", package, "--bin", name]);
-    let executable = command::build(&mut cargo, "bin", name)?;
-    Ok(Path::new(&executable.path).to_owned())
+    Ok(built::build(&mut cargo)?.program(name)?.path.clone())
 }
 
 #[cfg(test)]

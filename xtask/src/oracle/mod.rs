@@ -21,7 +21,7 @@ use self::tally::Tally;
 use self::trace::{Files, Place, Run, Which};
 use self::turn::Turn;
 use crate::parity::document::{self, Part};
-use crate::{apt, command, setup};
+use crate::{apt, built, command, setup};
 
 /// What can be chosen.
 #[derive(clap::Args)]
@@ -90,7 +90,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     } else {
         let mut cargo = command::cargo()?;
         cargo.args(["build", "--locked", "-p", "tracer-user", "--bin", "tracer"]);
-        command::build(&mut cargo, "bin", "tracer")?.path
+        built::build(&mut cargo)?.program("tracer")?.path.clone()
     };
     let mut sets = Vec::new();
     for abi in Abi::ALL {

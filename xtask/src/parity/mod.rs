@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use self::report::Comparison;
 use self::workloads::{PACKAGES, WORKLOADS, Workload};
-use crate::{calls, command, setup};
+use crate::{built, calls, command, setup};
 
 /// What can be chosen.
 #[derive(clap::Args)]
@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     setup::install(&PACKAGES).context("the programs to compare")?;
     let mut cargo = command::cargo()?;
     cargo.args(["build", "--locked", "-p", "tracer-user", "--bin", "tracer"]);
-    let tracer = command::build(&mut cargo, "bin", "tracer")?.path;
+    let tracer = built::build(&mut cargo)?.program("tracer")?.path.clone();
     let folder = tempfile::tempdir().context("a folder to work in")?;
     let place = Place { tracer: &tracer, folder: folder.path(), keep: options.keep.as_deref() };
     let mut document = report::HEAD.to_owned();

@@ -5,19 +5,19 @@ mod summary;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 pub(crate) use self::summary::Summary;
-use crate::command::{self, Executable};
-use crate::edge_cases;
+use crate::built::{self, Executable, Executables};
 use crate::privilege::{self, Bpf};
-use crate::{node, python};
+use crate::{command, edge_cases, node, python};
 
 /// A kernel test that runs for longer than this hangs; the longest takes a fifth of it on a busy
 /// host.
 const HANGS: Duration = Duration::from_mins(5);
-/// The same for cargo, which may first compile everything.
-const CARGO_HANGS: Duration = Duration::from_mins(20);
+
+/// How the names of kernel tests begin that only a virtual machine may suffer.
+const FOR_GUESTS: [&str; 3] = ["guest::", "lockdown::", "whole_system::"];
 
 /// Runs the tests whose name contains the filter, or all; the summary is the last line.
 pub(crate) fn run(filter: Option<&str>) -> ExitCode {
@@ -30,12 +30,20 @@ pub(crate) fn run(filter: Option<&str>) -> ExitCode {
 pub(crate) fn run_all(filter: Option<&str>) -> Summary {
     let mut summary = Summary::default();
     let mut problems = Vec::new();
-    for stage in [unprivileged, strace, receivers, kernel] {
-        let failed = summary.failed;
-        if let Err(error) = stage(filter, &mut summary) {
+    match built::all() {
+        Ok(built) => {
+            for stage in [unprivileged, documentation, strace, receivers, kernel] {
+                let failed = summary.failed;
+                if let Err(error) = stage(&built, filter, &mut summary) {
+                    problems.push(error);
+                    // What crashes is a failure that no result tells.
+                    summary.failed = summary.failed.max(failed + 1);
+                }
+            }
+        }
+        Err(error) => {
             problems.push(error);
-            // What does not compile, or crashes, is a failure that no result tells.
-            summary.failed = summary.failed.max(failed + 1);
+            summary.failed += 1;
         }
     }
     for problem in &problems {
@@ -44,50 +52,55 @@ pub(crate) fn run_all(filter: Option<&str>) -> Summary {
     summary
 }
 
-/// What cargo runs: unit, documentation and integration tests that need no privilege.
-fn unprivileged(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+/// Unit and integration tests that need neither privilege nor other programs. All run, whatever
+/// becomes of the first.
+fn unprivileged(built: &Executables, filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let run = |tests| run_tests(&mut command_of(tests, filter), HANGS, None, summary);
+    let problems: Vec<_> = built.plain_tests().map(run).filter_map(Result::err).collect();
+    let problems: Vec<String> = problems.iter().map(|it| format!("{it:#}")).collect();
+    ensure!(problems.is_empty(), "{}", problems.join("; "));
+    Ok(())
+}
+
+/// The examples in the documentation, which cargo builds and runs.
+fn documentation(_: &Executables, filter: Option<&str>, summary: &mut Summary) -> Result<()> {
     let mut cargo = command::cargo()?;
-    cargo.args(["test", "--locked", "--no-fail-fast", "--workspace", "--exclude", "tracer-ebpf"]);
+    cargo.args(["test", "--locked", "--no-fail-fast", "--doc"]).args(built::SELECTION);
     // Without the `--` a filter could be taken for an option.
     cargo.arg("--").args(filter);
-    run_tests(&mut cargo, CARGO_HANGS, None, summary)
+    run_tests(&mut cargo, HANGS, None, summary)
 }
 
 /// The tests that compare with strace: their program is made for the kernel tests.
-fn strace(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let tests = build("strace").context("the tests with strace")?;
-    let mut command = Command::new(&tests.path);
-    command.args(filter).current_dir(&tests.package);
+fn strace(built: &Executables, filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let tests = built.find("test", "strace")?;
+    let mut command = command_of(tests, filter);
     run_tests(&mut command, HANGS, None, summary).context("the tests with strace")
 }
 
 /// The tests that send spans to receivers in Python.
-fn receivers(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let tests = build("otlp").context("the tests with receivers")?;
-    let mut command = Command::new(&tests.path);
-    command.args(filter).current_dir(&tests.package);
+fn receivers(built: &Executables, filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let tests = built.find("test", "otlp")?;
     match python::environment() {
         Ok(python) => {
+            let mut command = command_of(tests, filter);
             command.env("TRACER_PYTHON", python);
             run_tests(&mut command, HANGS, None, summary).context("the tests with receivers")
         }
-        Err(error) => skip(&tests, "tests with receivers", filter, &format!("{error:#}"), summary),
+        Err(error) => skip(tests, "tests with receivers", filter, &format!("{error:#}"), summary),
     }
 }
 
-/// Builds one executable of tests that a feature guards; with all features of tests for this
-/// machine, so that what they have in common is built once.
-fn build(name: &str) -> Result<Executable> {
-    let mut cargo = command::cargo()?;
-    cargo.args(["test", "--locked", "-p", "tracer-user", "--features"]);
-    cargo.arg("kernel-tests,receiver-tests");
-    cargo.args(["--test", name, "--no-run"]);
-    command::build(&mut cargo, "test", name)
+/// Runs tests where cargo would.
+fn command_of(tests: &Executable, filter: Option<&str>) -> Command {
+    let mut command = Command::new(&tests.path);
+    command.args(filter).current_dir(&tests.package);
+    command
 }
 
 /// The tests that load programs into the kernel.
-fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
-    let tests = build("kernel").context("the kernel tests")?;
+fn kernel(built: &Executables, filter: Option<&str>, summary: &mut Summary) -> Result<()> {
+    let tests = built.find("test", "kernel")?;
     let mut command = match privilege::bpf()? {
         Bpf::Directly => Command::new(&tests.path),
         Bpf::Sudo => {
@@ -95,21 +108,28 @@ fn kernel(filter: Option<&str>, summary: &mut Summary) -> Result<()> {
             sudo.args(["-n", "--"]).arg(&tests.path);
             sudo
         }
-        Bpf::Impossible(reason) => return skip(&tests, "kernel tests", filter, &reason, summary),
+        Bpf::Impossible(reason) => return skip(tests, "kernel tests", filter, &reason, summary),
     };
     // One at a time: each sees the whole system.
     command.arg("--test-threads=1").args(filter).current_dir(&tests.package);
+    command.args(FOR_GUESTS.map(|name| format!("--skip={name}")));
     // Fewer rounds are for virtual machines.
     command.env_remove("TRACER_TEST_REDUCED");
     if let Err(error) = python::environment() {
-        skip_those(&tests, filter, ("Python", python::NEEDS_IT), &error, summary)?;
+        skip_those(tests, filter, ("Python", python::NEEDS_IT), &error, summary)?;
         command.arg(format!("--skip={}", python::NEEDS_IT));
     } else if let Err(error) = node::environment() {
-        skip_those(&tests, filter, ("Azurite", node::NEEDS_IT), &error, summary)?;
+        skip_those(tests, filter, ("Azurite", node::NEEDS_IT), &error, summary)?;
         command.arg(format!("--skip={}", node::NEEDS_IT));
     }
     let keep = filter.is_none().then_some("host");
     run_tests(&mut command, HANGS, keep, summary).context("the kernel tests")
+}
+
+/// Names the tests that would run, one a line.
+fn list(tests: &Executable, filter: Option<&str>) -> Result<String> {
+    let mut list = command_of(tests, filter);
+    command::output(list.arg("--list").args(FOR_GUESTS.map(|name| format!("--skip={name}"))))
 }
 
 /// Counts and reports the tests that cannot run here.
@@ -120,9 +140,7 @@ fn skip(
     reason: &str,
     summary: &mut Summary,
 ) -> Result<()> {
-    let list = command::output(
-        Command::new(&tests.path).arg("--list").args(filter).current_dir(&tests.package),
-    )?;
+    let list = list(tests, filter)?;
     let count = summary::count_listed(&list);
     eprintln!("test: ****************************************************************");
     eprintln!("test: {count} {what} SKIPPED: {reason}");
@@ -139,9 +157,7 @@ fn skip_those(
     reason: &anyhow::Error,
     summary: &mut Summary,
 ) -> Result<()> {
-    let list = command::output(
-        Command::new(&tests.path).arg("--list").args(filter).current_dir(&tests.package),
-    )?;
+    let list = list(tests, filter)?;
     let needing: Vec<&str> = list.lines().filter(|it| it.contains(word)).collect();
     let count = summary::count_listed(&needing.join("\n"));
     eprintln!("test: ****************************************************************");
@@ -165,6 +181,6 @@ fn run_tests(
     let results = summary.add(&output);
     let shown = command::describe(command);
     command::succeeded(&shown, status)?;
-    anyhow::ensure!(results > 0, "`{shown}` printed no result of any test");
+    ensure!(results > 0, "`{shown}` printed no result of any test");
     Ok(())
 }

@@ -44,7 +44,11 @@ impl Arch {
     /// there.
     pub(super) fn machine(self) -> &'static [&'static str] {
         match self {
-            Self::Amd64 => &["-machine", "q35", "-cpu", "max", "-serial", "chardev:tests"],
+            // Without fast string instructions, which the kernel would then clear and copy memory
+            // with: their emulation goes byte by byte.
+            Self::Amd64 => {
+                &["-machine", "q35", "-cpu", "max,erms=off,fsrm=off", "-serial", "chardev:tests"]
+            }
             // This machine has a single port of its own.
             Self::Arm64 => {
                 &["-machine", "virt", "-cpu", "neoverse-n1", "-device", "pci-serial,chardev=tests"]

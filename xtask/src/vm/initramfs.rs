@@ -14,7 +14,8 @@ use super::payload::{Programs, Selection};
 use crate::command;
 
 /// Programs that tests start and look at: those of busybox make other syscalls.
-const TOOLS: [&str; 7] = ["cat", "head", "id", "ls", "sh", "sleep", "unshare"];
+const TOOLS: [&str; 10] =
+    ["bash", "cat", "head", "id", "ls", "setsid", "sh", "sleep", "unshare", "xargs"];
 
 const PASSWD: &str = "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";

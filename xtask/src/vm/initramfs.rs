@@ -14,8 +14,10 @@ use super::payload::{Programs, Selection};
 use crate::command;
 
 /// Programs that tests start and look at: those of busybox make other syscalls.
-const TOOLS: [&str; 10] =
-    ["bash", "cat", "head", "id", "ls", "setsid", "sh", "sleep", "unshare", "xargs"];
+const TOOLS: [&str; 13] = [
+    "bash", "cat", "head", "id", "ls", "nice", "nohup", "setpriv", "setsid", "sh", "sleep",
+    "unshare", "xargs",
+];
 
 const PASSWD: &str = "root:x:0:0:root:/tmp:/bin/sh\nnobody:x:65534:65534:nobody:/tmp:/bin/sh\n";
 const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";

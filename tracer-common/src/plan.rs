@@ -40,6 +40,10 @@ impl Plan {
     const INSIDE_SHIFT: u32 = 40;
     const RETURNS: u64 = 1 << 48;
     const RETURNS_COPY: u64 = 1 << 49;
+    const FILE_NEEDED_SHIFT: u32 = 50;
+    const UNLESS_SHIFT: u32 = 52;
+    const UNLESS_SET: u64 = 256;
+    const MOVES_FOLDER: u64 = 1 << 61;
     const FILES: u64 = !0 << Self::FILES_SHIFT;
 
     /// The call passes the syscall filter.
@@ -90,7 +94,19 @@ impl Plan {
         let shift = Self::FILES_SHIFT + slot * Self::FILE_BITS;
         let of_path = if file.of_path { Self::FILE_OF_PATH } else { 0 };
         let ends = if file.ends { Self::FILE_ENDS } else { 0 };
-        Self(self.0 | (Self::FILE_SET | of_path | ends | file.arg as u64) << shift)
+        let needed = (file.is_needed as u64) << (Self::FILE_NEEDED_SHIFT + slot);
+        Self(self.0 | needed | (Self::FILE_SET | of_path | ends | file.arg as u64) << shift)
+    }
+    /// Where bit `bit` (0..=31) of argument `arg` (0..=5) is set, what stands where descriptors do is
+    /// none.
+    #[must_use]
+    pub const fn no_files_if(self, arg: u32, bit: u32) -> Self {
+        Self(self.0 | (Self::UNLESS_SET | (bit << 3 | arg) as u64) << Self::UNLESS_SHIFT)
+    }
+    /// The call can itself move the current folder.
+    #[must_use]
+    pub const fn moves_folder(self) -> Self {
+        Self(self.0 | Self::MOVES_FOLDER)
     }
     /// The path in `slot` (below [`MAX_FOLDERS`]), which starts from the current folder unless it
     /// is absolute, is argument `arg` (0..=5).
@@ -182,7 +198,22 @@ impl Plan {
             arg: (packed & 7) as u32,
             of_path: packed & Self::FILE_OF_PATH != 0,
             ends: packed & Self::FILE_ENDS != 0,
+            is_needed: self.0 >> (Self::FILE_NEEDED_SHIFT + slot) & 1 != 0,
         })
+    }
+    /// The argument and its bit that say that no register has a descriptor.
+    #[inline(always)]
+    pub const fn no_files_by(self) -> Option<(u32, u32)> {
+        let packed = self.0 >> Self::UNLESS_SHIFT;
+        if packed & Self::UNLESS_SET == 0 {
+            return None;
+        }
+        Some(((packed & 7) as u32, (packed >> 3 & 31) as u32))
+    }
+    /// Whether the call can itself move the current folder.
+    #[inline(always)]
+    pub const fn can_move_folder(self) -> bool {
+        self.0 & Self::MOVES_FOLDER != 0
     }
     /// The argument of the path in `slot`, of those that start from the current folder.
     #[inline(always)]
@@ -229,6 +260,8 @@ pub struct FileArg {
     pub of_path: bool,
     /// Whether the call itself makes it lead elsewhere, as `close` does.
     pub ends: bool,
+    /// Whether the call fails if it is not open.
+    pub is_needed: bool,
 }
 
 /// Descriptors in memory.

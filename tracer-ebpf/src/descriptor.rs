@@ -64,10 +64,66 @@ pub(crate) fn file_of(fd: i32) -> u64 {
     read_kernel(table + u64::from(fd) * 8)
 }
 
-/// The dentry of a `struct file`, to tell another file at the same address from this one.
+/// [`print_of`] a descriptor that is not open.
+pub(crate) const CLOSED: u64 = 1;
+
+/// What descriptor `fd` leads to at this moment, or the current folder for [`CURRENT_FOLDER`], as a
+/// number to compare with that of another moment: never 0. A `struct file` that is freed can come
+/// back at once for another file, and so can the dentry of a pipe or a socket: mount, dentry and the
+/// inode's number count too. A global function for the kernel, as those of `place`.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub(crate) extern "C" fn print_of(fd: u32) -> u64 {
+    // Kernels before 6.8 look at a global function that nobody calls, too.
+    if FILES.load() == 0 {
+        return CLOSED;
+    }
+    let fd = fd as i32;
+    if fd == CURRENT_FOLDER {
+        return print(0, current_folder(), 0);
+    }
+    let file = file_of(fd);
+    if file == 0 { CLOSED } else { print(file, path_of(file), inode_number(file)) }
+}
+
 #[inline(always)]
-pub(crate) fn dentry_of(file: u64) -> u64 {
-    if file == 0 { 0 } else { read_kernel(file + u64::from(FILE_PATH.load()) + 8) }
+fn print(file: u64, path: [u64; 2], inode: u64) -> u64 {
+    /// Odd, so that no bit is lost; 2^64 by the golden ratio.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut sum = 0_u64;
+    for word in [file, path[0], path[1], inode] {
+        sum = (sum ^ word).wrapping_mul(SPREAD);
+        sum ^= sum >> 32;
+    }
+    sum | 2
+}
+
+/// Mount and dentry of a `struct file`.
+#[inline(always)]
+fn path_of(file: u64) -> [u64; 2] {
+    read_kernel(file + u64::from(FILE_PATH.load()))
+}
+
+/// Mount and dentry of the current folder.
+#[inline(always)]
+fn current_folder() -> [u64; 2] {
+    // SAFETY: the offset is that of the field; the verifier checks the load.
+    let fs = unsafe {
+        let task: *mut task_struct = bpf_get_current_task_btf();
+        field::<*mut u8>(task.cast(), TASK_FS.load()) as u64
+    };
+    read_kernel(fs + u64::from(FS_PWD.load()))
+}
+
+#[inline(always)]
+fn inode_number(file: u64) -> u64 {
+    if HAS_CAST.load() != 0 {
+        let inode: *mut u8 = load::<true>(pointer::<true>(file, ID_FILE.load()), FILE_INODE.load());
+        get::<true, u64>(inode, INODE_INO.load())
+    } else {
+        let inode: *mut u8 = load::<false>(file as *mut u8, FILE_INODE.load());
+        get::<false, u64>(inode, INODE_INO.load())
+    }
 }
 
 /// Writes to the desk what descriptor `fd` leads to, or the current folder for
@@ -83,33 +139,24 @@ pub(crate) extern "C" fn write_file(desk: *mut FileDesk, fd: u32) -> u32 {
     let Some(it) = (unsafe { desk.as_mut() }) else { return 0 };
     let fd = fd as i32;
     it.len = 0;
-    it.file = 0;
-    it.dentry = 0;
     it.is_alone = 0;
+    it.print = CLOSED;
     it.header = FileHeader { fd, kind: FileKind::Closed as u8, ..FileHeader::default() };
-    // SAFETY: the offsets are those of the fields; the verifier checks each load.
-    unsafe {
-        let task: *mut task_struct = bpf_get_current_task_btf();
-        let fs: *mut u8 = field(task.cast(), TASK_FS.load());
-        it.root = [field(fs, FS_ROOT.load()), field(fs, FS_ROOT.load() + 8)];
-        if fd == CURRENT_FOLDER {
-            it.path = [field(fs, FS_PWD.load()), field(fs, FS_PWD.load() + 8)];
-        }
-    }
     if fd == CURRENT_FOLDER {
         it.header.kind = FileKind::File as u8;
-        path::write(desk);
+        it.path = current_folder();
+        it.print = print(0, it.path, 0);
+        write_path(it);
         return 0;
     }
     let file = file_of(fd);
     if file == 0 {
         return 0;
     }
-    it.file = file;
-    it.path = read_kernel(file + u64::from(FILE_PATH.load()));
-    it.dentry = it.path[1];
+    it.path = path_of(file);
     let magic =
         if HAS_CAST.load() != 0 { inode::<true>(it, file) } else { inode::<false>(it, file) };
+    it.print = print(file, it.path, it.header.inode);
     let kind = match magic {
         SOCKFS => FileKind::Socket,
         PIPEFS => FileKind::Pipe,
@@ -127,7 +174,7 @@ pub(crate) extern "C" fn write_file(desk: *mut FileDesk, fd: u32) -> u32 {
         SOCKFS | PIPEFS | PIDFS => {}
         NSFS => namespace(it, file),
         _ => {
-            path::write(desk);
+            write_path(it);
             if magic != ANONYMOUS && it.is_alone != 0 {
                 it.header.kind = match magic {
                     TMPFS | HUGETLBFS | SECRETMEM => FileKind::Memory,
@@ -137,6 +184,31 @@ pub(crate) extern "C" fn write_file(desk: *mut FileDesk, fd: u32) -> u32 {
         }
     }
     0
+}
+
+/// Writes the path that begins at `desk.path`, as the process sees it.
+#[inline(always)]
+fn write_path(desk: &mut FileDesk) {
+    write_root(&raw mut desk.root);
+    path::write(desk);
+    write_root(&raw mut desk.root_after);
+    let [before, after] = [&raw const desk.root, &raw const desk.root_after];
+    // SAFETY: aligned and valid. From memory the verifier takes them for numbers, which it lets
+    // compilers put together as they like.
+    if unsafe { before.read_volatile() != after.read_volatile() } {
+        desk.header.flags |= flag::CHANGED;
+    }
+}
+
+/// Writes mount and dentry at which paths of the process begin.
+#[inline(always)]
+fn write_root(to: *mut [u64; 2]) {
+    // SAFETY: the offsets are those of the fields; the verifier checks each load. There is room.
+    unsafe {
+        let task: *mut task_struct = bpf_get_current_task_btf();
+        let fs: *mut u8 = field(task.cast(), TASK_FS.load());
+        to.write_volatile([field(fs, FS_ROOT.load()), field(fs, FS_ROOT.load() + 8)]);
+    }
 }
 
 /// Writes the id of the process that a pidfd is about: its inode has the `struct pid`,

@@ -7,13 +7,13 @@ use tracer_common::{
     event::{CaptureHeader, CaptureState, LARGE_PAYLOAD, Phase, SMALL_PAYLOAD},
     file::{CURRENT_FOLDER, FileHeader, PATH_BYTES, flag},
     memory::part,
-    plan::{MAX_FILES, MAX_FOLDERS, Plan},
+    plan::{FileArg, MAX_FILES, MAX_FOLDERS, Plan},
 };
 
 use crate::{
     capture::{HEADER, IN_SMALL, NOWHERE, bounded, last_offset, move_to_large},
-    descriptor::{dentry_of, file_of, give_back, take, write_file},
-    maps::{FILES, FileDesk, InFlight, LARGE},
+    descriptor::{CLOSED, give_back, print_of, take, write_file},
+    maps::{FILES, FileDesk, InFlight, LARGE, PRINTS},
     stats::Stats,
     task::Task,
 };
@@ -22,8 +22,8 @@ use crate::{
 const RESULT: u8 = 7;
 /// [`InFlight::slot`] while no descriptor of a register is looked up.
 const NO_SLOT: u8 = 255;
-/// In [`InFlight::files`]: the descriptor was not open.
-const CLOSED: u64 = 1;
+/// The one of the current folder from which a path starts.
+const FOLDER_SLOT: u8 = MAX_FILES as u8;
 /// Longest file that is kept with the task's call.
 const SHORT: usize = 272;
 /// Longest one in the storage for long captures, and one for which there is room more often.
@@ -43,11 +43,12 @@ pub(crate) extern "C" fn files_at_enter(state: *mut InFlight, plan: u64) -> u32 
     let Some(it) = (unsafe { state.as_mut() }) else { return 0 };
     let plan = Plan(plan);
     it.phase = Phase::Enter as u8;
-    it.files = [0; MAX_FILES];
+    it.prints = [0; PRINTS];
     it.exit_files = u8::from(plan.can_return_file() || plan.returns_inside());
     it.named = 0;
+    let has_files = plan.no_files_by().is_none_or(|(arg, bit)| argument(it, arg) >> bit & 1 == 0);
     for slot in 0..MAX_FILES as u32 {
-        let Some(file) = plan.file_arg(slot) else { break };
+        let Some(file) = plan.file_arg(slot).filter(|_| has_files) else { break };
         let fd = argument(it, file.arg) as i32;
         let unused = file.of_path && is_absolute(argument(it, file.arg + 1));
         if (fd < 0 && fd != CURRENT_FOLDER) || unused || (fd < 0 && !file.of_path) {
@@ -55,11 +56,10 @@ pub(crate) extern "C" fn files_at_enter(state: *mut InFlight, plan: u64) -> u32 
         }
         it.arg = file.arg as u8;
         it.slot = slot as u8;
-        if keep_file(state, fd as u32) != 0 {
-            it.exit_files |= u8::from(!file.ends);
-        }
+        keep_file(state, fd as u32);
+        it.exit_files = 1;
     }
-    it.slot = NO_SLOT;
+    it.slot = FOLDER_SLOT;
     for slot in 0..MAX_FOLDERS as u32 {
         let Some(arg) = plan.folder_arg(slot) else { break };
         let path = argument(it, arg);
@@ -68,8 +68,10 @@ pub(crate) extern "C" fn files_at_enter(state: *mut InFlight, plan: u64) -> u32 
         }
         it.arg = arg as u8;
         keep_file(state, CURRENT_FOLDER as u32);
+        it.exit_files |= u8::from(!plan.can_move_folder());
         break;
     }
+    it.slot = NO_SLOT;
     0
 }
 
@@ -91,22 +93,20 @@ pub(crate) extern "C" fn files_at_exit(state: *mut InFlight, plan: u64) -> u32 {
     it.slot = NO_SLOT;
     for slot in 0..MAX_FILES as u32 {
         let Some(file) = plan.file_arg(slot) else { break };
-        let index = (slot & 1) as usize;
-        let known = it.files[index];
-        let fd = argument(it, file.arg) as i32;
-        if known == 0 || file.ends || fd < 0 {
+        let known = it.prints[slot as usize & (PRINTS - 1)];
+        let fd = argument(it, file.arg);
+        // The path may not have been in memory at the entry.
+        if known == 0 || (file.of_path && is_absolute(argument(it, file.arg + 1))) {
             continue;
         }
-        let now = file_of(fd);
-        let is_other = if known == CLOSED {
-            now != 0
-        } else {
-            now != known || dentry_of(known) != it.dentries[index]
-        };
-        if is_other {
+        if is_other(it, file, known) {
             it.arg = file.arg as u8;
             keep_change(state, fd as u32);
         }
+    }
+    let folder = it.prints[FOLDER_SLOT as usize];
+    if folder != 0 && !plan.can_move_folder() && print_of(CURRENT_FOLDER as u32) != folder {
+        keep_change(state, CURRENT_FOLDER as u32);
     }
     let ret = it.event.ret;
     if ret < 0 {
@@ -119,6 +119,22 @@ pub(crate) extern "C" fn files_at_exit(state: *mut InFlight, plan: u64) -> u32 {
         keep_file(state, ret as u32);
     }
     0
+}
+
+/// Whether the kernel can have used another file than the one of the entry: by what the descriptor
+/// leads to now, or by the result.
+#[inline(always)]
+fn is_other(state: &InFlight, file: FileArg, known: u64) -> bool {
+    const EBADF: i64 = 9;
+    let ret = state.event.ret;
+    let is_closed = known == CLOSED;
+    if is_closed && file.is_needed && ret >= 0 {
+        return true;
+    }
+    if file.ends {
+        return !is_closed && file.is_needed && ret == -EBADF;
+    }
+    print_of(argument(state, file.arg) as u32) != known
 }
 
 #[inline(always)]
@@ -158,13 +174,13 @@ pub(crate) extern "C" fn keep_file(state: *mut InFlight, fd: u32) -> u32 {
     write_file(desk, fd);
     // SAFETY: the desk is this program's until it is given back.
     let on_desk = unsafe { &mut *desk };
-    if fd as i32 >= 0 && file_of(fd as i32) != on_desk.file {
+    // What the kernel has returned was open.
+    let is_lost = on_desk.print == CLOSED && it.phase == Phase::Exit as u8;
+    if is_lost || print_of(fd) != on_desk.print {
         on_desk.header.flags |= flag::CHANGED;
     }
     if it.slot != NO_SLOT {
-        let index = (it.slot & 1) as usize;
-        it.files[index] = if on_desk.file == 0 { CLOSED } else { on_desk.file };
-        it.dentries[index] = on_desk.dentry;
+        it.prints[it.slot as usize & (PRINTS - 1)] = on_desk.print;
     }
     let kept = keep(stats, it, on_desk);
     give_back(desk);

@@ -78,6 +78,10 @@ impl<T> TaskStorage<T> {
     }
 }
 
+/// Places in [`InFlight::prints`]: a power of two.
+pub(crate) const PRINTS: usize = 4;
+const _: () = assert!(MAX_FILES < PRINTS);
+
 /// What is kept of a task between entry and exit of a call. Begins with the record to be.
 #[repr(C)]
 pub(crate) struct InFlight {
@@ -101,15 +105,15 @@ pub(crate) struct InFlight {
     pub(crate) exit_files: u8,
     /// Files that have been looked up.
     pub(crate) named: u8,
-    /// The place in `files` of the descriptor that is looked up.
+    /// The place in `prints` of the descriptor that is looked up.
     pub(crate) slot: u8,
     /// The bit at which the search in a set of bits goes on, and descriptors found there.
     pub(crate) scanned: u16,
     pub(crate) found: u8,
     pub(crate) pad: u8,
-    /// The `struct file` of each descriptor in a register, and its dentry: for comparison alone.
-    pub(crate) files: [u64; MAX_FILES],
-    pub(crate) dentries: [u64; MAX_FILES],
+    /// What each descriptor in a register led to at the entry, and behind them the current folder
+    /// of a path, by [`crate::descriptor::print_of`]; 0 for what has not been looked up.
+    pub(crate) prints: [u64; PRINTS],
 }
 
 /// A record with room for long captures.
@@ -184,15 +188,16 @@ pub(crate) struct FileDesk {
     pub(crate) next: u32,
     /// 1 when the file is in no folder at all.
     pub(crate) is_alone: u32,
-    /// The `struct file`, and its dentry: for comparison alone.
-    pub(crate) file: u64,
-    pub(crate) dentry: u64,
+    /// What the descriptor leads to, by [`crate::descriptor::print_of`].
+    pub(crate) print: u64,
     /// Mount and dentry of the file; during the walk to its path, of where that has come to.
     pub(crate) path: [u64; 2],
     /// The dentry at which that mount begins.
     pub(crate) top: u64,
     /// Mount and dentry at which paths of the process begin.
     pub(crate) root: [u64; 2],
+    /// The same after the walk.
+    pub(crate) root_after: [u64; 2],
     /// What is kept: this, and `len` bytes of those behind it.
     pub(crate) header: FileHeader,
     pub(crate) bytes: [u8; PATH_BYTES],

@@ -98,41 +98,32 @@ fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
     if dentry as u64 == desk.root[1] && mount == desk.root[0] {
         return AT_END;
     }
+    if dentry as u64 == desk.top {
+        return above::<CAST>(desk, mount);
+    }
     let mut all = Dentry::default();
     if CAST {
+        // The number comes before all that it is about: what has moved meanwhile is seen by it.
+        all.seq = get::<CAST, u32>(dentry, DENTRY_SEQ.load());
         // SAFETY: the offset is that of the field.
         all.parent = unsafe { field::<*mut u8>(dentry, DENTRY_PARENT.load()) } as u64;
-    } else {
-        all = read_kernel(dentry as u64 + u64::from(DENTRY_HASH.load()) - 8);
-    }
-    if dentry as u64 == desk.top {
-        let around = mount - u64::from(MOUNT_MNT.load());
-        let above: [u64; 2] = read_kernel(around + u64::from(MOUNT_PARENT.load()));
-        let up = above[0] + u64::from(MOUNT_MNT.load());
-        if up == mount || above[0] == 0 {
-            desk.header.flags |= flag::OUTSIDE_ROOT;
-            return AT_END;
-        }
-        desk.path = [up, above[1]];
-        desk.top = top_of::<CAST>(up);
-        return GOES_ON;
-    }
-    if CAST {
-        all.seq = get::<CAST, u32>(dentry, DENTRY_SEQ.load());
         all.previous = get::<CAST, u64>(dentry, DENTRY_HASH.load() + 8);
         all.len = get::<CAST, u32>(dentry, DENTRY_NAME.load() + 4);
         all.name = get::<CAST, u64>(dentry, DENTRY_NAME.load() + 8);
+    } else {
+        all = read_kernel(dentry as u64 + u64::from(DENTRY_HASH.load()) - 8);
+    }
+    let Some(is_read) = write_component(desk, &all) else { return AT_END };
+    if all.seq & 1 != 0 || get::<CAST, u32>(dentry, DENTRY_SEQ.load()) != all.seq {
+        desk.header.flags |= flag::RENAMED;
+        return GOES_ON;
     }
     let is_alone = all.parent == dentry as u64;
     if desk.len == 0 && all.previous == 0 && !is_alone {
         desk.header.flags |= flag::DELETED;
     }
-    if !write_component(desk, &all) {
-        return AT_END;
-    }
-    if all.seq & 1 != 0 || get::<CAST, u32>(dentry, DENTRY_SEQ.load()) != all.seq {
-        desk.header.flags |= flag::RENAMED;
-        return GOES_ON;
+    if !is_read {
+        desk.header.flags |= flag::FAULT;
     }
     desk.len = desk.next;
     if is_alone {
@@ -143,21 +134,52 @@ fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
     GOES_ON
 }
 
+/// Goes from where a mount begins to the folder that it is mounted on. That a mount has been moved
+/// between the reading of the one above and of the folder there, no number tells: both are read
+/// again.
+#[inline(always)]
+fn above<const CAST: bool>(desk: &mut FileDesk, mount: u64) -> u32 {
+    let around = mount - u64::from(MOUNT_MNT.load()) + u64::from(MOUNT_PARENT.load());
+    let above: [u64; 2] = read_kernel(around);
+    let again: [u64; 2] = read_kernel(around);
+    if above != again {
+        desk.header.flags |= flag::RENAMED;
+        return GOES_ON;
+    }
+    let up = above[0] + u64::from(MOUNT_MNT.load());
+    if up == mount || above[0] == 0 {
+        desk.header.flags |= flag::OUTSIDE_ROOT;
+        return AT_END;
+    }
+    desk.path = [up, above[1]];
+    desk.top = top_of::<CAST>(up);
+    GOES_ON
+}
+
 /// The dentry at which a mount begins.
 #[inline(always)]
 fn top_of<const CAST: bool>(mount: u64) -> u64 {
     get::<CAST, u64>(pointer::<CAST>(mount, ID_VFSMOUNT.load()), VFSMOUNT_ROOT.load())
 }
 
-/// Writes one component and notes in `desk.next` where it ends; says whether there was room. The
-/// length stands in memory: as a number that the verifier knows it would make another state of
-/// each round.
+/// Whether a dentry's last link has been removed: of one that a mount begins at, which the walk goes
+/// past.
 #[inline(always)]
-fn write_component(desk: &mut FileDesk, dentry: &Dentry) -> bool {
+fn is_removed(dentry: u64) -> bool {
+    let parent: u64 = read_kernel(dentry + u64::from(DENTRY_PARENT.load()));
+    let previous: u64 = read_kernel(dentry + u64::from(DENTRY_HASH.load()) + 8);
+    previous == 0 && parent != dentry
+}
+
+/// Writes one component and notes in `desk.next` where it ends; says whether it could be read, and
+/// nothing where there was no room. The length stands in memory: as a number that the verifier knows
+/// it would make another state of each round.
+#[inline(always)]
+fn write_component(desk: &mut FileDesk, dentry: &Dentry) -> Option<bool> {
     let at = desk.len as usize;
     if at > LAST {
         desk.header.flags |= flag::CUT;
-        return false;
+        return None;
     }
     let len = bounded(dentry.len as usize, COMPONENT);
     let at = bounded(at, LAST);
@@ -165,13 +187,10 @@ fn write_component(desk: &mut FileDesk, dentry: &Dentry) -> bool {
     let to = unsafe { desk.bytes.as_mut_ptr().add(at) };
     // SAFETY: as above; the helper checks the address.
     let failed = unsafe { bpf_probe_read_kernel(to.cast(), len as u32, dentry.name as *const _) };
-    if failed != 0 {
-        desk.header.flags |= flag::FAULT;
-    }
     // SAFETY: as above.
     unsafe { *to.add(len) = 0 };
     desk.next = (at + len + 1) as u32;
-    true
+    Some(failed == 0)
 }
 
 /// [`step`] by fields that the verifier knows. A global function for the kernel, as those of `place`:
@@ -210,6 +229,9 @@ pub(crate) extern "C" fn write_path_to(desk: *mut FileDesk) -> u32 {
     (it.len, it.next, it.is_alone) = (0, 0, 0);
     let mount = it.path[0];
     it.top = if HAS_CAST.load() != 0 { top_of::<true>(mount) } else { top_of::<false>(mount) };
+    if it.path[1] == it.top && is_removed(it.top) {
+        it.header.flags |= flag::DELETED;
+    }
     for _ in (0..STEPS).map(opaque) {
         let done = if HAS_CAST.load() != 0 { step_by_cast(desk) } else { step_by_probe(desk) };
         if done != GOES_ON {

@@ -40,7 +40,14 @@ fn files(mut plan: Plan, info: &Syscall) -> Plan {
     let registers = (0..).zip(args).filter(|(_, arg)| is_descriptor(arg.kind));
     for (slot, (arg, it)) in (0..).zip(registers.take(MAX_FILES)) {
         let of_path = it.kind == ArgKind::DirFd && is_path(arg as usize + 1);
-        plan = plan.file(slot, FileArg { arg, of_path, ends: ends(info.name, arg) });
+        let (ends, is_needed) = (ends(info.name, arg), is_needed(info.name, arg));
+        plan = plan.file(slot, FileArg { arg, of_path, ends, is_needed });
+    }
+    if let Some((arg, bit)) = no_files_if(info.name) {
+        plan = plan.no_files_if(arg, bit);
+    }
+    if matches!(info.name, "chdir" | "pivot_root") {
+        plan = plan.moves_folder();
     }
     let relative = args.iter().enumerate().filter(|(at, arg)| {
         let has_folder = at.checked_sub(1).is_some_and(|it| args[it].kind == ArgKind::DirFd);
@@ -68,7 +75,26 @@ const fn is_descriptor(kind: ArgKind) -> bool {
 
 /// Whether the call itself makes the descriptor lead elsewhere: then a change is no news.
 fn ends(name: &str, arg: u32) -> bool {
-    matches!((name, arg), ("close", 0) | ("dup2" | "dup3", 1))
+    matches!((name, arg), ("close" | "close_range", 0) | ("dup2" | "dup3", 1))
+}
+
+/// Whether the call fails if the descriptor is not open. `splice` and `tee` of nothing look at none,
+/// nor does `fanotify_mark` with `FAN_MARK_FLUSH` at a folder.
+fn is_needed(name: &str, arg: u32) -> bool {
+    let others = ["close_range", "splice", "tee", "kexec_file_load"];
+    let is_other = matches!((name, arg), ("dup2" | "dup3", 1) | ("fanotify_mark", 1..));
+    !is_other && !others.contains(&name)
+}
+
+/// The argument and its bit by which the call's registers have no descriptors: `MAP_ANONYMOUS`,
+/// `IORING_ENTER_REGISTERED_RING` and `IORING_REGISTER_USE_REGISTERED_RING`.
+fn no_files_if(name: &str) -> Option<(u32, u32)> {
+    match name {
+        "mmap" | "mmap2" => Some((3, 5)),
+        "io_uring_enter" => Some((3, 4)),
+        "io_uring_register" => Some((1, 31)),
+        _ => None,
+    }
 }
 
 /// The text of a symbolic link is no path of the process.
@@ -112,6 +138,22 @@ mod tests {
         assert_eq!(registers("mmap"), [(4, false, false)]);
         assert_eq!(registers("getpid"), []);
         assert!(!plan("getpid").has_files() && plan("read").has_files());
+    }
+
+    #[test]
+    fn what_a_call_needs_of_its_descriptors_is_known() {
+        let needed = |name| {
+            let slots = (0..).take(MAX_FILES).map_while(|slot| plan(name).file_arg(slot));
+            slots.map(|it| it.is_needed).collect::<Vec<_>>()
+        };
+        assert_eq!(needed("read"), [true]);
+        assert_eq!(needed("close"), [true]);
+        assert_eq!(needed("dup2"), [true, false]);
+        assert_eq!(needed("splice"), [false, false]);
+        assert_eq!(plan("mmap").no_files_by(), Some((3, 5)));
+        assert_eq!(plan("io_uring_register").no_files_by(), Some((1, 31)));
+        assert_eq!(plan("read").no_files_by(), None);
+        assert!(plan("chdir").can_move_folder() && !plan("unlink").can_move_folder());
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod process;
 mod signal;
 mod syscall;
 
+#[cfg(test)]
+pub(crate) use file::tests::capture as file_capture;
 pub use file::{DescriptorFile, SocketFile};
 pub use loss::{Loss, LossPlace};
 pub use payload::Payload;

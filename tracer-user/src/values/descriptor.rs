@@ -14,13 +14,18 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const AF_NETLINK: u16 = 16;
 
-/// Appends what a descriptor leads to, brackets included: `</etc/hostname>`. Nothing for one that is
-/// not open, or of which nothing could be read.
+/// Appends what a descriptor leads to, brackets included: `</etc/hostname>`, or why there is no name.
+/// Nothing for one that was not open.
 pub(super) fn push(out: &mut Vec<u8>, file: &DescriptorFile<'_>) {
-    let Some(name) = text(file) else { return };
-    out.push(b'<');
-    out.extend(name);
-    out.push(b'>');
+    match text(file) {
+        Some(name) => {
+            out.push(b'<');
+            out.extend(name);
+            out.push(b'>');
+        }
+        None if file.kind() == Some(FileKind::Closed) => {}
+        None => out.extend(b"(unreadable)"),
+    }
     let is_gone = file.is_deleted() || file.kind() == Some(FileKind::Memory);
     if is_gone {
         out.extend(b"(deleted)");
@@ -286,4 +291,65 @@ fn push_bytes(out: &mut Vec<u8>, member: &str, bytes: Option<&[u8]>) {
 fn push_text(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     let written = out.write_fmt(text);
     debug_assert!(written.is_ok(), "writing to memory");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        span_record::file_capture,
+        values::{Context, push_fd, push_files_detail, push_folder},
+    };
+    use tracer_common::{
+        event::{Abi, Phase},
+        file::{CURRENT_FOLDER, FileHeader, flag},
+        memory::part,
+        syscalls::ArgKind,
+    };
+
+    /// A file of argument 0 as text and as JSON.
+    fn shown(kind: FileKind, flags: u8, fd: i32, components: &[u8]) -> [String; 2] {
+        let header = FileHeader { kind: kind as u8, flags, fd, ..FileHeader::default() };
+        let fds = &file_capture(part::FILE, Phase::Enter, header, components);
+        let args = [0; 6];
+        let (abi, name, ret) = (Abi::X86_64, "", 0);
+        let context = Context { abi, name, args, ret, at_exit: false, is_cut: false, fds };
+        let (mut text, mut json) = (Vec::new(), Vec::new());
+        push_fd(&mut text, &context, fd);
+        push_files_detail(&mut json, &context, ArgKind::Fd, 0);
+        if fd == CURRENT_FOLDER {
+            let mut folder = b"AT_FDCWD".to_vec();
+            assert!(push_folder(&mut folder, &context, 0));
+            assert_eq!(folder, text);
+        }
+        [text, json].map(|it| String::from_utf8(it).unwrap())
+    }
+
+    #[test]
+    fn a_descriptor_without_a_name_says_why() {
+        let [text, json] = shown(FileKind::Closed, flag::CHANGED, 3, b"");
+        assert_eq!(text, "3(changed)");
+        assert_eq!(json, r#","file":{"fd":3,"kind":"closed","changed":true}"#);
+        let [text, json] = shown(FileKind::File, flag::FAULT, 3, b"a\0");
+        assert_eq!(text, "3(unreadable)");
+        assert_eq!(json, r#","file":{"fd":3,"kind":"file","fault":true}"#);
+        let [text, json] = shown(FileKind::Closed, 0, 3, b"");
+        assert_eq!(text, "3");
+        assert_eq!(json, r#","file":{"fd":3,"kind":"closed"}"#);
+        let [text, _] = shown(FileKind::File, flag::CHANGED, CURRENT_FOLDER, b"me\0home\0");
+        assert_eq!(text, "AT_FDCWD</home/me>(changed)");
+    }
+
+    #[test]
+    fn a_path_that_was_cut_never_looks_whole() {
+        for fd in [3, CURRENT_FOLDER] {
+            let [text, json] = shown(FileKind::File, flag::CUT, fd, b"y\0x\0");
+            assert!(text.ends_with("<.../x/y>"), "{text}");
+            assert!(json.contains(r#""path":".../x/y","cut":true"#), "{json}");
+        }
+        // Nothing of it was read.
+        assert_eq!(shown(FileKind::File, flag::CUT, 3, b"")[0], "3<.../>");
+        // Whole paths begin with a slash, also those of a file that is called like the mark.
+        assert_eq!(shown(FileKind::File, 0, 3, b"y\0...\0")[0], "3</.../y>");
+    }
 }

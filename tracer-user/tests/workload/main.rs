@@ -132,6 +132,7 @@ fn main() {
         [_, "truth-given", name, index, paths @ ..] => truth::given(name, number(index), paths),
         [_, "truth-numbers", name, index, fds @ ..] => truth::numbers(name, number(index), fds),
         [_, "number-race", folder, count] => truth::number_race(folder, number(count)),
+        [_, "between", folder] => truth::between(folder),
         [_, "rename-race", folder, count] => truth::rename_race(folder, number(count)),
         _ => panic!("unknown workload {words:?}"),
     }

@@ -236,13 +236,13 @@ pub(crate) fn turns(count: u64) {
     other.join().expect("its end");
 }
 
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 
 /// A descriptor of userfaultfd(2), and its requests.
-struct Faults(i32);
+pub(crate) struct Faults(i32);
 
 impl Faults {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         const UFFDIO_API: u64 = 0xc018_aa3f;
         const API: u64 = 0xaa;
         // SAFETY: no pointers.
@@ -265,25 +265,41 @@ impl Faults {
         const MODE_MISSING: u64 = 1;
         self.control(UFFDIO_REGISTER, &mut [start, len as u64, MODE_MISSING, 0]);
     }
+
+    /// A page that is missing.
+    pub(crate) fn page(&self) -> u64 {
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping.
+        let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) } as u64;
+        self.register(page, PAGE);
+        page
+    }
+
+    /// Waits until somebody waits for a page.
+    pub(crate) fn wait(&self) {
+        let mut message = [0u8; 32];
+        // SAFETY: room for a message.
+        assert_eq!(unsafe { libc::read(self.0, message.as_mut_ptr().cast(), 32) }, 32);
+    }
+
+    /// Gives the page that is waited for, which begins with `bytes`.
+    pub(crate) fn give(&self, page: u64, bytes: &[u8]) {
+        const UFFDIO_COPY: u64 = 0xc028_aa03;
+        let mut content = vec![0u8; PAGE];
+        content[..bytes.len()].copy_from_slice(bytes);
+        self.control(UFFDIO_COPY, &mut [page, content.as_ptr() as u64, PAGE as u64, 0, 0]);
+    }
 }
 
 /// Opens a path on a page that is not there until another thread, asked by the kernel for it, has
 /// seen the opener wait.
 pub(crate) fn open_on_demand() {
-    const UFFDIO_COPY: u64 = 0xc028_aa03;
     let faults = Faults::new();
-    let (protection, flags) =
-        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping.
-    let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) } as u64;
-    faults.register(page, PAGE);
+    let page = faults.page();
     let give = move || {
-        let mut message = [0u8; 32];
-        // SAFETY: room for a message.
-        assert_eq!(unsafe { libc::read(faults.0, message.as_mut_ptr().cast(), 32) }, 32);
-        let mut content = vec![0u8; PAGE];
-        content[..10].copy_from_slice(b"/on/demand");
-        faults.control(UFFDIO_COPY, &mut [page, content.as_ptr() as u64, PAGE as u64, 0, 0]);
+        faults.wait();
+        faults.give(page, b"/on/demand");
     };
     let giver = thread::Builder::new().spawn(give).expect("a thread");
     // SAFETY: the page will hold a string.

@@ -202,6 +202,20 @@ pub(super) const CASES: &[(&str, Situation)] = &[
             env::set_current_dir(&name).expect("a folder");
         }
         case.used(open("a", libc::O_RDWR | libc::O_CREAT));
+        case.in_folder();
+        case.in_folder_of(open(".", libc::O_RDONLY));
+        Ok(())
+    }),
+    ("longer than what is kept", |case| {
+        for _ in 0..16 {
+            let name = "p".repeat(250);
+            fs::create_dir(&name).expect("a folder");
+            env::set_current_dir(&name).expect("a folder");
+        }
+        let fd = open(".", libc::O_RDONLY);
+        case.used(open("a", libc::O_RDWR | libc::O_CREAT));
+        case.in_folder();
+        case.in_folder_of(fd);
         Ok(())
     }),
     ("open without access", |case| {

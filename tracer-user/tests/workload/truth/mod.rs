@@ -2,6 +2,7 @@
 //! call that can be found again by a number in a register that the kernel does not read, and prints
 //! what the kernel itself answers about the descriptor before and after that call.
 
+mod between;
 mod files;
 mod holders;
 mod identities;
@@ -25,6 +26,7 @@ use std::{
     },
 };
 
+pub(crate) use between::between;
 pub(crate) use races::{number_race, rename_race};
 
 /// Brings about a situation, or reports what this system lacks for it.

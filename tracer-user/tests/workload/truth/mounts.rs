@@ -87,6 +87,22 @@ pub(super) const CASES: &[(&str, Situation)] = &[
         case.used(case.opened("target", libc::O_RDONLY));
         Ok(())
     }),
+    ("bound file and folder that were removed", |case| {
+        own_mounts()?;
+        case.file("target");
+        case.file("source");
+        let [from, to] = ["from", "to"].map(|name| case.make_folder(name));
+        mount(&case.path("source"), &case.path("target"), "", libc::MS_BIND, "")?;
+        mount(&from, &to, "", libc::MS_BIND, "")?;
+        let file = open("target", libc::O_RDONLY);
+        let folder = open("to", libc::O_RDONLY);
+        fs::remove_file(case.path("source")).expect("removed");
+        fs::remove_dir(&from).expect("removed");
+        case.used(file);
+        case.used(folder);
+        case.in_folder_of(folder);
+        Ok(())
+    }),
     ("bound folder whose source was renamed", |case| {
         own_mounts()?;
         let (from, to) = (case.make_folder("from"), case.make_folder("to"));

@@ -54,11 +54,12 @@ pub(crate) fn number_race(folder: &str, count: u64) {
     io::stdout().write_all(&lines).expect("somebody reads");
 }
 
-/// A thread renames a folder back and forth between two names, of which one is much longer, while
-/// this one makes `count` calls on a file in it. Prints the numbers of the calls.
+/// A thread moves a folder back and forth between two others, under names of which one is much
+/// longer, while this one makes `count` calls on a file in it. Prints the numbers of the calls.
 pub(crate) fn rename_race(folder: &str, count: u64) {
     let case = Case { name: "rename-race".to_owned(), folder: folder.to_owned(), index: 2 };
-    let (short, long) = (case.path(&"a".repeat(7)), case.path(&"b".repeat(200)));
+    let (one, two) = (case.make_folder("one"), case.make_folder("two"));
+    let (short, long) = (format!("{one}/{}", "a".repeat(7)), format!("{two}/{}", "b".repeat(200)));
     fs::create_dir(&short).expect("a folder");
     let fd = open(&format!("{short}/file"), libc::O_RDWR | libc::O_CREAT);
     let stop = AtomicBool::new(false);

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use arrow_select::concat::concat_batches;
-use tracer_common::event::{CaptureState, SyscallEvent};
+use tracer_common::{
+    event::{CaptureState, Phase, SyscallEvent},
+    file::{FileHeader, flag},
+    memory::part,
+};
 
-use super::{SCHEMA, nobody, span, varied};
+use super::{SCHEMA, nobody, span, span_of, texts, varied};
 use crate::{
     export::{
         parquet::columns::{Columns, Facts},
@@ -13,7 +17,7 @@ use crate::{
     },
     identity::Resolver,
     process::{Executable, Process, Program},
-    span_record::{ProcessEnd, ProcessSpan, SpanContext, SpanRecord, SpanTimes},
+    span_record::{ProcessEnd, ProcessSpan, SpanContext, SpanRecord, SpanTimes, file_capture},
 };
 
 /// A call like this one, of that process.
@@ -103,4 +107,13 @@ fn rows_past_a_full_dictionary_do_not_depend_on_others() {
     let resolver = Arc::new(Resolver::default());
     let mut who = Who::new(Some(resolver), Facts::of);
     assert_independent(&spans.collect::<Vec<_>>(), &mut who);
+}
+
+#[test]
+fn a_descriptor_that_others_have_changed_is_marked() {
+    let closed = FileHeader { fd: 3, flags: flag::CHANGED, ..FileHeader::default() };
+    let bytes = file_capture(part::FILE, Phase::Enter, closed, b"");
+    let event = SyscallEvent { args: [3, 0, 0, 0, 0, 0], ..SyscallEvent::default() };
+    let batch = Columns::batch(&[span_of(&event, &bytes)], &mut nobody()).unwrap();
+    assert_eq!(texts(&batch, "arg0_text").value(0), "3(changed)");
 }

@@ -2706,7 +2706,7 @@ pub(super) static PIDFD_GETFD: Syscall = Syscall {
     class: Class::DESC,
     args: &[
         Arg::new("pidfd", ArgKind::Fd),
-        Arg::new("fd", ArgKind::Fd),
+        Arg::new("fd", ArgKind::Int),
         Arg::new("flags", ArgKind::Hex).of_bits(32),
     ],
     ret: Ret::Fd,

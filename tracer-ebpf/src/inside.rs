@@ -176,11 +176,9 @@ extern "C" fn rights(state: *mut InFlight, message: u64) -> u32 {
             .unwrap_or(tracer_common::event::Abi::X86_64),
     );
     let word = if is_compat { 4 } else { 8 };
-    let (Some(mut at), Some(len)) =
-        (read_word(message + 4 * word, is_compat), read_word(message + 5 * word, is_compat))
-    else {
-        return 0;
-    };
+    // One after the other: of both at once older verifiers do not see that each was read.
+    let Some(mut at) = read_word(message + 4 * word, is_compat) else { return 0 };
+    let Some(len) = read_word(message + 5 * word, is_compat) else { return 0 };
     let end = at + (len & 0xffff_ffff);
     for _ in (0..MESSAGES).map(opaque) {
         let head = word + 8;

@@ -251,9 +251,8 @@ fn a_period_can_be_a_frequency() {
 
 #[test]
 fn half_a_number_is_none() {
-    let mount = |flags| {
-        shown(Struct::Int, "name_to_handle_at", [0, 0, 0, 0, flags, 0], &[0x8000_001c])
-    };
+    let mount =
+        |flags| shown(Struct::Int, "name_to_handle_at", [0, 0, 0, 0, flags, 0], &[0x8000_001c]);
     assert_eq!([mount(0), mount(1)], ["-2147483620", "none"]);
 }
 

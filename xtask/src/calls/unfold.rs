@@ -66,10 +66,22 @@ mod tests {
     #[test]
     fn a_call_has_the_name_of_what_it_stands_for() {
         let same = |a: &str, b: &str| assert_eq!(unfolded(a), b);
-        same("socketcall(SYS_SENDTO, [4, 0xff, MSG_DONTWAIT]) = 4", "sendto(4, 0xff, MSG_DONTWAIT) = 4");
-        same("ipc(1<<16|SHMGET, key=0x1, shmflg=IPC_CREAT|0600) = 3", "shmget(0x1, IPC_CREAT|0600) = 3");
-        same("select({n=0, inp=NULL, tvp=0x10}) = 0 (Timeout)", "select(0, NULL, 0x10) = 0 (Timeout)");
-        same("mmap({addr=0x1, prot=PROT_READ|PROT_EXEC}) = 0x1", "mmap(0x1, PROT_READ|PROT_EXEC) = 0x1");
+        same(
+            "socketcall(SYS_SENDTO, [4, 0xff, MSG_DONTWAIT]) = 4",
+            "sendto(4, 0xff, MSG_DONTWAIT) = 4",
+        );
+        same(
+            "ipc(1<<16|SHMGET, key=0x1, shmflg=IPC_CREAT|0600) = 3",
+            "shmget(0x1, IPC_CREAT|0600) = 3",
+        );
+        same(
+            "select({n=0, inp=NULL, tvp=0x10}) = 0 (Timeout)",
+            "select(0, NULL, 0x10) = 0 (Timeout)",
+        );
+        same(
+            "mmap({addr=0x1, prot=PROT_READ|PROT_EXEC}) = 0x1",
+            "mmap(0x1, PROT_READ|PROT_EXEC) = 0x1",
+        );
     }
 
     #[test]

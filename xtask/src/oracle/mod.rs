@@ -236,7 +236,8 @@ const AGAIN: &str = "programs";
 /// Puts runs in the place of those that are less equal.
 fn take_more_equal<'a>(runs: &mut [(&'a Program, Run)], others: Vec<(&'a Program, Run)>) {
     for (program, again) in others {
-        let of = runs.iter_mut().find(|(other, run)| *other == program && again.lone() < run.lone());
+        let of =
+            runs.iter_mut().find(|(other, run)| *other == program && again.lone() < run.lone());
         if let Some((_, run)) = of {
             *run = again;
         }

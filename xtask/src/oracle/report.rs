@@ -270,7 +270,10 @@ mod tests {
     #[test]
     fn the_document_has_figures_and_every_class() {
         let text = document(&[(Abi::X86_64, tally()), (Abi::I386, Tally::default())]);
-        assert!(text.contains("| x86_64 | 1 | 3 | 2 | 66.667 % | 0 | 66.667 % | 0 | 0.00 % | 0 |\n"), "{text}");
+        assert!(
+            text.contains("| x86_64 | 1 | 3 | 2 | 66.667 % | 0 | 66.667 % | 0 | 0.00 % | 0 |\n"),
+            "{text}"
+        );
         assert!(text.contains("| unclassed | 2 | 1 | 0 | 0 |\n"), "{text}");
         assert!(text.contains("| form | 1 | 0 | 0 | 0 |\n"), "{text}");
         assert!(

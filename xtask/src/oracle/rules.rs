@@ -180,7 +180,10 @@ mod tests {
         assert!(is_same_value("NULL", "0") && is_same_value("-1", "-0x1"));
         assert!(is_same_value("010", "8") && !is_same_value("0xffffffff", "-1"));
         assert!(!is_same_value("A", "A") && !is_same_value("", ""));
-        assert!(is_same_value("0x1 /* PIDTYPE_TGID */", "1 /* X */") && !is_same_value("1 /* X */", "2"));
+        assert!(
+            is_same_value("0x1 /* PIDTYPE_TGID */", "1 /* X */")
+                && !is_same_value("1 /* X */", "2")
+        );
         assert!(!is_same_value("-", "-") && !is_same_value("0x", "0x"));
         assert!(!is_same_value("9".repeat(99).as_str(), "9"));
     }

@@ -31,28 +31,37 @@ pub(crate) extern "C" fn write_socket(desk: *mut FileDesk, socket: u64) -> u32 {
     if FILES.load() == 0 {
         return 0;
     }
-    // SAFETY: by the caller's word it is null or a desk that it has taken.
-    let Some(desk) = (unsafe { desk.as_mut() }) else { return 0 };
-    let mut it = SocketHeader::default();
-    it.kind = at(socket, SOCKET_TYPE.load());
+    if desk.is_null() {
+        return 0;
+    }
+    // In its place: on the stack there is no room for it.
+    // SAFETY: by the caller's word it is a desk that it has taken. Its bytes begin at a multiple of 8,
+    // there is room, and nothing else here refers to these.
+    let it = unsafe { &mut *(&raw mut (*desk).bytes).cast::<SocketHeader>() };
+    *it = SocketHeader { kind: at(socket, SOCKET_TYPE.load()), ..SocketHeader::default() };
     let sock: u64 = at(socket, SOCKET_SK.load());
     if sock == 0 {
-        desk.header.flags |= flag::FAULT;
+        flag(desk, flag::FAULT);
         return 0;
     }
     it.family = at(sock, SKC_FAMILY.load());
     it.state = at(sock, SKC_STATE.load());
     it.protocol = at(sock, SOCK_PROTOCOL.load());
-    desk.len = HEADER as u32;
+    // SAFETY: as above.
+    unsafe { (*desk).len = HEADER as u32 };
     match it.family {
-        AF_INET | AF_INET6 => internet(&mut it, sock),
-        AF_UNIX => unix(desk, &mut it, sock),
+        AF_INET | AF_INET6 => internet(it, sock),
+        AF_UNIX => unix(desk, it, sock),
         AF_NETLINK => it.port_id = known(sock, NETLINK_PORTID.load()),
         _ => {}
     }
-    // SAFETY: the bytes begin at a multiple of 8, and there is room.
-    unsafe { desk.bytes.as_mut_ptr().cast::<SocketHeader>().write(it) };
     0
+}
+
+#[inline(always)]
+fn flag(desk: *mut FileDesk, bit: u8) {
+    // SAFETY: the callers' desk, which they have taken.
+    unsafe { (*desk).header.flags |= bit };
 }
 
 #[inline(always)]
@@ -85,7 +94,7 @@ fn internet(it: &mut SocketHeader, sock: u64) {
 
 /// The address of a UNIX socket; of one without, that of the socket it is connected to.
 #[inline(always)]
-fn unix(desk: &mut FileDesk, it: &mut SocketHeader, sock: u64) {
+fn unix(desk: *mut FileDesk, it: &mut SocketHeader, sock: u64) {
     if UNIX_ADDR.load() == 0 {
         return;
     }
@@ -98,7 +107,7 @@ fn unix(desk: &mut FileDesk, it: &mut SocketHeader, sock: u64) {
         }
         if address == 0 {
             address = at(peer, UNIX_ADDR.load());
-            desk.header.flags |= flag::PEER_ADDRESS;
+            flag(desk, flag::PEER_ADDRESS);
         }
     }
     if address == 0 {
@@ -108,13 +117,14 @@ fn unix(desk: &mut FileDesk, it: &mut SocketHeader, sock: u64) {
     let len = bounded(len as usize, UNIX_ADDRESS);
     // SAFETY: there is room behind the header; the helper checks the address.
     let failed = unsafe {
-        let to = desk.bytes.as_mut_ptr().add(HEADER);
+        let to = (&raw mut (*desk).bytes).cast::<u8>().add(HEADER);
         let from = (address + u64::from(UNIX_ADDRESS_NAME.load())) as *const _;
         bpf_probe_read_kernel(to.cast(), len as u32, from)
     };
     if failed == 0 {
-        desk.len = (HEADER + len) as u32;
+        // SAFETY: as above.
+        unsafe { (*desk).len = (HEADER + len) as u32 };
     } else {
-        desk.header.flags |= flag::FAULT;
+        flag(desk, flag::FAULT);
     }
 }

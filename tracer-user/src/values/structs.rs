@@ -176,7 +176,7 @@ fn described(kind: Struct) -> Option<&'static [Entry]> {
     })
 }
 
-/// Whether the kernel writes a mount's unique id, `AT_HANDLE_MNT_ID_UNIQUE`, name_to_handle_at(2).
+/// Whether the kernel writes a mount's unique id, `AT_HANDLE_MNT_ID_UNIQUE`, `name_to_handle_at(2)`.
 fn is_unique_mount(context: &Context<'_>) -> bool {
     const UNIQUE: u64 = 1;
     let [_, _, _, _, flags, _] = context.args;

@@ -176,8 +176,8 @@ impl Set {
     fn left_again(&self) -> Result<Vec<&Program>> {
         let list = self.again().join(AGAIN);
         let names = fs::read_to_string(&list).with_context(|| list.display().to_string())?;
-        let named = |name: &str| self.programs.iter().find(|program| program.name == name);
-        Ok(names.lines().filter_map(named).collect())
+        let find = |name: &str| self.programs.iter().find(|program| program.name == name);
+        Ok(names.lines().filter_map(find).collect())
     }
 }
 

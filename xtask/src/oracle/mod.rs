@@ -130,7 +130,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let list = source::folder()?.join("differences.txt");
     fs::write(&list, report::list(&tallies)).with_context(|| list.display().to_string())?;
-    let text = report::document(&tallies);
+    // Where this copy of the repository is says nothing to others.
+    let root = command::root()?.to_string_lossy().into_owned();
+    let text = report::document(&tallies).replace(&root, ".");
     println!("{text}\nEvery group of differences: {}", list.display());
     if options.write {
         document::write(Part::Tests, &text)?;

@@ -210,12 +210,8 @@ pub mod global {
     pub const FILES: &str = "FILES";
     /// `u32`: 1 where the kernel has `bpf_rdonly_cast`.
     pub const HAS_CAST: &str = "HAS_CAST";
-    /// `u32`: id of `struct file` in the kernel's BTF.
-    pub const ID_FILE: &str = "ID_FILE";
-    /// `u32`: id of `struct dentry`.
-    pub const ID_DENTRY: &str = "ID_DENTRY";
-    /// `u32`: id of `struct vfsmount`.
-    pub const ID_VFSMOUNT: &str = "ID_VFSMOUNT";
+    /// `u32`: id in the kernel's BTF of `struct rusage`, which is 18 words.
+    pub const ID_WORDS: &str = "ID_WORDS";
     /// `u32`: offset of `task_struct.files`.
     pub const TASK_FILES: &str = "TASK_FILES";
     /// `u32`: offset of `task_struct.fs`.
@@ -250,14 +246,8 @@ pub mod global {
     pub const SB_DEV: &str = "SB_DEV";
     /// `u32`: offset of `super_block.s_magic`.
     pub const SB_MAGIC: &str = "SB_MAGIC";
-    /// `u32`: offset of `dentry.d_seq`.
-    pub const DENTRY_SEQ: &str = "DENTRY_SEQ";
     /// `u32`: offset of `dentry.d_hash`.
     pub const DENTRY_HASH: &str = "DENTRY_HASH";
-    /// `u32`: offset of `dentry.d_parent`.
-    pub const DENTRY_PARENT: &str = "DENTRY_PARENT";
-    /// `u32`: offset of `dentry.d_name`.
-    pub const DENTRY_NAME: &str = "DENTRY_NAME";
     /// `u32`: offset of `vfsmount.mnt_root`.
     pub const VFSMOUNT_ROOT: &str = "VFSMOUNT_ROOT";
     /// `u32`: offset of `mount.mnt`.

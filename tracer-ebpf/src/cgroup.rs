@@ -12,11 +12,11 @@ use tracer_common::{
 };
 
 use crate::{
+    kernel_memory::field,
     maps::{
         CGROUP_EVENT, CGROUP_KN, CGROUP_RING, CGROUP_ROOT, CGROUP_ROOT_HIERARCHY_ID, KERNFS_NODE_ID,
     },
     stats::Stats,
-    task::field,
 };
 
 const HEADER: u64 = (size_of::<CgroupEvent>() - CGROUP_PATH_LEN) as u64;

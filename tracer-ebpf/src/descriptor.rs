@@ -1,19 +1,19 @@
 //! The file that a descriptor of the running task leads to.
 
-use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_get_current_task_btf};
 use tracer_common::file::{CURRENT_FOLDER, FileHeader, FileKind, detail, flag};
 
 use crate::{
+    kernel_memory::{at, clear_words, word, words},
     maps::{
         ATOMIC_COUNTERS, FDT_FD, FDT_MAX_FDS, FILE_DESKS, FILE_INODE, FILE_PATH, FILE_PRIVATE,
-        FILES, FILES_FDT, FS_PWD, FS_ROOT, FileDesk, HAS_CAST, ID_FILE, INODE_INO, INODE_MODE,
+        FILES, FILES_FDT, FS_PWD, FS_ROOT, FileDesk, HAS_CAST, INODE_INO, INODE_MODE,
         INODE_PRIVATE, INODE_RDEV, INODE_SB, NS_COMMON_OPS, NS_OPS_NAME, PID_NUMBERS, SB_DEV,
-        SB_MAGIC, TASK_FILES, TASK_FS,
+        SB_MAGIC,
     },
-    path::{self, get, pointer},
+    path,
     socket::write_socket,
     stats::swap,
-    task::{field, read_kernel},
+    task::TaskAddress,
 };
 
 /// Magic numbers of file systems, `uapi/linux/magic.h`.
@@ -47,21 +47,15 @@ pub(crate) fn give_back(desk: *mut FileDesk) {
     }
 }
 
-/// The `struct file` behind a descriptor; 0 when it is not open.
+/// The `struct file` behind a descriptor of the task; 0 when it is not open.
 #[inline(always)]
-pub(crate) fn file_of(fd: i32) -> u64 {
-    // SAFETY: the offsets are those of the fields; the verifier checks each load.
-    let (max, table): (u32, u64) = unsafe {
-        let task: *mut task_struct = bpf_get_current_task_btf();
-        let files: *mut u8 = field(task.cast(), TASK_FILES.load());
-        let table: *mut u8 = field(files, FILES_FDT.load());
-        (field(table, FDT_MAX_FDS.load()), field(table, FDT_FD.load()))
-    };
+fn file_of<const CAST: bool>(task: TaskAddress, fd: i32) -> u64 {
+    let table = at::<CAST>(task.files::<CAST>(), &FILES_FDT);
     let fd = fd as u32;
-    if fd >= max {
+    if fd >= at::<CAST>(table, &FDT_MAX_FDS) as u32 {
         return 0;
     }
-    read_kernel(table + u64::from(fd) * 8)
+    word::<CAST>(at::<CAST>(table, &FDT_FD) + u64::from(fd) * 8)
 }
 
 /// [`print_of`] a descriptor that is not open.
@@ -70,93 +64,88 @@ pub(crate) const CLOSED: u64 = 1;
 /// What descriptor `fd` leads to at this moment, or the current folder for [`CURRENT_FOLDER`], as a
 /// number to compare with that of another moment: never 0. A `struct file` that is freed can come
 /// back at once for another file, and so can the dentry of a pipe or a socket: mount, dentry and the
-/// inode's number count too. A global function for the kernel, as those of `place`.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn print_of(fd: u32) -> u64 {
-    // Kernels before 6.8 look at a global function that nobody calls, too.
-    if FILES.load() == 0 {
-        return CLOSED;
-    }
-    let fd = fd as i32;
-    if fd == CURRENT_FOLDER {
-        return print(0, current_folder(), 0);
-    }
-    let file = file_of(fd);
-    if file == 0 { CLOSED } else { print(file, path_of(file), inode_number(file)) }
+/// inode's number count too.
+#[inline(always)]
+pub(crate) fn print_of(task: TaskAddress, fd: i32) -> u64 {
+    if HAS_CAST.load() != 0 { print_by::<true>(task, fd) } else { print_by::<false>(task, fd) }
 }
 
 #[inline(always)]
-fn print(file: u64, path: [u64; 2], inode: u64) -> u64 {
-    /// Odd, so that no bit is lost; 2^64 by the golden ratio.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut sum = 0_u64;
-    for word in [file, path[0], path[1], inode] {
-        sum = (sum ^ word).wrapping_mul(SPREAD);
-        sum ^= sum >> 32;
+fn print_by<const CAST: bool>(task: TaskAddress, fd: i32) -> u64 {
+    if fd == CURRENT_FOLDER {
+        return print(0, current_folder::<CAST>(task), 0);
     }
-    sum | 2
+    let file = file_of::<CAST>(task, fd);
+    if file == 0 {
+        return CLOSED;
+    }
+    let inode = at::<CAST>(file, &FILE_INODE);
+    print(file, path_of::<CAST>(file), at::<CAST>(inode, &INODE_INO))
+}
+
+/// One number of four: each times an odd one of its own, whose bits are those of the square roots of
+/// the first primes.
+#[inline(always)]
+fn print(file: u64, path: [u64; 2], inode: u64) -> u64 {
+    let sum = file
+        .wrapping_mul(0x6a09_e667_f3bc_c909)
+        .wrapping_add(path[0].wrapping_mul(0xbb67_ae85_84ca_a73b))
+        .wrapping_add(path[1].wrapping_mul(0x3c6e_f372_fe94_f82b))
+        .wrapping_add(inode.wrapping_mul(0xa54f_f53a_5f1d_36f1));
+    (sum ^ sum >> 32) | 2
 }
 
 /// Mount and dentry of a `struct file`.
 #[inline(always)]
-fn path_of(file: u64) -> [u64; 2] {
-    read_kernel(file + u64::from(FILE_PATH.load()))
+fn path_of<const CAST: bool>(file: u64) -> [u64; 2] {
+    words::<CAST>(file + u64::from(FILE_PATH.load()))
 }
 
 /// Mount and dentry of the current folder.
 #[inline(always)]
-fn current_folder() -> [u64; 2] {
-    // SAFETY: the offset is that of the field; the verifier checks the load.
-    let fs = unsafe {
-        let task: *mut task_struct = bpf_get_current_task_btf();
-        field::<*mut u8>(task.cast(), TASK_FS.load()) as u64
-    };
-    read_kernel(fs + u64::from(FS_PWD.load()))
+fn current_folder<const CAST: bool>(task: TaskAddress) -> [u64; 2] {
+    words::<CAST>(task.fs::<CAST>() + u64::from(FS_PWD.load()))
+}
+
+/// Writes to the desk what descriptor `fd` leads to, or the current folder for [`CURRENT_FOLDER`].
+#[inline(always)]
+pub(crate) fn write_file(it: &mut FileDesk, task: TaskAddress, fd: i32) {
+    if HAS_CAST.load() != 0 {
+        write_file_by::<true>(it, task, fd);
+    } else {
+        write_file_by::<false>(it, task, fd);
+    }
 }
 
 #[inline(always)]
-fn inode_number(file: u64) -> u64 {
-    if HAS_CAST.load() != 0 {
-        let inode: *mut u8 = load::<true>(pointer::<true>(file, ID_FILE.load()), FILE_INODE.load());
-        get::<true, u64>(inode, INODE_INO.load())
-    } else {
-        let inode: *mut u8 = load::<false>(file as *mut u8, FILE_INODE.load());
-        get::<false, u64>(inode, INODE_INO.load())
-    }
-}
-
-/// Writes to the desk what descriptor `fd` leads to, or the current folder for
-/// [`CURRENT_FOLDER`]. A global function for the kernel, as those of `place`.
-#[inline(never)]
-#[unsafe(no_mangle)]
-pub(crate) extern "C" fn write_file(desk: *mut FileDesk, fd: u32) -> u32 {
-    // Kernels before 6.8 look at a global function that nobody calls, too.
-    if FILES.load() == 0 {
-        return 0;
-    }
-    // SAFETY: by the caller's word it is null or a desk that it has taken.
-    let Some(it) = (unsafe { desk.as_mut() }) else { return 0 };
-    let fd = fd as i32;
+fn write_file_by<const CAST: bool>(it: &mut FileDesk, task: TaskAddress, fd: i32) {
     it.len = 0;
     it.is_alone = 0;
     it.print = CLOSED;
-    it.header = FileHeader { fd, kind: FileKind::Closed as u8, ..FileHeader::default() };
+    // SAFETY: the header is so many words.
+    unsafe { clear_words::<{ size_of::<FileHeader>() / 8 }>((&raw mut it.header).cast()) };
+    it.header.fd = fd;
     if fd == CURRENT_FOLDER {
-        it.header.kind = FileKind::File as u8;
-        it.path = current_folder();
+        it.path = current_folder::<CAST>(task);
         it.print = print(0, it.path, 0);
-        write_path(it);
-        return 0;
+        it.header.kind = FileKind::File as u8;
+        write_path::<CAST>(it, task);
+    } else {
+        let file = file_of::<CAST>(task, fd);
+        if file != 0 {
+            it.file = file;
+            write_open::<CAST>(it, task);
+        }
     }
-    let file = file_of(fd);
-    if file == 0 {
-        return 0;
+    if print_by::<CAST>(task, fd) != it.print {
+        it.header.flags |= flag::CHANGED;
     }
-    it.path = path_of(file);
-    let magic =
-        if HAS_CAST.load() != 0 { inode::<true>(it, file) } else { inode::<false>(it, file) };
-    it.print = print(file, it.path, it.header.inode);
+}
+
+/// Writes what is known of the file `desk.file`.
+#[inline(always)]
+fn write_open<const CAST: bool>(desk: &mut FileDesk, task: TaskAddress) {
+    let magic = look::<CAST>(desk);
     let kind = match magic {
         SOCKFS => FileKind::Socket,
         PIPEFS => FileKind::Pipe,
@@ -165,104 +154,82 @@ pub(crate) extern "C" fn write_file(desk: *mut FileDesk, fd: u32) -> u32 {
         PIDFS => FileKind::Process,
         _ => FileKind::File,
     };
-    it.header.kind = kind as u8;
+    desk.header.kind = kind as u8;
     match magic {
         SOCKFS if FILES.load() == detail::PROTOCOLS => {
-            write_socket(desk, read_kernel(file + u64::from(FILE_PRIVATE.load())));
+            write_socket(desk, at::<CAST>(desk.file, &FILE_PRIVATE));
         }
-        PIDFS if FILES.load() == detail::PROTOCOLS => process(it, file),
+        PIDFS if FILES.load() == detail::PROTOCOLS => process::<CAST>(desk),
         SOCKFS | PIPEFS | PIDFS => {}
-        NSFS => namespace(it, file),
+        NSFS => namespace::<CAST>(desk),
         _ => {
-            write_path(it);
-            if magic != ANONYMOUS && it.is_alone != 0 {
-                it.header.kind = match magic {
+            write_path::<CAST>(desk, task);
+            if magic != ANONYMOUS && desk.is_alone != 0 {
+                desk.header.kind = match magic {
                     TMPFS | HUGETLBFS | SECRETMEM => FileKind::Memory,
                     _ => FileKind::Other,
                 } as u8;
             }
         }
     }
-    0
 }
 
 /// Writes the path that begins at `desk.path`, as the process sees it.
 #[inline(always)]
-fn write_path(desk: &mut FileDesk) {
-    write_root(&raw mut desk.root);
-    path::write(desk);
-    write_root(&raw mut desk.root_after);
-    let [before, after] = [&raw const desk.root, &raw const desk.root_after];
-    // SAFETY: aligned and valid. From memory the verifier takes them for numbers, which it lets
-    // compilers put together as they like.
-    if unsafe { before.read_volatile() != after.read_volatile() } {
+fn write_path<const CAST: bool>(desk: &mut FileDesk, task: TaskAddress) {
+    let root = task.fs::<CAST>() + u64::from(FS_ROOT.load());
+    desk.root = words::<CAST>(root);
+    path::write::<CAST>(desk);
+    let after = words::<CAST>(root);
+    if after[0] != desk.root[0] || after[1] != desk.root[1] {
         desk.header.flags |= flag::CHANGED;
-    }
-}
-
-/// Writes mount and dentry at which paths of the process begin.
-#[inline(always)]
-fn write_root(to: *mut [u64; 2]) {
-    // SAFETY: the offsets are those of the fields; the verifier checks each load. There is room.
-    unsafe {
-        let task: *mut task_struct = bpf_get_current_task_btf();
-        let fs: *mut u8 = field(task.cast(), TASK_FS.load());
-        to.write_volatile([field(fs, FS_ROOT.load()), field(fs, FS_ROOT.load() + 8)]);
     }
 }
 
 /// Writes the id of the process that a pidfd is about: its inode has the `struct pid`,
 /// <https://github.com/torvalds/linux/blob/v6.12/fs/pidfs.c#L126>.
 #[inline(always)]
-fn process(desk: &mut FileDesk, file: u64) {
-    let inode: u64 = read_kernel(file + u64::from(FILE_INODE.load()));
-    let pid: u64 = read_kernel(inode + u64::from(INODE_PRIVATE.load()));
+fn process<const CAST: bool>(desk: &mut FileDesk) {
+    let inode = at::<CAST>(desk.file, &FILE_INODE);
+    let pid = at::<CAST>(inode, &INODE_PRIVATE);
     if pid == 0 {
         return;
     }
-    let number: u32 = read_kernel(pid + u64::from(PID_NUMBERS.load()));
+    let number = at::<CAST>(pid, &PID_NUMBERS) as u32;
     // SAFETY: the bytes begin at a multiple of 8, and there is room.
     unsafe { desk.bytes.as_mut_ptr().cast::<u32>().write(number) };
     desk.len = 4;
 }
 
-/// Writes what the inode says to the desk's header; returns the magic number of its file system.
+/// Writes path and what the inode says to the desk; returns the magic number of the inode's file
+/// system.
 #[inline(always)]
-fn inode<const CAST: bool>(desk: &mut FileDesk, file: u64) -> u64 {
-    let file = pointer::<CAST>(file, ID_FILE.load());
-    let inode: *mut u8 = load::<CAST>(file, FILE_INODE.load());
-    desk.header.mode = get::<CAST, u16>(inode, INODE_MODE.load());
-    desk.header.inode = get::<CAST, u64>(inode, INODE_INO.load());
+fn look<const CAST: bool>(desk: &mut FileDesk) -> u64 {
+    let file = desk.file;
+    desk.path = path_of::<CAST>(file);
+    let inode = at::<CAST>(file, &FILE_INODE);
+    desk.header.mode = at::<CAST>(inode, &INODE_MODE) as u16;
+    desk.header.inode = at::<CAST>(inode, &INODE_INO);
     if FILES.load() == detail::PROTOCOLS {
-        desk.header.rdev = get::<CAST, u32>(inode, INODE_RDEV.load());
+        desk.header.rdev = at::<CAST>(inode, &INODE_RDEV) as u32;
     }
-    let super_block: *mut u8 = load::<CAST>(inode, INODE_SB.load());
-    desk.header.device = get::<CAST, u32>(super_block, SB_DEV.load());
-    get::<CAST, u64>(super_block, SB_MAGIC.load())
-}
-
-/// Loads a pointer to a struct.
-#[inline(always)]
-fn load<const CAST: bool>(base: *mut u8, offset: u32) -> *mut u8 {
-    if CAST {
-        // SAFETY: the offset is that of a field of this type, by the kernel's BTF.
-        unsafe { field(base, offset) }
-    } else {
-        read_kernel::<u64>(base as u64 + u64::from(offset)) as *mut u8
-    }
+    let super_block = at::<CAST>(inode, &INODE_SB);
+    desk.header.device = at::<CAST>(super_block, &SB_DEV) as u32;
+    desk.print = print(file, desk.path, desk.header.inode);
+    at::<CAST>(super_block, &SB_MAGIC)
 }
 
 /// Writes the type of a namespace, `net`, as the one component.
 #[inline(always)]
-fn namespace(desk: &mut FileDesk, file: u64) {
+fn namespace<const CAST: bool>(desk: &mut FileDesk) {
     const TYPE: u32 = 16;
     if NS_COMMON_OPS.load() == u32::MAX {
         return;
     }
-    let inode: u64 = read_kernel(file + u64::from(FILE_INODE.load()));
-    let namespace: u64 = read_kernel(inode + u64::from(INODE_PRIVATE.load()));
-    let operations: u64 = read_kernel(namespace + u64::from(NS_COMMON_OPS.load()));
-    let name: u64 = read_kernel(operations + u64::from(NS_OPS_NAME.load()));
+    let inode = at::<CAST>(desk.file, &FILE_INODE);
+    let namespace = at::<CAST>(inode, &INODE_PRIVATE);
+    let operations = at::<CAST>(namespace, &NS_COMMON_OPS);
+    let name = at::<CAST>(operations, &NS_OPS_NAME);
     // SAFETY: there is room; the helper checks the address.
     let len = unsafe {
         let to = desk.bytes.as_mut_ptr();

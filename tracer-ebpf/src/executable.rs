@@ -5,11 +5,12 @@ use tracer_common::lifecycle::exe;
 
 use crate::{
     capture::bounded,
-    maps::{DENTRY_PARENT, EXE_DESKS, FILE_PATH, FS_ROOT, Launched},
+    kernel_memory::read_kernel,
+    maps::{DENTRY_HASH, EXE_DESKS, FILE_PATH, FS_ROOT, Launched},
     path,
     record::bounded_part,
     stats::swap,
-    task::{Task, read_kernel},
+    task::Task,
 };
 
 /// Writes the components to the record, the last one first, from `at` of its launch on, where there
@@ -24,7 +25,7 @@ pub(crate) fn write_path<const ROOM: usize, const BEFORE: usize, const EXE: usiz
     record.event.exe_flags = 0;
     let file = task.exe_file();
     // Where the kernel's types do not have them, no path is known.
-    if file == 0 || DENTRY_PARENT.load() == 0 {
+    if file == 0 || DENTRY_HASH.load() == 0 {
         return;
     }
     let Some(desk) = EXE_DESKS.get_ptr_mut(0) else { return };
@@ -38,7 +39,7 @@ pub(crate) fn write_path<const ROOM: usize, const BEFORE: usize, const EXE: usiz
     it.root = read_kernel(task.fs() + u64::from(FS_ROOT.load()));
     it.path = read_kernel(file + u64::from(FILE_PATH.load()));
     it.header.flags = 0;
-    path::write(desk);
+    path::write_path_to(desk);
     let len = it.len as usize;
     // One that does not fit would be cut in the middle of a component.
     if len <= EXE {

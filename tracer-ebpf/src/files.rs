@@ -13,9 +13,10 @@ use tracer_common::{
 use crate::{
     capture::{HEADER, IN_SMALL, NOWHERE, bounded, last_offset, move_to_large},
     descriptor::{CLOSED, give_back, print_of, take, write_file},
+    kernel_memory::clear_words,
     maps::{FILES, FileDesk, InFlight, LARGE, PRINTS},
     stats::Stats,
-    task::Task,
+    task::{Task, TaskAddress},
 };
 
 /// [`CaptureHeader::arg`] of the file that the result leads to.
@@ -43,7 +44,8 @@ pub(crate) extern "C" fn files_at_enter(state: *mut InFlight, plan: u64) -> u32 
     let Some(it) = (unsafe { state.as_mut() }) else { return 0 };
     let plan = Plan(plan);
     it.phase = Phase::Enter as u8;
-    it.prints = [0; PRINTS];
+    // SAFETY: so many words.
+    unsafe { clear_words::<PRINTS>((&raw mut it.prints).cast()) };
     it.exit_files = u8::from(plan.can_return_file() || plan.returns_inside());
     it.named = 0;
     let has_files = plan.no_files_by().is_none_or(|(arg, bit)| argument(it, arg) >> bit & 1 == 0);
@@ -105,7 +107,10 @@ pub(crate) extern "C" fn files_at_exit(state: *mut InFlight, plan: u64) -> u32 {
         }
     }
     let folder = it.prints[FOLDER_SLOT as usize];
-    if folder != 0 && !plan.can_move_folder() && print_of(CURRENT_FOLDER as u32) != folder {
+    if folder != 0
+        && !plan.can_move_folder()
+        && print_of(TaskAddress(it.task), CURRENT_FOLDER) != folder
+    {
         keep_change(state, CURRENT_FOLDER as u32);
     }
     let ret = it.event.ret;
@@ -134,7 +139,7 @@ fn is_other(state: &InFlight, file: FileArg, known: u64) -> bool {
     if file.ends {
         return !is_closed && file.is_needed && ret == -EBADF;
     }
-    print_of(argument(state, file.arg) as u32) != known
+    print_of(TaskAddress(state.task), argument(state, file.arg) as i32) != known
 }
 
 #[inline(always)]
@@ -171,12 +176,12 @@ pub(crate) extern "C" fn keep_file(state: *mut InFlight, fd: u32) -> u32 {
         stats.bump(Counter::FileNotRead);
         return 0;
     };
-    write_file(desk, fd);
     // SAFETY: the desk is this program's until it is given back.
     let on_desk = unsafe { &mut *desk };
+    write_file(on_desk, TaskAddress(it.task), fd as i32);
     // What the kernel has returned was open.
     let is_lost = on_desk.print == CLOSED && it.phase == Phase::Exit as u8;
-    if is_lost || print_of(fd) != on_desk.print {
+    if is_lost {
         on_desk.header.flags |= flag::CHANGED;
     }
     if it.slot != NO_SLOT {
@@ -248,9 +253,14 @@ fn copy<const PAYLOAD: usize, const MAX: usize>(
     let header = unsafe { payload.add(offset) };
     // SAFETY: as above.
     let body = unsafe { header.add(HEADER) };
-    let from = (&raw const desk.header).cast();
-    // SAFETY: as above; map values can always be read.
-    let _ = unsafe { bpf_probe_read_kernel(body.cast(), len as u32, from) };
+    let from = (&raw const desk.header).cast::<u8>();
+    if MAX == SHORT {
+        // SAFETY: as above; both are aligned to 8 bytes.
+        unsafe { copy_words::<{ SHORT / 8 }>(from.cast(), body.cast(), len.div_ceil(8)) };
+    } else {
+        // SAFETY: as above; map values can always be read.
+        let _ = unsafe { bpf_probe_read_kernel(body.cast(), len as u32, from.cast()) };
+    }
     let cut = desk.header.flags & flag::CUT != 0;
     let value = CaptureHeader {
         arg: state.arg,
@@ -263,6 +273,23 @@ fn copy<const PAYLOAD: usize, const MAX: usize>(
     unsafe { header.cast::<CaptureHeader>().write(value) };
     state.event.payload_len = (offset + HEADER + ((len + 7) & !7)) as u32;
     state.event.captures += 1;
+}
+
+/// Copies `words` words, at most `MAX`, faster than the helper where there are few.
+///
+/// # Safety
+/// Both must be aligned and have room for `MAX` words.
+#[inline(always)]
+unsafe fn copy_words<const MAX: usize>(from: *const u64, to: *mut u64, words: usize) {
+    for at in 0..MAX {
+        if at >= words {
+            break;
+        }
+        // SAFETY: by the caller's word.
+        let word = unsafe { from.add(at).read_volatile() };
+        // SAFETY: by the caller's word.
+        unsafe { to.add(at).write_volatile(word) };
+    }
 }
 
 /// Notes that a descriptor has come to lead to another file while the call ran. A global function

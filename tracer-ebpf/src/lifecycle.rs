@@ -10,10 +10,11 @@ use tracer_common::{
 
 use crate::{
     emit,
+    kernel_memory::read_kernel,
     maps::{BPRM_FILENAME, BPRM_INTERP, CONTROL, IN_FLIGHT, PROCESSES, SCOPE},
     record, scope,
     stats::{Stats, atomic_add, clear_bits, set_bits},
-    task::{Task, read_kernel},
+    task::Task,
     threads,
 };
 

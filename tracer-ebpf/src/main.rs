@@ -1,12 +1,14 @@
 //! The kernel programs of tracer. Modules in reading order; each may use only those above it:
-//! maps and globals, counters, what is known of a task and of its process, filters, strings and
-//! other memory, the ring, records of processes, programs.
+//! maps and globals, counters, memory of the kernel, what is known of a task and of its process,
+//! filters, strings and other memory, the ring, records of processes, programs.
 #![no_std]
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod maps;
 mod stats;
+
+mod kernel_memory;
 
 mod arch;
 mod task;

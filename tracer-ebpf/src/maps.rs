@@ -114,6 +114,8 @@ pub(crate) struct InFlight {
     /// What each descriptor in a register led to at the entry, and behind them the current folder
     /// of a path, by [`crate::descriptor::print_of`]; 0 for what has not been looked up.
     pub(crate) prints: [u64; PRINTS],
+    /// The address of the task, where files are looked up.
+    pub(crate) task: u64,
 }
 
 /// A record with room for long captures.
@@ -190,6 +192,8 @@ pub(crate) struct FileDesk {
     pub(crate) is_alone: u32,
     /// What the descriptor leads to, by [`crate::descriptor::print_of`].
     pub(crate) print: u64,
+    /// The `struct file`.
+    pub(crate) file: u64,
     /// Mount and dentry of the file; during the walk to its path, of where that has come to.
     pub(crate) path: [u64; 2],
     /// The dentry at which that mount begins.
@@ -364,9 +368,7 @@ globals! {
     BPRM_INTERP: u32 = 0;
     FILES: u32 = 0;
     HAS_CAST: u32 = 0;
-    ID_FILE: u32 = 0;
-    ID_DENTRY: u32 = 0;
-    ID_VFSMOUNT: u32 = 0;
+    ID_WORDS: u32 = 0;
     TASK_FILES: u32 = 0;
     TASK_FS: u32 = 0;
     FILES_FDT: u32 = 0;
@@ -384,10 +386,7 @@ globals! {
     INODE_PRIVATE: u32 = 0;
     SB_DEV: u32 = 0;
     SB_MAGIC: u32 = 0;
-    DENTRY_SEQ: u32 = 0;
     DENTRY_HASH: u32 = 0;
-    DENTRY_PARENT: u32 = 0;
-    DENTRY_NAME: u32 = 0;
     VFSMOUNT_ROOT: u32 = 0;
     MOUNT_MNT: u32 = 0;
     MOUNT_PARENT: u32 = 0;

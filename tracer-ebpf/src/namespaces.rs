@@ -3,12 +3,13 @@
 use tracer_common::lifecycle::NAMESPACES;
 
 use crate::{
+    kernel_memory::read_kernel,
     maps::{
         CGROUP_NS_NUMBER, CRED_USER_NS, IPC_NS_NUMBER, MNT_NS_NUMBER, NET_NS_NUMBER,
         NSPROXY_CGROUP, NSPROXY_IPC, NSPROXY_MNT, NSPROXY_NET, NSPROXY_UTS, PID_NS_NUMBER,
         USER_NS_NUMBER, UTS_NS_NUMBER,
     },
-    task::{Task, read_kernel},
+    task::Task,
 };
 
 /// Where the namespace stands in a `struct upid`.

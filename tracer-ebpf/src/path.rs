@@ -5,20 +5,17 @@
 //! still rename a folder or reuse a `struct file` meanwhile. So each component is read between two
 //! looks at its dentry's sequence number, and a component that has changed is read again.
 //!
-//! A kernel that has `bpf_rdonly_cast` (6.2) lets a program load fields through a pointer that it
-//! has not given it: one instruction each. Elsewhere each field costs a call of a helper. There are
-//! two copies of what follows for these two ways; the one that is not used returns at once.
+//! A kernel that has `bpf_rdonly_cast` (6.2) lets a program load 8 bytes from any of its addresses with
+//! one instruction ([`crate::kernel_memory::word`]). Elsewhere each such load is a call of a helper. There are two copies of
+//! what follows for these two ways; the one that is not used returns at once.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::file::{COMPONENT, PATH_BYTES, flag};
 
 use crate::{
     capture::{bounded, opaque},
-    maps::{
-        DENTRY_HASH, DENTRY_NAME, DENTRY_PARENT, DENTRY_SEQ, FileDesk, HAS_CAST, ID_DENTRY,
-        ID_VFSMOUNT, MOUNT_MNT, MOUNT_PARENT, VFSMOUNT_ROOT,
-    },
-    task::{field, read_kernel},
+    kernel_memory::{WORD, Words, at, read_kernel, words},
+    maps::{DENTRY_HASH, FileDesk, HAS_CAST, MOUNT_MNT, MOUNT_PARENT, VFSMOUNT_ROOT},
 };
 
 /// Folders and mounts that are gone through, at most.
@@ -26,50 +23,8 @@ const STEPS: usize = 64;
 /// Where the last component can begin.
 const LAST: usize = PATH_BYTES - COMPONENT - 9;
 
-/// Takes a number for a pointer to a struct of the kernel, the one with the id `id` in its BTF.
-/// Reading through it cannot fault: where there is no memory the value is 0.
-///
-/// The instruction calls `bpf_rdonly_cast`; the loader writes the function's id to where the marker
-/// stands, [`tracer_common::abi::CAST_MARKER`]. The verifier makes a move of it.
-#[inline(always)]
-pub(crate) fn cast(pointer: u64, id: u32) -> *mut u8 {
-    let typed: *mut u8;
-    // SAFETY: changes the registers that a call changes.
-    unsafe {
-        core::arch::asm!(
-            ".byte 0x85, 0x20, 0, 0",
-            ".long {marker}",
-            marker = const tracer_common::abi::CAST_MARKER,
-            in("r1") pointer,
-            in("r2") u64::from(id),
-            lateout("r0") typed,
-            lateout("r1") _,
-            lateout("r2") _,
-            lateout("r3") _,
-            lateout("r4") _,
-            lateout("r5") _,
-            options(nostack),
-        );
-    }
-    typed
-}
-
-/// A pointer to a struct of the kernel: one that the verifier knows if `CAST`, else a number.
-#[inline(always)]
-pub(crate) fn pointer<const CAST: bool>(address: u64, id: u32) -> *mut u8 {
-    if CAST { cast(address, id) } else { address as *mut u8 }
-}
-
-/// Loads a field through such a pointer.
-#[inline(always)]
-pub(crate) fn get<const CAST: bool, T: Copy + Default>(base: *mut u8, offset: u32) -> T {
-    if CAST {
-        // SAFETY: the offset is that of a field of this type, by the kernel's BTF.
-        unsafe { field(base, offset) }
-    } else {
-        read_kernel(base as u64 + u64::from(offset))
-    }
-}
+/// The longest name that is copied by words: of no other does the dentry itself hold all.
+const SHORT: usize = 40;
 
 /// What is needed of a dentry: neighbours in memory, which the loader has checked.
 #[repr(C)]
@@ -78,11 +33,35 @@ struct Dentry {
     flags: u32,
     seq: u32,
     next: u64,
+    /// 0 for one that is not in the table of names, as those are whose last link has been removed.
     previous: u64,
     parent: u64,
     hash: u32,
     len: u32,
     name: u64,
+}
+
+impl Dentry {
+    /// Where these fields begin.
+    #[inline(always)]
+    fn address(dentry: u64) -> u64 {
+        dentry + u64::from(DENTRY_HASH.load()) - WORD
+    }
+
+    /// By loads. The sequence number, which is odd during a renaming, comes before all that it is
+    /// about: what has moved meanwhile is seen by it.
+    #[inline(always)]
+    fn load(words: Words) -> Self {
+        let seq = Self::sequence(words);
+        let (previous, parent) = (words.get::<2>(), words.get::<3>());
+        let len = (words.get::<4>() >> 32) as u32;
+        Self { seq, previous, parent, len, name: words.get::<5>(), ..Self::default() }
+    }
+
+    #[inline(always)]
+    fn sequence(words: Words) -> u32 {
+        (words.get::<0>() >> 32) as u32
+    }
 }
 
 /// What one step of the walk has come to.
@@ -93,32 +72,21 @@ const AT_END: u32 = 1;
 /// `desk.top`: over a folder, whose name is written, or over a mount.
 #[inline(always)]
 fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
-    let mount = desk.path[0];
-    let dentry = pointer::<CAST>(desk.path[1], ID_DENTRY.load());
-    if dentry as u64 == desk.root[1] && mount == desk.root[0] {
+    let [mount, dentry] = desk.path;
+    if dentry == desk.root[1] && mount == desk.root[0] {
         return AT_END;
     }
-    if dentry as u64 == desk.top {
+    if dentry == desk.top {
         return above::<CAST>(desk, mount);
     }
-    let mut all = Dentry::default();
-    if CAST {
-        // The number comes before all that it is about: what has moved meanwhile is seen by it.
-        all.seq = get::<CAST, u32>(dentry, DENTRY_SEQ.load());
-        // SAFETY: the offset is that of the field.
-        all.parent = unsafe { field::<*mut u8>(dentry, DENTRY_PARENT.load()) } as u64;
-        all.previous = get::<CAST, u64>(dentry, DENTRY_HASH.load() + 8);
-        all.len = get::<CAST, u32>(dentry, DENTRY_NAME.load() + 4);
-        all.name = get::<CAST, u64>(dentry, DENTRY_NAME.load() + 8);
-    } else {
-        all = read_kernel(dentry as u64 + u64::from(DENTRY_HASH.load()) - 8);
-    }
-    let Some(is_read) = write_component(desk, &all) else { return AT_END };
-    if all.seq & 1 != 0 || get::<CAST, u32>(dentry, DENTRY_SEQ.load()) != all.seq {
+    let Some((all, after, is_read)) = component::<CAST>(desk, Dentry::address(dentry)) else {
+        return AT_END;
+    };
+    if all.seq & 1 != 0 || after != all.seq {
         desk.header.flags |= flag::RENAMED;
         return GOES_ON;
     }
-    let is_alone = all.parent == dentry as u64;
+    let is_alone = all.parent == dentry;
     if desk.len == 0 && all.previous == 0 && !is_alone {
         desk.header.flags |= flag::DELETED;
     }
@@ -134,15 +102,31 @@ fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
     GOES_ON
 }
 
+/// Reads a dentry, writes its name, and reads its sequence number again. Says what it has, whether
+/// the name could be read, and nothing where there was no room.
+#[inline(always)]
+fn component<const CAST: bool>(desk: &mut FileDesk, address: u64) -> Option<(Dentry, u32, bool)> {
+    if CAST {
+        let words = Words::at(address);
+        let dentry = Dentry::load(words);
+        let is_read = write_component::<true>(desk, &dentry)?;
+        Some((dentry, Dentry::sequence(words), is_read))
+    } else {
+        let dentry: Dentry = read_kernel(address);
+        let is_read = write_component::<false>(desk, &dentry)?;
+        Some((dentry, read_kernel(address + WORD / 2), is_read))
+    }
+}
+
 /// Goes from where a mount begins to the folder that it is mounted on. That a mount has been moved
 /// between the reading of the one above and of the folder there, no number tells: both are read
 /// again.
 #[inline(always)]
 fn above<const CAST: bool>(desk: &mut FileDesk, mount: u64) -> u32 {
     let around = mount - u64::from(MOUNT_MNT.load()) + u64::from(MOUNT_PARENT.load());
-    let above: [u64; 2] = read_kernel(around);
-    let again: [u64; 2] = read_kernel(around);
-    if above != again {
+    let above = words::<CAST>(around);
+    let again = words::<CAST>(around);
+    if above[0] != again[0] || above[1] != again[1] {
         desk.header.flags |= flag::RENAMED;
         return GOES_ON;
     }
@@ -159,15 +143,14 @@ fn above<const CAST: bool>(desk: &mut FileDesk, mount: u64) -> u32 {
 /// The dentry at which a mount begins.
 #[inline(always)]
 fn top_of<const CAST: bool>(mount: u64) -> u64 {
-    get::<CAST, u64>(pointer::<CAST>(mount, ID_VFSMOUNT.load()), VFSMOUNT_ROOT.load())
+    at::<CAST>(mount, &VFSMOUNT_ROOT)
 }
 
 /// Whether a dentry's last link has been removed: of one that a mount begins at, which the walk goes
 /// past.
 #[inline(always)]
-fn is_removed(dentry: u64) -> bool {
-    let parent: u64 = read_kernel(dentry + u64::from(DENTRY_PARENT.load()));
-    let previous: u64 = read_kernel(dentry + u64::from(DENTRY_HASH.load()) + 8);
+fn is_removed<const CAST: bool>(dentry: u64) -> bool {
+    let [previous, parent] = words::<CAST>(Dentry::address(dentry) + 2 * WORD);
     previous == 0 && parent != dentry
 }
 
@@ -175,36 +158,84 @@ fn is_removed(dentry: u64) -> bool {
 /// nothing where there was no room. The length stands in memory: as a number that the verifier knows
 /// it would make another state of each round.
 #[inline(always)]
-fn write_component(desk: &mut FileDesk, dentry: &Dentry) -> Option<bool> {
-    let at = desk.len as usize;
-    if at > LAST {
+fn write_component<const CAST: bool>(desk: &mut FileDesk, dentry: &Dentry) -> Option<bool> {
+    let start = desk.len as usize;
+    if start > LAST {
         desk.header.flags |= flag::CUT;
         return None;
     }
     let len = bounded(dentry.len as usize, COMPONENT);
-    let at = bounded(at, LAST);
+    let start = bounded(start, LAST);
+    let next = &raw mut desk.next;
+    // SAFETY: aligned and valid; volatile, as what is read below.
+    unsafe { next.write_volatile((start + len + 1) as u32) };
     // SAFETY: a component and its zero fit behind the last place where one can begin.
-    let to = unsafe { desk.bytes.as_mut_ptr().add(at) };
-    // SAFETY: as above; the helper checks the address.
-    let failed = unsafe { bpf_probe_read_kernel(to.cast(), len as u32, dentry.name as *const _) };
-    // SAFETY: as above.
-    unsafe { *to.add(len) = 0 };
-    desk.next = (at + len + 1) as u32;
-    Some(failed == 0)
+    let to = unsafe { desk.bytes.as_mut_ptr().add(start) };
+    let is_read = if CAST && len <= SHORT {
+        copy_short(to, dentry.name, len)
+    } else {
+        // SAFETY: as above; the helper checks the address.
+        unsafe { bpf_probe_read_kernel(to.cast(), len as u32, dentry.name as *const _) == 0 }
+    };
+    // SAFETY: as above. From memory, so that the verifier forgets which way the bytes have come.
+    let end = bounded(unsafe { next.read_volatile() } as usize, LAST + COMPONENT + 1);
+    // SAFETY: as above; the next component begins behind this one.
+    unsafe { *desk.bytes.as_mut_ptr().add(end).sub(1) = 0 };
+    Some(is_read)
 }
 
-/// [`step`] by fields that the verifier knows. A global function for the kernel, as those of `place`:
-/// looked at once, and not once for each round of the walk.
+/// Copies a name of at most [`SHORT`] bytes, and what stands behind it up to so many, which the next
+/// component or nobody reads. Says whether there was one: no name begins with a zero.
+#[inline(always)]
+fn copy_short(to: *mut u8, name: u64, len: usize) -> bool {
+    let name = Words::at(name);
+    let first = name.get::<0>();
+    store::<0>(to, first);
+    store::<8>(to, name.get::<1>());
+    if len > 2 * WORD as usize {
+        store::<16>(to, name.get::<2>());
+        store::<24>(to, name.get::<3>());
+        store::<32>(to, name.get::<4>());
+    }
+    first & 0xff != 0 || len == 0
+}
+
+/// Stores a word at an address that need not be a multiple of 8. The compiler would do it byte by
+/// byte; kernels of both architectures take it as it is.
+#[inline(always)]
+fn store<const OFFSET: i16>(to: *mut u8, word: u64) {
+    // SAFETY: the caller has room for a word there.
+    unsafe {
+        core::arch::asm!(
+            "*(u64 *)({to} + {offset}) = {word}",
+            to = in(reg) to,
+            offset = const OFFSET,
+            word = in(reg) word,
+            options(nostack),
+        );
+    }
+}
+
+/// Rounds of the walk in one call of [`steps_by_cast`].
+const ROUNDS: usize = 8;
+
+/// [`step`] by loads, until the end or for [`ROUNDS`] rounds. A global function for the kernel, as
+/// those of `place`: looked at once, and not once for each call.
 #[inline(never)]
 #[unsafe(no_mangle)]
-extern "C" fn step_by_cast(desk: *mut FileDesk) -> u32 {
+extern "C" fn steps_by_cast(desk: *mut FileDesk) -> u32 {
     // SAFETY: by the caller's word it is null or a desk that it has taken.
     let Some(desk) = (unsafe { desk.as_mut() }) else { return AT_END };
     // Kernels before 6.8 look at a global function that nobody calls, too.
     if HAS_CAST.load() == 0 {
         return AT_END;
     }
-    step::<true>(desk)
+    for _ in (0..ROUNDS).map(opaque) {
+        if step::<true>(desk) != GOES_ON {
+            return AT_END;
+        }
+    }
+    GOES_ON
 }
 
 /// [`step`] by the helper that reads memory of the kernel.
@@ -225,25 +256,35 @@ extern "C" fn step_by_probe(desk: *mut FileDesk) -> u32 {
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn write_path_to(desk: *mut FileDesk) -> u32 {
     // SAFETY: by the caller's word it is null or a desk that it has taken.
-    let Some(it) = (unsafe { desk.as_mut() }) else { return 0 };
-    (it.len, it.next, it.is_alone) = (0, 0, 0);
-    let mount = it.path[0];
-    it.top = if HAS_CAST.load() != 0 { top_of::<true>(mount) } else { top_of::<false>(mount) };
-    if it.path[1] == it.top && is_removed(it.top) {
-        it.header.flags |= flag::DELETED;
+    let Some(desk) = (unsafe { desk.as_mut() }) else { return 0 };
+    if HAS_CAST.load() != 0 {
+        write::<true>(desk)
+    } else {
+        write::<false>(desk)
     }
-    for _ in (0..STEPS).map(opaque) {
-        let done = if HAS_CAST.load() != 0 { step_by_cast(desk) } else { step_by_probe(desk) };
-        if done != GOES_ON {
-            return 0;
-        }
-    }
-    it.header.flags |= flag::CUT;
     0
 }
 
-/// Writes the path that begins at `desk.path` to the desk, as seen from `desk.root`.
+/// [`write_path_to`] without a call, for each named descriptor.
 #[inline(always)]
-pub(crate) fn write(desk: *mut FileDesk) {
-    write_path_to(desk);
+pub(crate) fn write<const CAST: bool>(desk: &mut FileDesk) {
+    (desk.len, desk.next, desk.is_alone) = (0, 0, 0);
+    desk.top = top_of::<CAST>(desk.path[0]);
+    if desk.path[1] == desk.top && is_removed::<CAST>(desk.top) {
+        desk.header.flags |= flag::DELETED;
+    }
+    if CAST {
+        for _ in (0..STEPS / ROUNDS).map(opaque) {
+            if steps_by_cast(desk) != GOES_ON {
+                return;
+            }
+        }
+    } else {
+        for _ in (0..STEPS).map(opaque) {
+            if step_by_probe(desk) != GOES_ON {
+                return;
+            }
+        }
+    }
+    desk.header.flags |= flag::CUT;
 }

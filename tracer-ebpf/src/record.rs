@@ -21,7 +21,7 @@ use crate::{
     },
     namespaces,
     stats::{Stats, swap},
-    task::Task,
+    task::{Task, TaskAddress},
 };
 
 const EVENT: usize = size_of::<LifecycleEvent>();
@@ -41,7 +41,7 @@ pub(crate) fn birth(stats: Stats, parent: Task, child: Task) {
         Birth::Process
     };
     let mut event = of(child, What::Fork, birth as u8);
-    set_parent(&mut event, parent);
+    set_parent(&mut event, TaskAddress(parent.0 as u64));
     event.parent_tid = parent.tid();
     event.call_start_ns = call_start(parent);
     if !matches!(birth, Birth::Thread) {
@@ -258,21 +258,22 @@ pub(crate) fn fill(it: &mut LifecycleEvent, task: Task, what: What, how: u8) {
     it.tid = task.tid();
     // SAFETY: has no preconditions.
     it.time_ns = unsafe { bpf_ktime_get_boot_ns() };
-    it.process_start_ns = task.process_start_ns();
+    let leader = task.leader_address();
+    it.process_start_ns = leader.start_ns();
     it.cgroup_id = task.cgroup_id();
     it.threads = task.live_threads();
     (it.uid, it.gid) = task.effective_ids();
     it.inner_pid = task.inner_pid();
-    it.comm = task.leader().comm();
+    it.comm = leader.comm();
     it.exec_id = task.exec_id();
     (it.exe_dev, it.exe_ino) = task.executable();
 }
 
 #[inline(always)]
-pub(crate) fn set_parent(event: &mut LifecycleEvent, parent: Task) {
+pub(crate) fn set_parent(event: &mut LifecycleEvent, parent: TaskAddress) {
     event.parent_tgid = parent.tgid();
     event.parent_tid = event.parent_tgid;
-    event.parent_start_ns = parent.process_start_ns();
+    event.parent_start_ns = parent.leader().start_ns();
 }
 
 /// When the call that the task is in was entered; 0 when it is not traced.

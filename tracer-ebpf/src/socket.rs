@@ -5,13 +5,13 @@ use tracer_common::file::{SocketHeader, flag};
 
 use crate::{
     capture::bounded,
+    kernel_memory::{at, clear_words, read_kernel, word, words},
     maps::{
-        ALLOC_INODE, FILES, FileDesk, INET_SPORT, INODE_INO, NETLINK_PORTID, SKC_DADDR, SKC_DPORT,
-        SKC_FAMILY, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR, SOCK_PROTOCOL,
-        SOCK_SOCKET, SOCKET_SK, SOCKET_TYPE, UNIX_ADDR, UNIX_ADDRESS_LEN, UNIX_ADDRESS_NAME,
-        UNIX_PEER,
+        ALLOC_INODE, FILES, FileDesk, HAS_CAST, INET_SPORT, INODE_INO, NETLINK_PORTID, SKC_DADDR,
+        SKC_DPORT, SKC_FAMILY, SKC_RCV_SADDR, SKC_STATE, SKC_V6_DADDR, SKC_V6_RCV_SADDR,
+        SOCK_PROTOCOL, SOCK_SOCKET, SOCKET_SK, SOCKET_TYPE, UNIX_ADDR, UNIX_ADDRESS_LEN,
+        UNIX_ADDRESS_NAME, UNIX_PEER,
     },
-    task::read_kernel,
 };
 
 const AF_UNIX: u16 = 1;
@@ -38,24 +38,34 @@ pub(crate) extern "C" fn write_socket(desk: *mut FileDesk, socket: u64) -> u32 {
     // SAFETY: by the caller's word it is a desk that it has taken. Its bytes begin at a multiple of 8,
     // there is room, and nothing else here refers to these.
     let it = unsafe { &mut *(&raw mut (*desk).bytes).cast::<SocketHeader>() };
-    *it = SocketHeader { kind: at(socket, SOCKET_TYPE.load()), ..SocketHeader::default() };
-    let sock: u64 = at(socket, SOCKET_SK.load());
-    if sock == 0 {
-        flag(desk, flag::FAULT);
-        return 0;
+    // SAFETY: the header is so many words, aligned as above.
+    unsafe { clear_words::<{ HEADER / 8 }>(core::ptr::from_mut(it).cast()) };
+    if HAS_CAST.load() != 0 {
+        write::<true>(desk, it, socket);
+    } else {
+        write::<false>(desk, it, socket);
     }
-    it.family = at(sock, SKC_FAMILY.load());
-    it.state = at(sock, SKC_STATE.load());
-    it.protocol = at(sock, SOCK_PROTOCOL.load());
-    // SAFETY: as above.
+    0
+}
+
+#[inline(always)]
+fn write<const CAST: bool>(desk: *mut FileDesk, it: &mut SocketHeader, socket: u64) {
+    it.kind = at::<CAST>(socket, &SOCKET_TYPE) as u16;
+    let sock = at::<CAST>(socket, &SOCKET_SK);
+    if sock == 0 {
+        return flag(desk, flag::FAULT);
+    }
+    it.family = at::<CAST>(sock, &SKC_FAMILY) as u16;
+    it.state = at::<CAST>(sock, &SKC_STATE) as u8;
+    it.protocol = at::<CAST>(sock, &SOCK_PROTOCOL) as u16;
+    // SAFETY: the callers' desk, which they have taken.
     unsafe { (*desk).len = HEADER as u32 };
     match it.family {
-        AF_INET | AF_INET6 => internet(it, sock),
-        AF_UNIX => unix(desk, it, sock),
+        AF_INET | AF_INET6 => internet::<CAST>(it, sock),
+        AF_UNIX => unix::<CAST>(desk, it, sock),
         AF_NETLINK => it.port_id = known(sock, NETLINK_PORTID.load()),
         _ => {}
     }
-    0
 }
 
 #[inline(always)]
@@ -64,56 +74,60 @@ fn flag(desk: *mut FileDesk, bit: u8) {
     unsafe { (*desk).header.flags |= bit };
 }
 
-#[inline(always)]
-fn at<T: Copy + Default>(base: u64, offset: u32) -> T {
-    read_kernel(base + u64::from(offset))
-}
-
 /// A field that not every kernel has; 0 where it is missing.
 #[inline(always)]
 fn known<T: Copy + Default>(base: u64, offset: u32) -> T {
-    if offset == 0 { T::default() } else { at(base, offset) }
+    if offset == 0 { T::default() } else { read_kernel(base + u64::from(offset)) }
 }
 
 #[inline(always)]
-fn internet(it: &mut SocketHeader, sock: u64) {
-    it.own_port = at(sock, INET_SPORT.load());
-    it.peer_port = at(sock, SKC_DPORT.load());
+fn internet<const CAST: bool>(it: &mut SocketHeader, sock: u64) {
+    it.own_port = at::<CAST>(sock, &INET_SPORT) as u16;
+    it.peer_port = at::<CAST>(sock, &SKC_DPORT) as u16;
     if it.family == AF_INET6 && SKC_V6_DADDR.load() != 0 {
-        it.own_address = at(sock, SKC_V6_RCV_SADDR.load());
-        it.peer_address = at(sock, SKC_V6_DADDR.load());
+        let own = words::<CAST>(sock + u64::from(SKC_V6_RCV_SADDR.load()));
+        let peer = words::<CAST>(sock + u64::from(SKC_V6_DADDR.load()));
+        store(&mut it.own_address, own);
+        store(&mut it.peer_address, peer);
     } else {
-        let own: [u8; 4] = at(sock, SKC_RCV_SADDR.load());
-        let peer: [u8; 4] = at(sock, SKC_DADDR.load());
-        (it.own_address[0], it.own_address[1]) = (own[0], own[1]);
-        (it.own_address[2], it.own_address[3]) = (own[2], own[3]);
-        (it.peer_address[0], it.peer_address[1]) = (peer[0], peer[1]);
-        (it.peer_address[2], it.peer_address[3]) = (peer[2], peer[3]);
+        store(&mut it.own_address, [at::<CAST>(sock, &SKC_RCV_SADDR) & 0xffff_ffff, 0]);
+        store(&mut it.peer_address, [at::<CAST>(sock, &SKC_DADDR) & 0xffff_ffff, 0]);
     }
+}
+
+/// Stores 16 bytes as two words, as they stand in memory.
+#[inline(always)]
+fn store(to: &mut [u8; 16], words: [u64; 2]) {
+    let to = to.as_mut_ptr().cast::<u64>();
+    // SAFETY: there is room for two words, and both fields of addresses begin at a multiple of 8.
+    unsafe { to.write_volatile(words[0]) };
+    // SAFETY: as above.
+    unsafe { to.add(1).write_volatile(words[1]) };
 }
 
 /// The address of a UNIX socket; of one without, that of the socket it is connected to.
 #[inline(always)]
-fn unix(desk: *mut FileDesk, it: &mut SocketHeader, sock: u64) {
+fn unix<const CAST: bool>(desk: *mut FileDesk, it: &mut SocketHeader, sock: u64) {
     if UNIX_ADDR.load() == 0 {
         return;
     }
-    let mut address: u64 = at(sock, UNIX_ADDR.load());
-    let peer: u64 = at(sock, UNIX_PEER.load());
+    let mut address = at::<CAST>(sock, &UNIX_ADDR);
+    let peer = at::<CAST>(sock, &UNIX_PEER);
     if peer != 0 {
-        let socket: u64 = at(peer, SOCK_SOCKET.load());
+        let socket = at::<CAST>(peer, &SOCK_SOCKET);
         if socket != 0 {
-            it.peer_inode = at(socket, ALLOC_INODE.load() + INODE_INO.load());
+            let number = ALLOC_INODE.load() + INODE_INO.load();
+            it.peer_inode = word::<CAST>(socket + u64::from(number));
         }
         if address == 0 {
-            address = at(peer, UNIX_ADDR.load());
+            address = at::<CAST>(peer, &UNIX_ADDR);
             flag(desk, flag::PEER_ADDRESS);
         }
     }
     if address == 0 {
         return;
     }
-    let len: u32 = at(address, UNIX_ADDRESS_LEN.load());
+    let len = at::<CAST>(address, &UNIX_ADDRESS_LEN) as u32;
     let len = bounded(len as usize, UNIX_ADDRESS);
     // SAFETY: there is room behind the header; the helper checks the address.
     let failed = unsafe {

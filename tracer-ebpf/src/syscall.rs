@@ -96,6 +96,7 @@ fn entered(regs: *const pt_regs, nr: u32) {
         memory::memory_at_enter(state, plan_index(abi, nr));
     }
     if FILES.load() != 0 && plan.has_files() {
+        state.task = task.0 as u64;
         files::files_at_enter(state, plan.0);
         inside::at_enter(state, plan);
     }

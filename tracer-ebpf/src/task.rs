@@ -5,18 +5,21 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{pt_regs, task_struct},
-    helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_pt_regs},
+    helpers::generated::{bpf_get_current_task_btf, bpf_task_pt_regs},
 };
 use tracer_common::event::COMM_LEN;
 
-use crate::maps::{
-    CGROUP_KN, CGROUP_PARENT, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CRED_UID,
-    CSS_SET_DFL_CGRP, FILE_INODE, INODE_INO, INODE_SB, KERNFS_NODE_ID, MM_ARG_START, MM_EXE_FILE,
-    PID_LEVEL, PID_NUMBERS, SB_DEV, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE, SIGNAL_LIVE,
-    TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_EXEC_ID, TASK_EXIT_CODE, TASK_FLAGS,
-    TASK_FS, TASK_GROUP_LEADER, TASK_MM, TASK_NSPROXY, TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT,
-    TASK_SIGNAL, TASK_START_BOOTTIME, TASK_STATE, TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID,
-    UNPADDED_COMM,
+use crate::{
+    kernel_memory::{at, field, read_kernel},
+    maps::{
+        CGROUP_KN, CGROUP_PARENT, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CRED_UID,
+        CSS_SET_DFL_CGRP, FILE_INODE, INODE_INO, INODE_SB, KERNFS_NODE_ID, MM_ARG_START,
+        MM_EXE_FILE, PID_LEVEL, PID_NUMBERS, SB_DEV, SIGNAL_FLAGS, SIGNAL_GROUP_EXIT_CODE,
+        SIGNAL_LIVE, TASK_BPF_STORAGE, TASK_CGROUPS, TASK_COMM, TASK_CRED, TASK_EXEC_ID,
+        TASK_EXIT_CODE, TASK_FILES, TASK_FLAGS, TASK_FS, TASK_GROUP_LEADER, TASK_MM, TASK_NSPROXY,
+        TASK_ON_CPU, TASK_PID, TASK_REAL_PARENT, TASK_SIGNAL, TASK_START_BOOTTIME, TASK_STATE,
+        TASK_SWITCHES, TASK_TGID, TASK_THREAD_PID, UNPADDED_COMM,
+    },
 };
 
 /// A task that the kernel handed to a program.
@@ -68,21 +71,7 @@ impl Task {
     /// Command name of the thread.
     #[inline(always)]
     pub(crate) fn comm(self) -> [u8; COMM_LEN] {
-        let words: [u64; 2] = [self.read(TASK_COMM.load()), self.read(TASK_COMM.load() + 8)];
-        // SAFETY: same size, and any bytes are valid.
-        let mut comm = unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) };
-        // Before 5.17 what a longer, earlier name has left stands behind the zero,
-        // <https://github.com/torvalds/linux/commit/06c5088aeedd>.
-        if UNPADDED_COMM.load() != 0 {
-            let mut mask = 0xff;
-            for byte in &mut comm {
-                *byte &= mask;
-                if *byte == 0 {
-                    mask = 0;
-                }
-            }
-        }
-        comm
+        padded([self.read(TASK_COMM.load()), self.read(TASK_COMM.load() + 8)])
     }
 
     /// Boot clock when the process started, in nanoseconds.
@@ -97,10 +86,16 @@ impl Task {
         Self(self.read(TASK_GROUP_LEADER.load()))
     }
 
+    /// The same for programs of a process's life; see `address`.
+    #[inline(always)]
+    pub(crate) fn leader_address(self) -> TaskAddress {
+        TaskAddress(self.address(TASK_GROUP_LEADER.load()))
+    }
+
     /// The task to which the end of the process is told: a thread of the parent.
     #[inline(always)]
-    pub(crate) fn parent(self) -> Self {
-        Self(self.read(TASK_REAL_PARENT.load()))
+    pub(crate) fn parent(self) -> TaskAddress {
+        TaskAddress(self.address(TASK_REAL_PARENT.load()))
     }
 
     /// Whether it is a thread of the kernel: `PF_KTHREAD`,
@@ -242,7 +237,7 @@ impl Task {
         if flags & SIGNAL_GROUP_EXIT != 0 {
             return read_kernel(signal + u64::from(SIGNAL_GROUP_EXIT_CODE.load()));
         }
-        self.leader().read(TASK_EXIT_CODE.load())
+        self.leader_address().read(TASK_EXIT_CODE.load())
     }
 
     /// The signal by which the whole process is ending, 0 where there is none.
@@ -305,6 +300,71 @@ impl Task {
     }
 }
 
+/// A task that the verifier does not know; see `Task::address`.
+#[derive(Clone, Copy)]
+pub(crate) struct TaskAddress(pub(crate) u64);
+
+impl TaskAddress {
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: u32) -> T {
+        read_kernel(self.0 + u64::from(offset))
+    }
+
+    /// Its table of descriptors, a `struct files_struct`.
+    #[inline(always)]
+    pub(crate) fn files<const CAST: bool>(self) -> u64 {
+        at::<CAST>(self.0, &TASK_FILES)
+    }
+
+    /// The `struct fs_struct` with its current folder and its root.
+    #[inline(always)]
+    pub(crate) fn fs<const CAST: bool>(self) -> u64 {
+        at::<CAST>(self.0, &TASK_FS)
+    }
+
+    /// Process id in the initial pid namespace.
+    #[inline(always)]
+    pub(crate) fn tgid(self) -> u32 {
+        self.read(TASK_TGID.load())
+    }
+
+    /// The first thread of the process.
+    #[inline(always)]
+    pub(crate) fn leader(self) -> Self {
+        Self(self.read(TASK_GROUP_LEADER.load()))
+    }
+
+    /// Boot clock when the task started, in nanoseconds; that of a first thread is its process's.
+    #[inline(always)]
+    pub(crate) fn start_ns(self) -> u64 {
+        self.read(TASK_START_BOOTTIME.load())
+    }
+
+    /// Command name of the thread.
+    #[inline(always)]
+    pub(crate) fn comm(self) -> [u8; COMM_LEN] {
+        padded(self.read(TASK_COMM.load()))
+    }
+}
+
+/// A name with zeroes behind it. Before 5.17 what a longer, earlier one has left stands there,
+/// <https://github.com/torvalds/linux/commit/06c5088aeedd>.
+#[inline(always)]
+fn padded(words: [u64; 2]) -> [u8; COMM_LEN] {
+    // SAFETY: same size, and any bytes are valid.
+    let mut comm = unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) };
+    if UNPADDED_COMM.load() != 0 {
+        let mut mask = 0xff;
+        for byte in &mut comm {
+            *byte &= mask;
+            if *byte == 0 {
+                mask = 0;
+            }
+        }
+    }
+    comm
+}
+
 /// `struct bpf_iter__task`,
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/task_iter.c#L193>.
 #[repr(C)]
@@ -334,27 +394,4 @@ pub(crate) fn cgroup_id(cgroup: u64) -> u64 {
 #[inline(always)]
 pub(crate) fn parent_cgroup(cgroup: u64) -> u64 {
     if cgroup == 0 { 0 } else { read_kernel(cgroup + u64::from(CGROUP_PARENT.load())) }
-}
-
-/// Reads memory of the kernel at an address that the verifier does not know; 0 where there is none.
-/// The helper itself writes zeroes where it cannot read, so nothing is asked here: the verifier goes
-/// both ways at each question, and there are chains of these.
-#[inline(always)]
-pub(crate) fn read_kernel<T: Copy + Default>(address: u64) -> T {
-    let mut value = T::default();
-    // SAFETY: `value` has room for its size; the helper checks the address.
-    let _ = unsafe {
-        bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address as *const _)
-    };
-    value
-}
-
-/// Loads a field of a kernel struct.
-///
-/// # Safety
-/// `base` must be a pointer that the verifier knows, `offset` that of a field of type `T`.
-#[inline(always)]
-pub(crate) unsafe fn field<T: Copy>(base: *mut u8, offset: u32) -> T {
-    // SAFETY: by the caller's word; volatile, so that loads are neither merged nor widened.
-    unsafe { core::ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
 }

@@ -73,13 +73,11 @@ pub(super) fn globals(
     let hash = at("dentry", "d_hash")?;
     check_neighbours(types, hash)?;
     let has_cast = types.function(CAST).is_some();
-    let id = |name| if has_cast { types.struct_id(name).unwrap_or(0) } else { 0 };
+    let words = if has_cast { types.struct_id("rusage").unwrap_or(0) } else { 0 };
     Ok(vec![
         (global::FILES, FileDetail::number(wanted)),
-        (global::HAS_CAST, u32::from(has_cast)),
-        (global::ID_FILE, id("file")),
-        (global::ID_DENTRY, id("dentry")),
-        (global::ID_VFSMOUNT, id("vfsmount")),
+        (global::HAS_CAST, u32::from(words != 0)),
+        (global::ID_WORDS, words),
         (global::TASK_FILES, at("task_struct", "files")?),
         (global::TASK_FS, at("task_struct", "fs")?),
         (global::FILES_FDT, at("files_struct", "fdt")?),
@@ -97,10 +95,7 @@ pub(super) fn globals(
         (global::INODE_PRIVATE, at("inode", "i_private")?),
         (global::SB_DEV, at("super_block", "s_dev")?),
         (global::SB_MAGIC, at("super_block", "s_magic")?),
-        (global::DENTRY_SEQ, at("dentry", "d_seq")?),
         (global::DENTRY_HASH, hash),
-        (global::DENTRY_PARENT, at("dentry", "d_parent")?),
-        (global::DENTRY_NAME, at("dentry", "d_name")?),
         (global::VFSMOUNT_ROOT, at("vfsmount", "mnt_root")?),
         (global::MOUNT_MNT, at("mount", "mnt")?),
         (global::MOUNT_PARENT, at("mount", "mnt_parent")?),

@@ -91,12 +91,19 @@ pub(crate) fn at<const CAST: bool>(base: u64, offset: &Global<u32>) -> u64 {
 #[inline(always)]
 pub(crate) fn read_kernel<T: Copy + Default>(address: u64) -> T {
     let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: there is room for a `T`.
+    read_kernel_to(address, unsafe { &mut *value.as_mut_ptr() });
+    // SAFETY: all of it is written, and numbers have no bytes that are not valid.
+    unsafe { value.assume_init() }
+}
+
+/// The same, to where the value shall be.
+#[inline(always)]
+pub(crate) fn read_kernel_to<T: Copy + Default>(address: u64, to: &mut T) {
     // SAFETY: there is room for a `T`; the helper checks the address.
     let _ = unsafe {
-        bpf_probe_read_kernel(value.as_mut_ptr().cast(), size_of::<T>() as u32, address as *const _)
+        bpf_probe_read_kernel((&raw mut *to).cast(), size_of::<T>() as u32, address as *const _)
     };
-    // SAFETY: the helper has written all of it, and numbers have no bytes that are not valid.
-    unsafe { value.assume_init() }
 }
 
 /// Clears words one by one: the compiler would call a function that clears bytes.

@@ -15,6 +15,7 @@ use crate::{
     capture::bounded,
     emit,
     executable::write_path,
+    kernel_memory::clear_words,
     maps::{
         ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, OnDesk, Rooms,
         Stored, TOLD, Told,
@@ -245,12 +246,8 @@ pub(crate) fn of(task: Task, what: What, how: u8) -> LifecycleEvent {
 /// Writes what every record holds, and zeroes for the rest.
 #[inline(always)]
 pub(crate) fn fill(it: &mut LifecycleEvent, task: Task, what: What, how: u8) {
-    let words = core::ptr::from_mut(it).cast::<u64>();
-    for at in 0..EVENT / 8 {
-        // SAFETY: an event is aligned to 8 bytes and has so many; volatile, for the compiler would
-        // make a call of a function of this.
-        unsafe { words.add(at).write_volatile(0) };
-    }
+    // SAFETY: an event is aligned to 8 bytes and has so many words.
+    unsafe { clear_words::<{ EVENT / 8 }>(core::ptr::from_mut(it).cast()) };
     it.kind = KIND_LIFECYCLE;
     it.what = what as u8;
     it.how = how;
@@ -264,7 +261,7 @@ pub(crate) fn fill(it: &mut LifecycleEvent, task: Task, what: What, how: u8) {
     it.threads = task.live_threads();
     (it.uid, it.gid) = task.effective_ids();
     it.inner_pid = task.inner_pid();
-    it.comm = leader.comm();
+    leader.write_comm(&mut it.comm);
     it.exec_id = task.exec_id();
     (it.exe_dev, it.exe_ino) = task.executable();
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 use tracer_common::event::COMM_LEN;
 
 use crate::{
-    kernel_memory::{at, field, read_kernel},
+    kernel_memory::{at, field, read_kernel, read_kernel_to},
     maps::{
         CGROUP_KN, CGROUP_PARENT, COMPAT_MASK, COMPAT_OFFSET, CRED_EGID, CRED_EUID, CRED_UID,
         CSS_SET_DFL_CGRP, FILE_INODE, INODE_INO, INODE_SB, KERNFS_NODE_ID, MM_ARG_START,
@@ -71,7 +71,11 @@ impl Task {
     /// Command name of the thread.
     #[inline(always)]
     pub(crate) fn comm(self) -> [u8; COMM_LEN] {
-        padded([self.read(TASK_COMM.load()), self.read(TASK_COMM.load() + 8)])
+        let words: [u64; 2] = [self.read(TASK_COMM.load()), self.read(TASK_COMM.load() + 8)];
+        // SAFETY: same size, and any bytes are valid.
+        let mut comm = unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) };
+        pad(&mut comm);
+        comm
     }
 
     /// Boot clock when the process started, in nanoseconds.
@@ -340,29 +344,29 @@ impl TaskAddress {
         self.read(TASK_START_BOOTTIME.load())
     }
 
-    /// Command name of the thread.
+    /// Writes the command name of the thread, in its place: programs of a process's life have little
+    /// stack.
     #[inline(always)]
-    pub(crate) fn comm(self) -> [u8; COMM_LEN] {
-        padded(self.read(TASK_COMM.load()))
+    pub(crate) fn write_comm(self, to: &mut [u8; COMM_LEN]) {
+        read_kernel_to(self.0 + u64::from(TASK_COMM.load()), to);
+        pad(to);
     }
 }
 
-/// A name with zeroes behind it. Before 5.17 what a longer, earlier one has left stands there,
+/// Writes zeroes behind a name. Before 5.17 what a longer, earlier one has left stands there,
 /// <https://github.com/torvalds/linux/commit/06c5088aeedd>.
 #[inline(always)]
-fn padded(words: [u64; 2]) -> [u8; COMM_LEN] {
-    // SAFETY: same size, and any bytes are valid.
-    let mut comm = unsafe { core::mem::transmute::<[u64; 2], [u8; COMM_LEN]>(words) };
-    if UNPADDED_COMM.load() != 0 {
-        let mut mask = 0xff;
-        for byte in &mut comm {
-            *byte &= mask;
-            if *byte == 0 {
-                mask = 0;
-            }
+fn pad(comm: &mut [u8; COMM_LEN]) {
+    if UNPADDED_COMM.load() == 0 {
+        return;
+    }
+    let mut mask = 0xff;
+    for byte in comm {
+        *byte &= mask;
+        if *byte == 0 {
+            mask = 0;
         }
     }
-    comm
 }
 
 /// `struct bpf_iter__task`,

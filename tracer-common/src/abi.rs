@@ -8,6 +8,10 @@ pub const ABI_VERSION: u32 = 14;
 /// instruction that the loader completes, or turns into a move where the kernel has no such function.
 pub const CAST_MARKER: u32 = 0x7ca5_7001;
 
+/// Stands in the instruction before it, where the id of `struct rusage` belongs: 18 words, as which
+/// the kernel side reads memory.
+pub const WORDS_MARKER: u32 = 0x7ca5_7002;
+
 /// The symbol in the object's read-only data that holds [`ABI_VERSION`], as a `u32`.
 pub const ABI_VERSION_SYMBOL: &str = "TRACER_ABI_VERSION";
 
@@ -210,8 +214,6 @@ pub mod global {
     pub const FILES: &str = "FILES";
     /// `u32`: 1 where the kernel has `bpf_rdonly_cast`.
     pub const HAS_CAST: &str = "HAS_CAST";
-    /// `u32`: id in the kernel's BTF of `struct rusage`, which is 18 words.
-    pub const ID_WORDS: &str = "ID_WORDS";
     /// `u32`: offset of `task_struct.files`.
     pub const TASK_FILES: &str = "TASK_FILES";
     /// `u32`: offset of `task_struct.fs`.

@@ -47,15 +47,26 @@ pub(crate) fn give_back(desk: *mut FileDesk) {
     }
 }
 
-/// The `struct file` behind a descriptor of the task; 0 when it is not open.
+/// A place in a table of descriptors.
+struct Place {
+    /// Where the address of the table stands.
+    table_at: u64,
+    /// The table, a `struct fdtable`.
+    table: u64,
+    /// The place; 0 when the table has none.
+    slot: u64,
+}
+
+/// Where a `struct file` stands for a descriptor of the task.
 #[inline(always)]
-fn file_of<const CAST: bool>(task: TaskAddress, fd: i32) -> u64 {
-    let table = at::<CAST>(task.files::<CAST>(), &FILES_FDT);
+fn place_of<const CAST: bool>(task: TaskAddress, fd: i32) -> Place {
+    let table_at = task.files::<CAST>() + u64::from(FILES_FDT.load());
+    let table = word::<CAST>(table_at);
     let fd = fd as u32;
     if fd >= at::<CAST>(table, &FDT_MAX_FDS) as u32 {
-        return 0;
+        return Place { table_at, table, slot: 0 };
     }
-    word::<CAST>(at::<CAST>(table, &FDT_FD) + u64::from(fd) * 8)
+    Place { table_at, table, slot: at::<CAST>(table, &FDT_FD) + u64::from(fd) * 8 }
 }
 
 /// [`print_of`] a descriptor that is not open.
@@ -75,7 +86,13 @@ fn print_by<const CAST: bool>(task: TaskAddress, fd: i32) -> u64 {
     if fd == CURRENT_FOLDER {
         return print(0, current_folder::<CAST>(task), 0);
     }
-    let file = file_of::<CAST>(task, fd);
+    print_at::<CAST>(place_of::<CAST>(task, fd).slot)
+}
+
+/// Of what stands at this place of a table.
+#[inline(always)]
+fn print_at<const CAST: bool>(slot: u64) -> u64 {
+    let file = if slot == 0 { 0 } else { word::<CAST>(slot) };
     if file == 0 {
         return CLOSED;
     }
@@ -125,19 +142,24 @@ fn write_file_by<const CAST: bool>(it: &mut FileDesk, task: TaskAddress, fd: i32
     // SAFETY: the header is so many words.
     unsafe { clear_words::<{ size_of::<FileHeader>() / 8 }>((&raw mut it.header).cast()) };
     it.header.fd = fd;
-    if fd == CURRENT_FOLDER {
+    let has_changed = if fd == CURRENT_FOLDER {
         it.path = current_folder::<CAST>(task);
         it.print = print(0, it.path, 0);
         it.header.kind = FileKind::File as u8;
         write_path::<CAST>(it, task);
+        print_by::<CAST>(task, fd) != it.print
     } else {
-        let file = file_of::<CAST>(task, fd);
-        if file != 0 {
-            it.file = file;
+        let place = place_of::<CAST>(task, fd);
+        it.file = if place.slot == 0 { 0 } else { word::<CAST>(place.slot) };
+        if it.file != 0 {
             write_open::<CAST>(it, task);
         }
-    }
-    if print_by::<CAST>(task, fd) != it.print {
+        // The table of a process grows by becoming another one.
+        let is_there = word::<CAST>(place.table_at) == place.table;
+        let slot = if is_there { place.slot } else { place_of::<CAST>(task, fd).slot };
+        print_at::<CAST>(slot) != it.print
+    };
+    if has_changed {
         it.header.flags |= flag::CHANGED;
     }
 }

@@ -9,30 +9,29 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{Global, helpers::generated::bpf_probe_read_kernel};
 
-use crate::maps::ID_WORDS;
-
 /// Bytes of a word.
 pub(crate) const WORD: u64 = 8;
 
-/// Takes a number for a pointer to a struct of words, the one with the id [`ID_WORDS`] in the kernel's
-/// BTF. Reading through it cannot fault: where there is no memory the value is 0.
+/// Takes a number for a pointer to `struct rusage`, which is 18 words. Reading through it cannot
+/// fault: where there is no memory the value is 0.
 ///
-/// The instruction calls `bpf_rdonly_cast`; the loader writes the function's id to where the marker
-/// stands, [`tracer_common::abi::CAST_MARKER`]. The verifier makes a move of it.
+/// The second instruction calls `bpf_rdonly_cast`; the loader writes the ids of struct and function to
+/// where the markers of [`tracer_common::abi`] stand. The verifier makes a move of the call.
 #[inline(always)]
 fn cast(pointer: u64) -> *mut u8 {
     let typed: *mut u8;
     // SAFETY: changes the registers that a call changes.
     unsafe {
         core::arch::asm!(
+            "r2 = {words}",
             ".byte 0x85, 0x20, 0, 0",
-            ".long {marker}",
-            marker = const tracer_common::abi::CAST_MARKER,
+            ".long {function}",
+            words = const tracer_common::abi::WORDS_MARKER,
+            function = const tracer_common::abi::CAST_MARKER,
             in("r1") pointer,
-            in("r2") u64::from(ID_WORDS.load()),
             lateout("r0") typed,
             lateout("r1") _,
-            lateout("r2") _,
+            out("r2") _,
             lateout("r3") _,
             lateout("r4") _,
             lateout("r5") _,

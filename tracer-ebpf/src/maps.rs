@@ -368,7 +368,6 @@ globals! {
     BPRM_INTERP: u32 = 0;
     FILES: u32 = 0;
     HAS_CAST: u32 = 0;
-    ID_WORDS: u32 = 0;
     TASK_FILES: u32 = 0;
     TASK_FS: u32 = 0;
     FILES_FDT: u32 = 0;

@@ -191,9 +191,11 @@ fn copy_short(to: *mut u8, name: u64, len: usize) -> bool {
     let name = Words::at(name);
     let first = name.get::<0>();
     store::<0>(to, first);
-    store::<8>(to, name.get::<1>());
-    if len > 2 * WORD as usize {
+    if len > WORD as usize {
+        store::<8>(to, name.get::<1>());
         store::<16>(to, name.get::<2>());
+    }
+    if len > 3 * WORD as usize {
         store::<24>(to, name.get::<3>());
         store::<32>(to, name.get::<4>());
     }

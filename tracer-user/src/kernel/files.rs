@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use tracer_common::{
-    abi::{CAST_MARKER, global},
+    abi::{CAST_MARKER, WORDS_MARKER, global},
     file::detail,
 };
 
@@ -14,6 +14,8 @@ use super::btf::{BtfError, KernelTypes};
 /// `BPF_PSEUDO_KFUNC_CALL`,
 /// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/bpf.h#L1330>.
 const CALL: [u8; 4] = [0x85, 0x20, 0, 0];
+/// `r2 =` a number of 32 bits, before that.
+const SECOND: [u8; 4] = [0xb7, 2, 0, 0];
 /// `r0 = r1`.
 const MOVE: [u8; 8] = [0xbf, 0x10, 0, 0, 0, 0, 0, 0];
 
@@ -21,20 +23,33 @@ const MOVE: [u8; 8] = [0xbf, 0x10, 0, 0, 0, 0, 0, 0];
 /// such function (before 6.2).
 pub(super) fn complete(object: &[u8], types: &KernelTypes) -> Cow<'static, [u8]> {
     let mut object = object.to_vec();
-    let mut unfinished = [0; 8];
-    unfinished[..4].copy_from_slice(&CALL);
-    unfinished[4..].copy_from_slice(&CAST_MARKER.to_le_bytes());
-    let mut finished = MOVE;
-    if let Some(id) = types.function(CAST) {
-        finished[..4].copy_from_slice(&CALL);
-        finished[4..].copy_from_slice(&id.to_le_bytes());
-    }
+    let (call, second) = match cast_ids(types) {
+        Some((function, words)) => (instruction(CALL, function), instruction(SECOND, words)),
+        None => (MOVE, instruction(SECOND, 0)),
+    };
     let (instructions, _) = object.as_chunks_mut::<8>();
-    for instruction in instructions.iter_mut().filter(|it| **it == unfinished) {
-        *instruction = finished;
+    for it in instructions {
+        if *it == instruction(CALL, CAST_MARKER) {
+            *it = call;
+        } else if *it == instruction(SECOND, WORDS_MARKER) {
+            *it = second;
+        }
     }
     Cow::Owned(object)
 }
+
+fn instruction(head: [u8; 4], number: u32) -> [u8; 8] {
+    (u64::from(u32::from_le_bytes(head)) | u64::from(number) << 32).to_le_bytes()
+}
+
+/// The ids of `bpf_rdonly_cast` and of the struct as which memory is read.
+fn cast_ids(types: &KernelTypes) -> Option<(u32, u32)> {
+    Some((types.function(CAST)?, types.struct_id(WORDS)?))
+}
+
+/// 18 words on every architecture of 64 bits,
+/// <https://github.com/torvalds/linux/blob/v6.12/include/uapi/linux/resource.h#L24>.
+const WORDS: &str = "rusage";
 
 /// `void *bpf_rdonly_cast(void *obj, u32 btf_id)`,
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/bpf/helpers.c#L2685>.
@@ -72,12 +87,9 @@ pub(super) fn globals(
     let or = |owner, field, other| types.offset(owner, field).unwrap_or(other);
     let hash = at("dentry", "d_hash")?;
     check_neighbours(types, hash)?;
-    let has_cast = types.function(CAST).is_some();
-    let words = if has_cast { types.struct_id("rusage").unwrap_or(0) } else { 0 };
     Ok(vec![
         (global::FILES, FileDetail::number(wanted)),
-        (global::HAS_CAST, u32::from(words != 0)),
-        (global::ID_WORDS, words),
+        (global::HAS_CAST, u32::from(cast_ids(types).is_some())),
         (global::TASK_FILES, at("task_struct", "files")?),
         (global::TASK_FS, at("task_struct", "fs")?),
         (global::FILES_FDT, at("files_struct", "fdt")?),
@@ -153,11 +165,14 @@ mod tests {
             return;
         };
         let types = KernelTypes::parse(&bytes).unwrap();
-        let marks =
-            |bytes: &[u8]| bytes.windows(4).filter(|it| *it == CAST_MARKER.to_le_bytes()).count();
-        assert!(marks(object::BYTES) > 0);
         let done = complete(object::BYTES, &types);
-        assert_eq!((marks(&done), done.len()), (0, object::BYTES.len()));
+        assert_eq!(done.len(), object::BYTES.len());
+        for marker in [CAST_MARKER, WORDS_MARKER] {
+            let marks =
+                |bytes: &[u8]| bytes.windows(4).filter(|it| **it == marker.to_le_bytes()).count();
+            assert!(marks(object::BYTES) > 0);
+            assert_eq!(marks(&done), 0);
+        }
     }
 
     #[test]

@@ -186,10 +186,9 @@ pub(crate) struct FileDesk {
     pub(crate) is_taken: u32,
     /// Bytes of `bytes` that are in use.
     pub(crate) len: u32,
-    /// Where the component that was written last ends.
-    pub(crate) next: u32,
     /// 1 when the file is in no folder at all.
     pub(crate) is_alone: u32,
+    pub(crate) pad: u32,
     /// What the descriptor leads to, by [`crate::descriptor::print_of`].
     pub(crate) print: u64,
     /// The `struct file`.

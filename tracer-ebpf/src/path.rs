@@ -79,10 +79,9 @@ fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
     if dentry == desk.top {
         return above::<CAST>(desk, mount);
     }
-    let Some((all, after, is_read)) = component::<CAST>(desk, Dentry::address(dentry)) else {
-        return AT_END;
-    };
-    if all.seq & 1 != 0 || after != all.seq {
+    let Some(it) = component::<CAST>(desk, Dentry::address(dentry)) else { return AT_END };
+    let all = it.dentry;
+    if all.seq & 1 != 0 || it.seq_after != all.seq {
         desk.header.flags |= flag::RENAMED;
         return GOES_ON;
     }
@@ -90,10 +89,10 @@ fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
     if desk.len == 0 && all.previous == 0 && !is_alone {
         desk.header.flags |= flag::DELETED;
     }
-    if !is_read {
+    if !it.is_read {
         desk.header.flags |= flag::FAULT;
     }
-    desk.len = desk.next;
+    desk.len = it.end;
     if is_alone {
         desk.is_alone = 1;
         return AT_END;
@@ -102,19 +101,30 @@ fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
     GOES_ON
 }
 
-/// Reads a dentry, writes its name, and reads its sequence number again. Says what it has, whether
-/// the name could be read, and nothing where there was no room.
+/// One component of a path.
+struct Component {
+    dentry: Dentry,
+    /// The dentry's sequence number after its name was written.
+    seq_after: u32,
+    /// Whether the name could be read.
+    is_read: bool,
+    /// Where it ends among the desk's bytes.
+    end: u32,
+}
+
+/// Reads a dentry, writes its name, and reads its sequence number again. `None` where there was no
+/// room.
 #[inline(always)]
-fn component<const CAST: bool>(desk: &mut FileDesk, address: u64) -> Option<(Dentry, u32, bool)> {
+fn component<const CAST: bool>(desk: &mut FileDesk, address: u64) -> Option<Component> {
     if CAST {
         let words = Words::at(address);
         let dentry = Dentry::load(words);
-        let is_read = write_component::<true>(desk, &dentry)?;
-        Some((dentry, Dentry::sequence(words), is_read))
+        let (is_read, end) = write_component::<true>(desk, &dentry)?;
+        Some(Component { dentry, seq_after: Dentry::sequence(words), is_read, end })
     } else {
         let dentry: Dentry = read_kernel(address);
-        let is_read = write_component::<false>(desk, &dentry)?;
-        Some((dentry, read_kernel(address + WORD / 2), is_read))
+        let (is_read, end) = write_component::<false>(desk, &dentry)?;
+        Some(Component { dentry, seq_after: read_kernel(address + WORD / 2), is_read, end })
     }
 }
 
@@ -154,11 +164,11 @@ fn is_removed<const CAST: bool>(dentry: u64) -> bool {
     previous == 0 && parent != dentry
 }
 
-/// Writes one component and notes in `desk.next` where it ends; says whether it could be read, and
-/// nothing where there was no room. The length stands in memory: as a number that the verifier knows
-/// it would make another state of each round.
+/// Writes one component; says whether it could be read and where it ends, and nothing where there was
+/// no room. The length of all stands in memory: as a number that the verifier knows it would make
+/// another state of each round.
 #[inline(always)]
-fn write_component<const CAST: bool>(desk: &mut FileDesk, dentry: &Dentry) -> Option<bool> {
+fn write_component<const CAST: bool>(desk: &mut FileDesk, dentry: &Dentry) -> Option<(bool, u32)> {
     let start = desk.len as usize;
     if start > LAST {
         desk.header.flags |= flag::CUT;
@@ -166,9 +176,6 @@ fn write_component<const CAST: bool>(desk: &mut FileDesk, dentry: &Dentry) -> Op
     }
     let len = bounded(dentry.len as usize, COMPONENT);
     let start = bounded(start, LAST);
-    let next = &raw mut desk.next;
-    // SAFETY: aligned and valid; volatile, as what is read below.
-    unsafe { next.write_volatile((start + len + 1) as u32) };
     // SAFETY: a component and its zero fit behind the last place where one can begin.
     let to = unsafe { desk.bytes.as_mut_ptr().add(start) };
     let is_read = if CAST && len <= SHORT {
@@ -177,11 +184,9 @@ fn write_component<const CAST: bool>(desk: &mut FileDesk, dentry: &Dentry) -> Op
         // SAFETY: as above; the helper checks the address.
         unsafe { bpf_probe_read_kernel(to.cast(), len as u32, dentry.name as *const _) == 0 }
     };
-    // SAFETY: as above. From memory, so that the verifier forgets which way the bytes have come.
-    let end = bounded(unsafe { next.read_volatile() } as usize, LAST + COMPONENT + 1);
-    // SAFETY: as above; the next component begins behind this one.
-    unsafe { *desk.bytes.as_mut_ptr().add(end).sub(1) = 0 };
-    Some(is_read)
+    // SAFETY: as above.
+    unsafe { *to.add(len) = 0 };
+    Some((is_read, (start + len + 1) as u32))
 }
 
 /// Copies a name of at most [`SHORT`] bytes, and what stands behind it up to so many, which the next
@@ -270,7 +275,7 @@ pub(crate) extern "C" fn write_path_to(desk: *mut FileDesk) -> u32 {
 /// [`write_path_to`] without a call, for each named descriptor.
 #[inline(always)]
 pub(crate) fn write<const CAST: bool>(desk: &mut FileDesk) {
-    (desk.len, desk.next, desk.is_alone) = (0, 0, 0);
+    (desk.len, desk.is_alone) = (0, 0);
     desk.top = top_of::<CAST>(desk.path[0]);
     if desk.path[1] == desk.top && is_removed::<CAST>(desk.top) {
         desk.header.flags |= flag::DELETED;

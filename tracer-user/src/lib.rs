@@ -8,6 +8,7 @@
 //! The parts are usable by themselves: see [`ring_buffer::SpanRingBuffer`] for the queue with an
 //! exporter of your own, and [`pipeline::Trace`] for tracing from a program.
 
+pub mod health;
 pub mod shared_memory;
 
 pub mod kernel;

@@ -17,6 +17,7 @@ use crate::{
     clock::WallClock,
     decode::Decoder,
     filter::SyscallFilter,
+    health::Health,
     identity::{ContainerName, OnCgroup, Resolver},
     ids::IdSource,
     kernel::{
@@ -162,9 +163,9 @@ pub enum TraceError {
     /// Cgroups were to change in a trace that was not made for it.
     #[error("the cgroups of this trace do not change: it was not started with `cgroups_change`")]
     CgroupsStay,
-    /// The reader has panicked.
-    #[error("the reader thread has panicked")]
-    ReaderPanicked,
+    /// There is no reader thread.
+    #[error("the reader thread is gone")]
+    NoReader,
 }
 
 /// A running trace. Dropping it ends tracing without the records of unfinished calls and without
@@ -343,6 +344,13 @@ impl Trace {
         !deliveries.is_empty() && deliveries.iter().all(|delivery| delivery.is_gone())
     }
 
+    /// Why a thread of the trace has ended before it should: then records are lost, and counted.
+    pub fn failure(&self) -> Option<&str> {
+        let watch = self.watch.as_ref().map(Watch::health);
+        let all = [Some(self.reader.health()), Some(self.buffer.health()), watch];
+        all.into_iter().flatten().find_map(Health::failure)
+    }
+
     /// Passes on what the kernel side has logged.
     pub fn flush_kernel_log(&mut self) {
         if let Some(log) = &mut self.kernel_log {
@@ -355,7 +363,9 @@ impl Trace {
         self.identity.cgroups.refresh();
         let Self { attached, reader_counts, buffer, ring_size, .. } = self;
         let identity = identity_account(&self.identity);
-        Ok(books(attached, *ring_size, 0, reader_counts, buffer, identity)?)
+        let mut ledger = books(attached, *ring_size, 0, reader_counts, buffer, identity)?;
+        ledger.failure = self.failure().map(str::to_owned);
+        Ok(ledger)
     }
 
     /// Stops tracing, exports all that was seen, and closes the books. A destination that is not
@@ -371,6 +381,7 @@ impl Trace {
             self.losses.look(&counts, true);
         }
         self.flush_kernel_log();
+        let failure = self.failure().map(str::to_owned);
         drop(self.watch.take());
         let Self { attached, reader, reader_counts, buffer, ring_size, identity, .. } = self;
         identity.cgroups.refresh();
@@ -381,9 +392,11 @@ impl Trace {
             buffer.finish(patience.map(|patience| Instant::now() + patience));
         }
         stopped?;
-        let residual = residual.ok_or(TraceError::ReaderPanicked)?;
+        let residual = residual.ok_or(TraceError::NoReader)?;
         let identity = identity_account(&identity);
-        Ok(books(&attached, ring_size, residual, &reader_counts, &buffer, identity)?)
+        let mut ledger = books(&attached, ring_size, residual, &reader_counts, &buffer, identity)?;
+        ledger.failure = failure.or_else(|| buffer.health().failure().map(str::to_owned));
+        Ok(ledger)
     }
 }
 
@@ -401,10 +414,7 @@ fn books(
         ..RingAccount::default()
     };
     let kernel = attached.counts()?;
-    let mut ledger =
-        Ledger::new(kernel, ring, reader, identity, buffer.stats(), buffer.deliveries());
-    ledger.spans.filtered = buffer.filtered();
-    Ok(ledger)
+    Ok(Ledger::new(kernel, ring, reader, identity, buffer))
 }
 
 fn identity_account(resolver: &Resolver) -> IdentityAccount {

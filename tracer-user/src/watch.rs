@@ -21,6 +21,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tracer_common::cgroup::{self as record, CGROUP_RING_SIZE};
 
 use crate::{
+    health::Health,
     identity::{CgroupSource, OnCgroup, Resolver},
     kernel::cgroup::{self, Mount},
     process::Process,
@@ -38,6 +39,7 @@ const MOST_FOUND: usize = 32768;
 #[derive(Debug)]
 pub struct Watch {
     stop: Arc<AtomicBool>,
+    health: Arc<Health>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -72,8 +74,18 @@ impl Watch {
                 }
             }
         };
+        let health = Arc::new(Health::default());
+        let guard = Arc::clone(&health);
+        let run = move || {
+            guard.guard("the identity thread", run);
+        };
         let thread = thread::Builder::new().name("tracer-identity".into()).spawn(run)?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, health, thread: Some(thread) })
+    }
+
+    /// Whether the thread runs.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 }
 

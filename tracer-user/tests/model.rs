@@ -1,13 +1,15 @@
 //! The reference model keeps its books: the ledger's identities hold at every step of any sequence.
 //! `tests/kernel/model.rs` holds the model against the kernel programs.
 
+use std::sync::LazyLock;
+
 use proptest::{collection::vec, prelude::*, sample::Index};
 use tracer_common::counter::Counter;
 use tracer_user::{
     kernel::KernelCounts,
     ledger::{IdentityAccount, Ledger, RingAccount},
     reader::ReaderCounts,
-    ring_buffer::BufferStats,
+    ring_buffer::SpanRingBuffer,
 };
 
 #[path = "shared/machine.rs"]
@@ -28,8 +30,12 @@ fn closed(machine: &Machine) -> Ledger {
     }
     let kernel = KernelCounts { counters: machine.counters, recursion_misses: 0 };
     let (ring, identity) = (RingAccount::default(), IdentityAccount::default());
-    Ledger::new(kernel, ring, &reader, identity, BufferStats::default(), &[])
+    Ledger::new(kernel, ring, &reader, identity, &UNUSED)
 }
+
+/// A span queue that nothing is pushed to.
+static UNUSED: LazyLock<SpanRingBuffer> =
+    LazyLock::new(|| SpanRingBuffer::with_destinations(1, vec![]).unwrap());
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]

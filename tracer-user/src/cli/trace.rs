@@ -17,6 +17,7 @@ use super::{
     say,
     signals::{self, Event, Events},
 };
+use serde_json::{Value, json};
 use tracer_common::counter::Counter;
 
 use crate::{
@@ -112,6 +113,8 @@ enum End {
     Signal(i32),
     /// No destination can take any more spans.
     Unheard,
+    /// A thread of tracer has ended before it should.
+    Failed,
 }
 
 struct Session {
@@ -140,6 +143,9 @@ impl Session {
             }
             if self.trace.is_unheard() {
                 return Ok(End::Unheard);
+            }
+            if self.trace.failure().is_some() {
+                return Ok(End::Failed);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -171,7 +177,7 @@ impl Session {
     fn write_ledger_now(&mut self) -> Result<(), Failure> {
         let ledger = self.trace.ledger().map_err(Failure::run_time)?;
         if let Some(file) = &mut self.ledger_file {
-            return write_ledger(file, &ledger);
+            return write_ledger(file, &ledger.to_json());
         }
         say(&ledger.to_json().to_string());
         Ok(())
@@ -186,9 +192,21 @@ impl Session {
         // Before stopping: a command that has ended by then is done, and its status known.
         self.reap()?;
         drop(self.control.take());
-        let ledger = self.trace.stop(Some(config.shutdown_timeout)).map_err(Failure::run_time)?;
+        let ledger = match self.trace.stop(Some(config.shutdown_timeout)) {
+            Ok(ledger) => ledger,
+            // There are no books, but the command's own status is known.
+            Err(error) => {
+                say(&error.to_string());
+                if let Some(file) = &mut self.ledger_file {
+                    let books = json!({ "balanced": false, "failure": error.to_string() });
+                    write_ledger(file, &books)?;
+                }
+                let status = self.status.map_or(0, launch::shell_status);
+                return Ok(if status == 0 { RUN_TIME } else { status });
+            }
+        };
         if let Some(file) = &mut self.ledger_file {
-            write_ledger(file, &ledger)?;
+            write_ledger(file, &ledger.to_json())?;
         }
         report(&ledger, config.verbose > 0);
         hints::after(&ledger, config);
@@ -202,7 +220,8 @@ impl Session {
             _ => 0,
         };
         // What was to be written was not: an error, but not one to hide the command's own.
-        let failed = ledger.destinations.iter().any(|it| it.first_error.is_some());
+        let failed = ledger.failure.is_some()
+            || ledger.destinations.iter().any(|it| it.first_error.is_some());
         Ok(if failed && status == 0 { RUN_TIME } else { status })
     }
 }
@@ -225,6 +244,12 @@ fn report(ledger: &Ledger, all: bool) {
         .collect();
     if !told.is_empty() {
         say(&format!("lost: {}", told.join(", ")));
+    }
+    if let Some(error) = &ledger.spans.first_decode_error {
+        say(&format!("the first record that could not be decoded: {error}"));
+    }
+    if let Some(failure) = &ledger.failure {
+        say(failure);
     }
     let unseen = ledger.kernel.get(Counter::IoUringOps);
     if unseen > 0 {
@@ -315,8 +340,8 @@ fn open_ledger(config: &TraceConfig, invoker: Option<Invoker>) -> Result<Option<
     open_file(path, invoker).map(Some)
 }
 
-fn write_ledger(file: &mut Output, ledger: &Ledger) -> Result<(), Failure> {
-    let text = format!("{:#}\n", ledger.to_json());
+fn write_ledger(file: &mut Output, ledger: &Value) -> Result<(), Failure> {
+    let text = format!("{ledger:#}\n");
     let failed = |error| Failure::run_time(format!("--ledger: cannot write: {error}"));
     file.replace_content(text.as_bytes()).map_err(failed)
 }

@@ -122,6 +122,14 @@ impl Account {
         self.dropped[reason as usize] += spans;
     }
 
+    /// As many of these spans as are held, which are held no longer. An exporter that settles a span
+    /// twice must not change the books.
+    const fn release(&mut self, spans: u64) -> u64 {
+        let released = if spans < self.held { spans } else { self.held };
+        self.held -= released;
+        released
+    }
+
     /// Everything not delivered yet is dropped for this reason.
     const fn abandon(&mut self, reason: DropReason) {
         self.drop_spans(reason, self.queued + self.held);
@@ -191,7 +199,7 @@ impl Delivery {
     pub fn settle_delivered(&self, spans: u64) {
         let mut account = self.account();
         if !account.is_closed() {
-            account.held -= spans;
+            let spans = account.release(spans);
             account.delivered += spans;
         }
     }
@@ -200,7 +208,7 @@ impl Delivery {
     pub fn settle_dropped(&self, reason: DropReason, spans: u64) {
         let mut account = self.account();
         if !account.is_closed() {
-            account.held -= spans;
+            let spans = account.release(spans);
             account.drop_spans(reason, spans);
         }
     }
@@ -220,7 +228,7 @@ impl Delivery {
     pub fn end_attempt(&self, spans: u64, certain: bool) {
         let mut account = self.account();
         if !account.is_closed() {
-            account.in_doubt -= spans;
+            account.in_doubt = account.in_doubt.saturating_sub(spans);
             if !certain {
                 account.possible_duplicates += spans;
             }
@@ -341,6 +349,19 @@ mod tests {
         delivery.end();
         assert_eq!((delivery.queued(), delivery.dropped(DropReason::Unsettled)), (0, 3));
         assert_eq!(delivery.delivered() + delivery.dropped_total(), 20);
+    }
+
+    #[test]
+    fn what_is_settled_twice_counts_once() {
+        let delivery = Delivery::new("test");
+        delivery.enqueue(10, 15, || true);
+        delivery.take(10).unwrap();
+        delivery.settle_delivered(10);
+        delivery.settle_delivered(10);
+        delivery.settle_dropped(DropReason::Io, 1);
+        delivery.end_attempt(3, false);
+        assert_eq!((delivery.delivered(), delivery.dropped_total()), (10, 0));
+        assert_eq!(delivery.queued(), 0);
     }
 
     #[test]

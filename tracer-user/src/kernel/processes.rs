@@ -3,12 +3,16 @@
 use std::{
     collections::BTreeSet,
     fs, io,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, FromRawFd, OwnedFd},
     path::Path,
     sync::atomic::Ordering,
 };
 
 use aya::maps::MapData;
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use tracer_common::scope::{PROCESS_WORDS, control, process_bit};
 
 use super::{KernelError, control::Control};
@@ -193,9 +197,15 @@ fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
 
 /// A pidfd is readable when its process has ended, `pidfd_open(2)`.
 fn wait_for_end(process: &OwnedFd) {
-    let mut poll = libc::pollfd { fd: process.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one valid element.
-    while unsafe { libc::poll(&raw mut poll, 1, -1) } < 1 {}
+    let mut polled = [PollFd::new(process.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut polled, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            Ok(_) => return,
+            // It cannot be waited for; what follows does not depend on it.
+            Err(error) => return log::warn!("waiting for the end of a process: {error}"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 pub mod ring;
 
 use std::{
-    io,
+    io, mem,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
@@ -17,7 +17,8 @@ use crossbeam_queue::ArrayQueue;
 
 use crate::{
     clock::WallClock,
-    decode::Decoder,
+    decode::{DecodeError, Decoder},
+    health::Health,
     process::Process,
     ring_buffer::SpanRingBuffer,
     span_record::{Loss, SpanRecord},
@@ -64,6 +65,10 @@ pub struct ReaderCounts {
     pub lifecycle: AtomicU64,
     /// Records that could not be decoded.
     pub decode_errors: AtomicU64,
+    /// The first of these, in words.
+    pub first_decode_error: OnceLock<String>,
+    /// Records that were in the ring when the reader panicked, or came later: none was decoded.
+    pub failed: AtomicU64,
     /// See [`TreeCounts::unannounced`].
     pub unannounced: AtomicU64,
     /// See [`TreeCounts::late`].
@@ -85,6 +90,7 @@ pub struct Reader {
     control: Arc<Control>,
     counts: Arc<ReaderCounts>,
     notices: Arc<Notices>,
+    health: Arc<Health>,
     thread: Option<JoinHandle<Ring>>,
 }
 
@@ -106,12 +112,21 @@ impl Reader {
             decoder,
             clock,
             spans,
-            asked: Asks { asked, recent: [0; RECENT] },
+            asked: Asks { asked, recent: [(0, 0); RECENT] },
             control: Arc::clone(&control),
             counts: Arc::clone(&counts),
+            batch: BatchCounts::default(),
         };
-        let thread = thread::Builder::new().name("tracer-reader".into()).spawn(|| work.run())?;
-        Ok(Self { control, counts, notices, thread: Some(thread) })
+        let health = Arc::new(Health::default());
+        let guard = Arc::clone(&health);
+        let thread =
+            thread::Builder::new().name("tracer-reader".into()).spawn(move || work.run(&guard))?;
+        Ok(Self { control, counts, notices, health, thread: Some(thread) })
+    }
+
+    /// Whether the thread reads. When it has panicked, it only counts what comes.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Where records of losses are put for it.
@@ -125,7 +140,7 @@ impl Reader {
     }
 
     /// Reads what is in the ring and ends. Returns the bytes left in it: 0 unless a producer
-    /// still runs. `None` when the thread has panicked. Dropping the reader does the same.
+    /// still runs. `None` when the thread is gone. Dropping the reader does the same.
     pub fn finish(mut self) -> Option<usize> {
         self.end().map(|ring| ring.unread())
     }
@@ -153,6 +168,24 @@ struct Work {
     asked: Asks,
     control: Arc<Control>,
     counts: Arc<ReaderCounts>,
+    batch: BatchCounts,
+}
+
+/// What has been done with the batch that is being read. Each record is in one of the three that
+/// [`BatchCounts::records`] adds up.
+#[derive(Debug, Default)]
+struct BatchCounts {
+    calls: u64,
+    lifecycle: u64,
+    errors: u64,
+    /// Spans of processes.
+    ended: u64,
+}
+
+impl BatchCounts {
+    const fn records(&self) -> u64 {
+        self.calls + self.lifecycle + self.errors
+    }
 }
 
 /// Processes that are remembered to have been seen.
@@ -161,18 +194,18 @@ const RECENT: usize = 64;
 /// Asks about processes as they are first seen.
 struct Asks {
     asked: Option<Arc<Asked>>,
-    /// Addresses of those seen last, by their last bits.
-    recent: [usize; RECENT],
+    /// Ids and starts of those seen last, by the last bits of the id.
+    recent: [(u32, u64); RECENT],
 }
 
 impl Asks {
     #[inline]
     fn see(&mut self, span: &SpanRecord) {
         let (Some(asked), Some(process)) = (&self.asked, span.process()) else { return };
-        let address = Arc::as_ptr(process).addr();
-        let place = &mut self.recent[(address / align_of::<u128>()) % RECENT];
-        if *place != address {
-            *place = address;
+        let key = (process.tgid, process.start_ns);
+        let place = &mut self.recent[process.tgid as usize % RECENT];
+        if *place != key {
+            *place = key;
             if process.identity.get().is_none() {
                 // Full: see [`Asked`].
                 drop(asked.push(Arc::clone(process)));
@@ -182,7 +215,15 @@ impl Asks {
 }
 
 impl Work {
-    fn run(mut self) -> Ring {
+    fn run(mut self, health: &Health) -> Ring {
+        if health.guard("the reader", || self.pass_on()).is_none() {
+            self.discard();
+        }
+        self.ring
+    }
+
+    /// Makes spans of all records, until the request to stop.
+    fn pass_on(&mut self) {
         let mut pause = Pause::for_ring(self.ring.size());
         let mut refreshed = Instant::now();
         loop {
@@ -198,11 +239,48 @@ impl Work {
             }
             if stop && read == 0 {
                 self.finish_tree();
-                return self.ring;
+                return;
             }
             if !stop {
                 thread::park_timeout(pause.next(read > 0));
             }
+        }
+    }
+
+    /// Empties the ring after a panic and counts what was in it as lost. Records that the interrupted
+    /// batch was done with stand in the ring still; they count as what they became.
+    fn discard(&mut self) {
+        let mut done = self.batch.records();
+        self.count_batch(0);
+        loop {
+            let stop = self.control.stop.load(Ordering::Acquire);
+            let (mut read, mut failed) = (0, 0);
+            self.ring.read(BATCH, |_| {
+                read += 1;
+                if done > 0 { done -= 1 } else { failed += 1 }
+            });
+            self.counts.read.fetch_add(read, Ordering::Relaxed);
+            self.counts.failed.fetch_add(failed, Ordering::Relaxed);
+            push_notices(&self.notices, &self.spans, &self.counts);
+            if read == 0 && stop && self.notices.is_empty() {
+                return;
+            }
+            if read == 0 {
+                thread::park_timeout(SHORTEST_WAIT.max(LONGEST_WAIT / 20));
+            }
+        }
+    }
+
+    /// Enters what was done with a batch of `read` records.
+    fn count_batch(&mut self, read: usize) {
+        let BatchCounts { calls, lifecycle, errors, ended } = mem::take(&mut self.batch);
+        self.counts.read.fetch_add(read as u64, Ordering::Relaxed);
+        self.counts.spans.fetch_add(calls + ended, Ordering::Relaxed);
+        self.counts.process_spans.fetch_add(ended, Ordering::Relaxed);
+        self.counts.lifecycle.fetch_add(lifecycle, Ordering::Relaxed);
+        self.counts.decode_errors.fetch_add(errors, Ordering::Relaxed);
+        if lifecycle > 0 {
+            self.counts.take_tree(self.decoder.tree().counts());
         }
     }
 
@@ -216,30 +294,25 @@ impl Work {
             // Nothing was read, but there is something to read.
             return BATCH;
         }
-        let Self { ring, decoder, spans, asked, .. } = self;
-        let (mut made, mut ended, mut lifecycle, mut errors) = (0, 0, 0, 0);
-        let read = ring.read(room, |bytes| match decoder.decode(bytes) {
+        let Self { ring, decoder, spans, asked, batch, counts, .. } = self;
+        let read = ring.read(room, |bytes| match decode(decoder, bytes) {
             Ok(Some(span)) => {
                 asked.see(&span);
                 spans.push(span);
-                made += 1;
+                batch.calls += 1;
             }
             Ok(None) => {
-                lifecycle += 1;
-                ended += push_ended(decoder, spans);
+                batch.lifecycle += 1;
+                push_ended(decoder, spans, &mut batch.ended);
             }
-            Err(_) => errors += 1,
+            Err(error) => {
+                batch.errors += 1;
+                counts.first_decode_error.get_or_init(|| error.to_string());
+            }
         });
-        ended += push_ended(decoder, spans);
+        push_ended(decoder, spans, &mut batch.ended);
         push_notices(&self.notices, spans, &self.counts);
-        self.counts.read.fetch_add(read as u64, Ordering::Relaxed);
-        self.counts.spans.fetch_add(made + ended, Ordering::Relaxed);
-        self.counts.process_spans.fetch_add(ended, Ordering::Relaxed);
-        self.counts.lifecycle.fetch_add(lifecycle, Ordering::Relaxed);
-        self.counts.decode_errors.fetch_add(errors, Ordering::Relaxed);
-        if lifecycle > 0 {
-            self.counts.take_tree(decoder.tree().counts());
-        }
+        self.count_batch(read);
         if read == room { BATCH } else { read }
     }
 
@@ -265,6 +338,14 @@ impl Work {
     }
 }
 
+/// [`Decoder::decode`], which a test can make panic.
+#[inline]
+fn decode(decoder: &mut Decoder, bytes: &[u8]) -> Result<Option<SpanRecord>, DecodeError> {
+    #[cfg(test)]
+    assert!(bytes != tests::POISON, "poison");
+    decoder.decode(bytes)
+}
+
 /// Pushes records of losses as long as there is room.
 fn push_notices(notices: &Notices, spans: &SpanRingBuffer, counts: &ReaderCounts) {
     while spans.room() > 0
@@ -278,17 +359,15 @@ fn push_notices(notices: &Notices, spans: &SpanRingBuffer, counts: &ReaderCounts
     }
 }
 
-/// Pushes spans of processes as long as there is room; the others come with the next batch. Returns
-/// how many there were.
-fn push_ended(decoder: &mut Decoder, spans: &SpanRingBuffer) -> u64 {
-    let mut ended = 0;
+/// Pushes spans of processes as long as there is room, and counts them; the others come with the next
+/// batch.
+fn push_ended(decoder: &mut Decoder, spans: &SpanRingBuffer, ended: &mut u64) {
     while spans.room() > 0
         && let Some(span) = decoder.tree().next_span()
     {
         spans.push(span);
-        ended += 1;
+        *ended += 1;
     }
-    ended
 }
 
 impl ReaderCounts {
@@ -322,7 +401,72 @@ impl Pause {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        fs::File,
+        io::{Seek as _, SeekFrom, Write as _},
+        os::fd::AsFd as _,
+    };
+
     use super::*;
+    use crate::{ids::IdSource, shared_memory::page_size, tree::TreeOptions};
+
+    /// The record at which the test's decoder panics.
+    pub(super) const POISON: &[u8] = b"poison";
+
+    /// A file laid out as a ring in which these records are written.
+    fn ring_of(records: &[&[u8]]) -> (Ring, File) {
+        let mut data = Vec::new();
+        for record in records {
+            data.extend((record.len() as u64).to_le_bytes());
+            data.extend(*record);
+            data.resize(data.len().next_multiple_of(8), 0);
+        }
+        let (page, size) = (page_size(), 1 << 16);
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len((2 * page + 3 * size) as u64).unwrap();
+        file.seek(SeekFrom::Start(page as u64)).unwrap();
+        file.write_all(&data.len().to_le_bytes()).unwrap();
+        file.seek(SeekFrom::Start(2 * page as u64)).unwrap();
+        file.write_all(&data).unwrap();
+        (Ring::map(file.as_fd(), size).unwrap(), file)
+    }
+
+    fn started(records: &[&[u8]]) -> Reader {
+        let (ring, _) = ring_of(records);
+        let clock = Arc::new(WallClock::new());
+        let decoder = Decoder::with_options(
+            Arc::clone(&clock),
+            IdSource::this_boot(),
+            TreeOptions::default(),
+        );
+        let spans = Arc::new(SpanRingBuffer::with_destinations(8, vec![]).unwrap());
+        Reader::start(ring, decoder, clock, spans, None).unwrap()
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_decoded_is_named() {
+        let reader = started(&[b"garbage", b"other"]);
+        let counts = reader.counts();
+        assert_eq!(reader.finish(), Some(0));
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        assert_eq!((load(&counts.read), load(&counts.decode_errors)), (2, 2));
+        assert!(counts.first_decode_error.get().is_some_and(|error| error.contains('7')));
+    }
+
+    #[test]
+    fn a_reader_that_panics_counts_what_it_leaves() {
+        let garbage = &b"garbage"[..];
+        let reader = started(&[garbage, garbage, POISON, garbage]);
+        let counts = reader.counts();
+        while reader.health().failure().is_none() {
+            thread::yield_now();
+        }
+        assert_eq!(reader.health().failure(), Some("the reader has panicked: poison"));
+        assert_eq!(reader.finish(), Some(0));
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let all = [&counts.read, &counts.decode_errors, &counts.failed, &counts.spans];
+        assert_eq!(all.map(load), [4, 2, 2, 0]);
+    }
 
     #[test]
     fn waits_grow_to_their_bound_and_shrink_at_once() {

@@ -33,6 +33,7 @@ mod sidecar;
 mod stage;
 
 pub use crate::export::{Delivery, DropReason};
+use crate::health::Health;
 pub use destination::Destination;
 pub use stage::Stage;
 
@@ -78,6 +79,9 @@ struct Shared {
     dropped: CachePadded<AtomicU64>,
     /// Spans that the stage has taken out.
     filtered: AtomicU64,
+    /// Spans that a sidecar which has panicked took from the queue and passed on to nobody.
+    failed: AtomicU64,
+    health: Health,
     sleeping: CachePadded<AtomicBool>,
     stop: AtomicBool,
     /// When the destinations must be done, once asked to stop.
@@ -157,6 +161,8 @@ impl SpanRingBuffer {
             pushed: CachePadded::default(),
             dropped: CachePadded::default(),
             filtered: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            health: Health::default(),
             sleeping: CachePadded::default(),
             stop: AtomicBool::new(false),
             deadline: Mutex::new(None),
@@ -217,6 +223,17 @@ impl SpanRingBuffer {
     /// Spans that the stage has taken out so far: no destination gets them.
     pub fn filtered(&self) -> u64 {
         self.shared.filtered.load(Ordering::Acquire)
+    }
+
+    /// Spans that were lost to every destination because the sidecar, or its stage, has panicked; while
+    /// the stage runs, those that it has in hand too.
+    pub fn failed(&self) -> u64 {
+        self.shared.failed.load(Ordering::Acquire)
+    }
+
+    /// Whether the sidecar runs. When it has panicked, nothing is exported any more.
+    pub fn health(&self) -> &Health {
+        &self.shared.health
     }
 
     /// What each destination has received, in the order they were given; still readable when the

@@ -12,7 +12,7 @@ use tracer_user::{
     ledger::{IdentityAccount, Ledger, RingAccount},
     pipeline::TraceOptions,
     reader::{ReaderCounts, ring::Ring},
-    ring_buffer::BufferStats,
+    ring_buffer::SpanRingBuffer,
     span_record::SpanRecord,
 };
 
@@ -86,7 +86,8 @@ impl Recording {
         // Nobody reads what the kernel tells of cgroups here.
         let told = kernel.get(Counter::CgroupMade) - kernel.get(Counter::CgroupLost);
         let identity = IdentityAccount { cgroups_told: told, ..IdentityAccount::default() };
-        let ledger = Ledger::new(kernel, ring, &counts, identity, BufferStats::default(), &[]);
+        let unused = SpanRingBuffer::with_destinations(1, vec![]).expect("a thread");
+        let ledger = Ledger::new(kernel, ring, &counts, identity, &unused);
         assert_eq!(ledger.imbalances(), Vec::<String>::new());
         self.run.finish_with(&ledger.kernel, &spans, ledger.losses().is_empty());
         (spans, ledger)

@@ -58,7 +58,7 @@ fn push_true(out: &mut Vec<u8>, key: Key<'_>) {
     push_true_of(out, OF_SPAN, key);
 }
 
-fn push_true_of(out: &mut Vec<u8>, field: Field, key: Key<'_>) {
+pub(super) fn push_true_of(out: &mut Vec<u8>, field: Field, key: Key<'_>) {
     push_head(out, field, key, 2);
     push_choice(out, BOOL, 1);
 }

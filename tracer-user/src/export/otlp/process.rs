@@ -1,7 +1,7 @@
 //! Spans of processes and of the signals that they get: their attributes and events.
 
 use super::{
-    attributes::{OF_SPAN, own_attributes, push_int_of, push_text},
+    attributes::{OF_SPAN, own_attributes, push_int_of, push_text, push_true_of},
     wire::{Field, Open, push_bytes, push_choice, push_fixed64, push_len, push_number},
 };
 use crate::{
@@ -97,7 +97,7 @@ fn push_attribute(out: &mut Vec<u8>, field: Field, (key, value): &Attribute<'_>)
     inner.end(out);
     open.end(out);
     if escaped {
-        push_text(out, field, ("tracer.escaped.", key), "true");
+        push_true_of(out, field, ("tracer.escaped.", key));
     }
 }
 

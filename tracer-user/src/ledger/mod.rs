@@ -1,15 +1,16 @@
 //! The books: where every call that was seen has gone, and whether the sums agree.
 
-use std::sync::{Arc, atomic::Ordering};
+mod equation;
+
+use std::sync::atomic::Ordering;
 
 use serde_json::{Map, Value, json};
 use tracer_common::counter::Counter;
 
 use crate::{
     kernel::KernelCounts,
-    losses,
     reader::ReaderCounts,
-    ring_buffer::{BufferStats, Delivery, DropReason},
+    ring_buffer::{Delivery, DropReason, SpanRingBuffer},
 };
 
 /// A reading of all counters. Balanced when taken after the end of tracing; before, calls are on
@@ -26,6 +27,8 @@ pub struct Ledger {
     pub identity: IdentityAccount,
     /// One account for each destination.
     pub destinations: Vec<DestinationAccount>,
+    /// Why a thread of the trace has ended before it should.
+    pub failure: Option<String>,
 }
 
 /// What passed through the ring, in records.
@@ -40,7 +43,7 @@ pub struct RingAccount {
 }
 
 /// What the reader made of the records.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpanAccount {
     /// Spans that were made: of calls and of processes.
     pub made: u64,
@@ -62,19 +65,18 @@ pub struct SpanAccount {
     pub environment_cut: u64,
     /// Records that could not be decoded.
     pub decode_errors: u64,
+    /// The first of these, in words.
+    pub first_decode_error: Option<String>,
+    /// Records that nobody decoded, because the reader had panicked.
+    pub reader_failed: u64,
     /// Spans of calls that were traced without being asked for, and not exported.
     pub filtered: u64,
     /// Spans that found the span queue full.
     pub dropped: u64,
+    /// Spans that the sidecar passed on to nobody, because it had panicked.
+    pub sidecar_failed: u64,
     /// Spans in the span queue: 0 after the end.
     pub queued: u64,
-}
-
-impl SpanAccount {
-    /// Spans that destinations are to get.
-    fn wanted(&self) -> i128 {
-        i128::from(self.made) - i128::from(self.filtered)
-    }
 }
 
 /// What is known of the ids that spans carry.
@@ -110,13 +112,14 @@ pub struct DestinationAccount {
 }
 
 impl DestinationAccount {
-    fn new(delivery: &Delivery, buffer_dropped: u64) -> Self {
+    fn new(delivery: &Delivery, spans: &SpanAccount) -> Self {
         let mut dropped: Vec<_> = DropReason::ALL
             .iter()
             .map(|reason| (reason.name(), delivery.dropped(*reason)))
             .collect();
-        // A span that the span queue dropped is lost to every destination.
-        dropped.push(("span_queue_full", buffer_dropped));
+        // A span that was lost on the way to the destinations is lost to each of them.
+        dropped.push(("span_queue_full", spans.dropped));
+        dropped.push(("sidecar_failed", spans.sidecar_failed));
         Self {
             name: delivery.name().to_owned(),
             delivered: delivery.delivered(),
@@ -141,9 +144,9 @@ impl Ledger {
         ring: RingAccount,
         reader: &ReaderCounts,
         identity: IdentityAccount,
-        buffer: BufferStats,
-        deliveries: &[Arc<Delivery>],
+        buffer: &SpanRingBuffer,
     ) -> Self {
+        let stats = buffer.stats();
         let spans = SpanAccount {
             made: reader.spans.load(Ordering::Relaxed),
             processes: reader.process_spans.load(Ordering::Relaxed),
@@ -155,32 +158,18 @@ impl Ledger {
             traceparent_invalid: reader.traceparent_invalid.load(Ordering::Relaxed),
             environment_cut: reader.environment_cut.load(Ordering::Relaxed),
             decode_errors: reader.decode_errors.load(Ordering::Relaxed),
-            filtered: 0,
-            dropped: buffer.total_dropped,
-            queued: buffer.current_size as u64,
+            first_decode_error: reader.first_decode_error.get().cloned(),
+            reader_failed: reader.failed.load(Ordering::Relaxed),
+            filtered: buffer.filtered(),
+            dropped: stats.total_dropped,
+            sidecar_failed: buffer.failed(),
+            queued: stats.current_size as u64,
         };
         let ring = RingAccount { read: reader.read.load(Ordering::Relaxed), ..ring };
-        let destinations = deliveries
-            .iter()
-            .map(|delivery| DestinationAccount::new(delivery, buffer.total_dropped))
-            .collect();
-        Self { kernel, ring, spans, identity, destinations }
-    }
-
-    /// Records that the kernel side tried to write.
-    fn records(&self) -> i128 {
-        let sum: i128 = [
-            Counter::Matched,
-            Counter::NoReturn,
-            Counter::ExitOnly,
-            Counter::Superseded,
-            Counter::TaskDied,
-            Counter::InFlight,
-        ]
-        .into_iter()
-        .map(|counter| i128::from(self.kernel.get(counter)))
-        .sum();
-        sum - i128::from(self.kernel.get(Counter::FilteredResult))
+        let deliveries = buffer.deliveries().iter();
+        let destinations =
+            deliveries.map(|delivery| DestinationAccount::new(delivery, &spans)).collect();
+        Self { kernel, ring, spans, identity, destinations, failure: None }
     }
 
     /// Records of every kind that the kernel side wrote to the ring.
@@ -198,89 +187,7 @@ impl Ledger {
 
     /// The equations of the books that do not hold, each in one line.
     pub fn imbalances(&self) -> Vec<String> {
-        let k = |counter| i128::from(self.kernel.get(counter));
-        let mut equations = vec![
-            (
-                "enter_seen = filtered + stored + noreturn + store_failed",
-                k(Counter::EnterSeen),
-                k(Counter::Filtered)
-                    + k(Counter::Stored)
-                    + k(Counter::NoReturn)
-                    + k(Counter::StoreFailed),
-            ),
-            (
-                "stored = matched + superseded + task_died + in_flight",
-                k(Counter::Stored),
-                k(Counter::Matched)
-                    + k(Counter::Superseded)
-                    + k(Counter::TaskDied)
-                    + k(Counter::InFlight),
-            ),
-            (
-                "records = submitted + reserve_failed",
-                self.records(),
-                k(Counter::Submitted) + k(Counter::ReserveFailed),
-            ),
-            (
-                "alive + command_lines + forked + executed + exited = lifecycle_submitted + \
-                 lifecycle_reserve_failed",
-                k(Counter::Alive)
-                    + k(Counter::CommandLines)
-                    + k(Counter::Forked)
-                    + k(Counter::Executed)
-                    + k(Counter::Exited),
-                k(Counter::LifecycleSubmitted) + k(Counter::LifecycleReserveFailed),
-            ),
-            (
-                "running_at_attach = running_submitted + running_reserve_failed",
-                k(Counter::RunningAtAttach),
-                k(Counter::RunningSubmitted) + k(Counter::RunningReserveFailed),
-            ),
-            (
-                "signals = signal_submitted + signal_reserve_failed",
-                k(Counter::Signals),
-                k(Counter::SignalSubmitted) + k(Counter::SignalReserveFailed),
-            ),
-            (
-                "submitted + lifecycle_submitted + running_submitted + signal_submitted = read",
-                i128::from(self.submitted()),
-                i128::from(self.ring.read),
-            ),
-            ("residual = 0", i128::from(self.ring.residual_bytes), 0),
-            (
-                "read = spans - processes - losses + lifecycle + decode_error + filtered_user",
-                i128::from(self.ring.read),
-                self.spans.wanted()
-                    - i128::from(self.spans.processes)
-                    - i128::from(self.spans.losses)
-                    + i128::from(self.spans.lifecycle)
-                    + i128::from(self.spans.decode_errors)
-                    + i128::from(self.spans.filtered),
-            ),
-            (
-                "lost in the kernel = lost_told",
-                losses::lost(&self.kernel).map(|loss| i128::from(loss.total())).sum(),
-                i128::from(self.spans.lost_told),
-            ),
-            ("span queue = 0", i128::from(self.spans.queued), 0),
-            (
-                "cgroup_made = cgroups_told + cgroup_lost",
-                k(Counter::CgroupMade),
-                i128::from(self.identity.cgroups_told) + k(Counter::CgroupLost),
-            ),
-        ];
-        for it in &self.destinations {
-            equations.push((
-                "spans + announced = delivered + dropped + queued",
-                self.spans.wanted() + i128::from(it.announced),
-                i128::from(it.delivered) + i128::from(it.dropped_total()) + i128::from(it.queued),
-            ));
-        }
-        equations
-            .into_iter()
-            .filter(|(_, left, right)| left != right)
-            .map(|(equation, left, right)| format!("{equation}: {left} is not {right}"))
-            .collect()
+        equation::imbalances(&self.accounts())
     }
 
     /// Whether all equations hold.
@@ -301,6 +208,7 @@ impl Ledger {
         .map(|counter| (counter.name().to_owned(), self.kernel.get(counter)));
         let misses = ("recursion_misses".to_owned(), self.kernel.recursion_misses);
         let errors = ("decode_error".to_owned(), self.spans.decode_errors);
+        let failed = ("reader_failed".to_owned(), self.spans.reader_failed);
         let wanted =
             |reason: &str| DropReason::ALL.iter().any(|it| it.is_wanted() && it.name() == reason);
         let destinations = self.destinations.iter().flat_map(|it| {
@@ -311,7 +219,7 @@ impl Ledger {
         });
         kernel
             .into_iter()
-            .chain([misses, errors])
+            .chain([misses, errors, failed])
             .chain(destinations)
             .filter(|(_, n)| *n > 0)
             .collect()
@@ -319,6 +227,15 @@ impl Ledger {
 
     /// One JSON object; the names are a contract, see `docs/output.md`.
     pub fn to_json(&self) -> Value {
+        let mut all = self.accounts();
+        let imbalances = equation::imbalances(&all);
+        all["balanced"] = imbalances.is_empty().into();
+        all["imbalances"] = imbalances.into();
+        all
+    }
+
+    /// All counters, by account and name.
+    fn accounts(&self) -> Value {
         let mut kernel: Map<String, Value> = Counter::ALL
             .iter()
             .map(|counter| (counter.name().to_owned(), self.kernel.get(*counter).into()))
@@ -362,7 +279,10 @@ impl Ledger {
                 "traceparent_invalid": self.spans.traceparent_invalid,
                 "environment_cut": self.spans.environment_cut,
                 "decode_error": self.spans.decode_errors,
+                "first_decode_error": self.spans.first_decode_error,
+                "reader_failed": self.spans.reader_failed,
                 "queue_full": self.spans.dropped,
+                "sidecar_failed": self.spans.sidecar_failed,
                 "queued": self.spans.queued,
             },
             "identity": {
@@ -372,8 +292,7 @@ impl Ledger {
                 "processes_missed": self.identity.processes_missed,
             },
             "destinations": destinations,
-            "balanced": self.balanced(),
-            "imbalances": self.imbalances(),
+            "failure": self.failure,
         })
     }
 }
@@ -424,6 +343,7 @@ mod tests {
                 announced: 0,
                 first_error: None,
             }],
+            failure: None,
         }
     }
 
@@ -469,13 +389,19 @@ mod tests {
         wrong.spans.made -= 1;
         assert_eq!(wrong.imbalances().len(), 2);
         let mut wrong = ledger();
+        wrong.spans.filtered = 1;
+        assert_eq!(wrong.imbalances().len(), 1);
+        let mut wrong = ledger();
+        wrong.spans.queued = 1;
+        assert_eq!(wrong.imbalances(), ["queued = 0: 1 is not 0"]);
+        let mut wrong = ledger();
         wrong.ring.residual_bytes = 8;
         assert!(!wrong.balanced());
         let mut wrong = ledger();
         wrong.destinations[0].delivered -= 1;
         assert_eq!(
             wrong.imbalances(),
-            ["spans + announced = delivered + dropped + queued: 93 is not 92"]
+            ["spans.spans + announced = delivered + dropped + queued: 93 is not 92"]
         );
     }
 }

@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 14;
+pub const ABI_VERSION: u32 = 15;
 
 /// Stands in the object where the id of `bpf_rdonly_cast` in the kernel's BTF belongs: in a call
 /// instruction that the loader completes, or turns into a move where the kernel has no such function.

@@ -1,8 +1,9 @@
 //! The file that a descriptor of the running task leads to.
 
-use tracer_common::file::{CURRENT_FOLDER, FileHeader, FileKind, detail, flag};
+use tracer_common::file::{CURRENT_FOLDER, FileHeader, FileKind, PATH_BYTES, detail, flag};
 
 use crate::{
+    capture::bounded,
     kernel_memory::{at, clear_words, word, words},
     maps::{
         ATOMIC_COUNTERS, FDT_FD, FDT_MAX_FDS, FILE_DESKS, FILE_INODE, FILE_PATH, FILE_PRIVATE,
@@ -10,9 +11,9 @@ use crate::{
         INODE_PRIVATE, INODE_RDEV, INODE_SB, NS_COMMON_OPS, NS_OPS_NAME, PID_NUMBERS, SB_DEV,
         SB_MAGIC,
     },
-    path,
+    path::{self, store},
     socket::write_socket,
-    stats::swap,
+    stats::{order_loads, swap},
     task::TaskAddress,
 };
 
@@ -147,6 +148,8 @@ fn write_file_by<const CAST: bool>(it: &mut FileDesk, task: TaskAddress, fd: i32
         it.print = print(0, it.path, 0);
         it.header.kind = FileKind::File as u8;
         write_path::<CAST>(it, task);
+        // SAFETY: aligned and valid.
+        unsafe { order_loads(&raw mut it.fence) };
         print_by::<CAST>(task, fd) != it.print
     } else {
         let place = place_of::<CAST>(task, fd);
@@ -154,6 +157,8 @@ fn write_file_by<const CAST: bool>(it: &mut FileDesk, task: TaskAddress, fd: i32
         if it.file != 0 {
             write_open::<CAST>(it, task);
         }
+        // SAFETY: aligned and valid.
+        unsafe { order_loads(&raw mut it.fence) };
         // The table of a process grows by becoming another one.
         let is_there = word::<CAST>(place.table_at) == place.table;
         let slot = if is_there { place.slot } else { place_of::<CAST>(task, fd).slot };
@@ -162,6 +167,15 @@ fn write_file_by<const CAST: bool>(it: &mut FileDesk, task: TaskAddress, fd: i32
     if has_changed {
         it.header.flags |= flag::CHANGED;
     }
+    end_with_zeroes(it);
+}
+
+/// What is kept is whole words: behind the last byte nothing may stand that was there before.
+#[inline(always)]
+fn end_with_zeroes(desk: &mut FileDesk) {
+    let end = bounded(desk.len as usize, PATH_BYTES - 8);
+    // SAFETY: a word fits behind the last byte.
+    unsafe { store::<0>(desk.bytes.as_mut_ptr().add(end), 0) };
 }
 
 /// Writes what is known of the file `desk.file`.
@@ -202,6 +216,8 @@ fn write_path<const CAST: bool>(desk: &mut FileDesk, task: TaskAddress) {
     let root = task.fs::<CAST>() + u64::from(FS_ROOT.load());
     desk.root = words::<CAST>(root);
     path::write::<CAST>(desk);
+    // SAFETY: aligned and valid.
+    unsafe { order_loads(&raw mut desk.fence) };
     let after = words::<CAST>(root);
     if after[0] != desk.root[0] || after[1] != desk.root[1] {
         desk.header.flags |= flag::CHANGED;

@@ -1,8 +1,11 @@
-//! Memory of the kernel at addresses that the verifier does not know. No read of it can fault.
+//! Memory of the kernel at addresses that the verifier does not know. Where there is none, a read
+//! gives 0. (Of Linux 6.2 to 6.8 without its fixes of 2024 that is not true of the page of the
+//! vsyscalls, <https://github.com/torvalds/linux/commit/b599d7d26d6a>, which no pointer of the kernel
+//! leads to.)
 //!
 //! A kernel that has `bpf_rdonly_cast` (6.2) lets a program load 8 bytes from any address with one
 //! instruction ([`word`]). Elsewhere each such load is a call of a helper. What is generic over `CAST`
-//! does it either way; [`HAS_CAST`](crate::maps::HAS_CAST) says which, and the verifier drops the
+//! loads words either way; [`HAS_CAST`](crate::maps::HAS_CAST) says which, and the verifier drops the
 //! other.
 
 use core::mem::MaybeUninit;

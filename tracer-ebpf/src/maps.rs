@@ -188,6 +188,10 @@ pub(crate) struct FileDesk {
     pub(crate) len: u32,
     /// 1 when the file is in no folder at all.
     pub(crate) is_alone: u32,
+    /// Folders and mounts that the walk has gone through.
+    pub(crate) steps: u32,
+    /// See [`crate::stats::order_loads`].
+    pub(crate) fence: u32,
     pub(crate) pad: u32,
     /// What the descriptor leads to, by [`crate::descriptor::print_of`].
     pub(crate) print: u64,
@@ -199,8 +203,6 @@ pub(crate) struct FileDesk {
     pub(crate) top: u64,
     /// Mount and dentry at which paths of the process begin.
     pub(crate) root: [u64; 2],
-    /// The same after the walk.
-    pub(crate) root_after: [u64; 2],
     /// What is kept: this, and `len` bytes of those behind it.
     pub(crate) header: FileHeader,
     pub(crate) bytes: [u8; PATH_BYTES],

@@ -16,10 +16,15 @@ use crate::{
     capture::{bounded, opaque},
     kernel_memory::{WORD, Words, at, read_kernel, words},
     maps::{DENTRY_HASH, FileDesk, HAS_CAST, MOUNT_MNT, MOUNT_PARENT, VFSMOUNT_ROOT},
+    stats::order_loads,
 };
 
 /// Folders and mounts that are gone through, at most.
-const STEPS: usize = 64;
+const STEPS: u32 = 64;
+/// Rounds of the walk, at most: those in which something was renamed are done again. By loads a round
+/// takes some 20 ns, and a renaming a few microseconds.
+const ROUNDS: usize = 512;
+const SLOW_ROUNDS: usize = 128;
 /// Where the last component can begin.
 const LAST: usize = PATH_BYTES - COMPONENT - 9;
 
@@ -51,8 +56,10 @@ impl Dentry {
     /// By loads. The sequence number, which is odd during a renaming, comes before all that it is
     /// about: what has moved meanwhile is seen by it.
     #[inline(always)]
-    fn load(words: Words) -> Self {
+    fn load(words: Words, fence: *mut u32) -> Self {
         let seq = Self::sequence(words);
+        // SAFETY: the caller's desk.
+        unsafe { order_loads(fence) };
         let (previous, parent) = (words.get::<2>(), words.get::<3>());
         let len = (words.get::<4>() >> 32) as u32;
         Self { seq, previous, parent, len, name: words.get::<5>(), ..Self::default() }
@@ -98,7 +105,18 @@ fn step<const CAST: bool>(desk: &mut FileDesk) -> u32 {
         return AT_END;
     }
     desk.path[1] = all.parent;
-    GOES_ON
+    next(desk)
+}
+
+/// Whether there may be another step.
+#[inline(always)]
+fn next(desk: &mut FileDesk) -> u32 {
+    desk.steps += 1;
+    if desk.steps < STEPS {
+        return GOES_ON;
+    }
+    desk.header.flags |= flag::CUT;
+    AT_END
 }
 
 /// One component of a path.
@@ -116,14 +134,19 @@ struct Component {
 /// room.
 #[inline(always)]
 fn component<const CAST: bool>(desk: &mut FileDesk, address: u64) -> Option<Component> {
+    let fence = &raw mut desk.fence;
     if CAST {
         let words = Words::at(address);
-        let dentry = Dentry::load(words);
+        let dentry = Dentry::load(words, fence);
         let (is_read, end) = write_component::<true>(desk, &dentry)?;
+        // SAFETY: aligned and valid.
+        unsafe { order_loads(fence) };
         Some(Component { dentry, seq_after: Dentry::sequence(words), is_read, end })
     } else {
         let dentry: Dentry = read_kernel(address);
         let (is_read, end) = write_component::<false>(desk, &dentry)?;
+        // SAFETY: as above.
+        unsafe { order_loads(fence) };
         Some(Component { dentry, seq_after: read_kernel(address + WORD / 2), is_read, end })
     }
 }
@@ -135,6 +158,8 @@ fn component<const CAST: bool>(desk: &mut FileDesk, address: u64) -> Option<Comp
 fn above<const CAST: bool>(desk: &mut FileDesk, mount: u64) -> u32 {
     let around = mount - u64::from(MOUNT_MNT.load()) + u64::from(MOUNT_PARENT.load());
     let above = words::<CAST>(around);
+    // SAFETY: aligned and valid.
+    unsafe { order_loads(&raw mut desk.fence) };
     let again = words::<CAST>(around);
     if above[0] != again[0] || above[1] != again[1] {
         desk.header.flags |= flag::RENAMED;
@@ -147,7 +172,7 @@ fn above<const CAST: bool>(desk: &mut FileDesk, mount: u64) -> u32 {
     }
     desk.path = [up, above[1]];
     desk.top = top_of::<CAST>(up);
-    GOES_ON
+    next(desk)
 }
 
 /// The dentry at which a mount begins.
@@ -189,8 +214,8 @@ fn write_component<const CAST: bool>(desk: &mut FileDesk, dentry: &Dentry) -> Op
     Some((is_read, (start + len + 1) as u32))
 }
 
-/// Copies a name of at most [`SHORT`] bytes, and what stands behind it up to so many, which the next
-/// component or nobody reads. Says whether there was one: no name begins with a zero.
+/// Copies a name of at most [`SHORT`] bytes, and what stands behind it up to so many: the next component
+/// overwrites that, and what is kept ends before it. Says whether there was one: no name begins with a zero.
 #[inline(always)]
 fn copy_short(to: *mut u8, name: u64, len: usize) -> bool {
     let name = Words::at(name);
@@ -210,7 +235,7 @@ fn copy_short(to: *mut u8, name: u64, len: usize) -> bool {
 /// Stores a word at an address that need not be a multiple of 8. The compiler would do it byte by
 /// byte; kernels of both architectures take it as it is.
 #[inline(always)]
-fn store<const OFFSET: i16>(to: *mut u8, word: u64) {
+pub(crate) fn store<const OFFSET: i16>(to: *mut u8, word: u64) {
     // SAFETY: the caller has room for a word there.
     unsafe {
         core::arch::asm!(
@@ -223,10 +248,10 @@ fn store<const OFFSET: i16>(to: *mut u8, word: u64) {
     }
 }
 
-/// Rounds of the walk in one call of [`steps_by_cast`].
-const ROUNDS: usize = 8;
+/// Rounds in one call of [`steps_by_cast`].
+const AT_ONCE: usize = 8;
 
-/// [`step`] by loads, until the end or for [`ROUNDS`] rounds. A global function for the kernel, as
+/// [`step`] by loads, until the end or for [`AT_ONCE`] rounds. A global function for the kernel, as
 /// those of `place`: looked at once, and not once for each call.
 #[inline(never)]
 #[unsafe(no_mangle)]
@@ -237,7 +262,7 @@ extern "C" fn steps_by_cast(desk: *mut FileDesk) -> u32 {
     if HAS_CAST.load() == 0 {
         return AT_END;
     }
-    for _ in (0..ROUNDS).map(opaque) {
+    for _ in (0..AT_ONCE).map(opaque) {
         if step::<true>(desk) != GOES_ON {
             return AT_END;
         }
@@ -275,19 +300,19 @@ pub(crate) extern "C" fn write_path_to(desk: *mut FileDesk) -> u32 {
 /// [`write_path_to`] without a call, for each named descriptor.
 #[inline(always)]
 pub(crate) fn write<const CAST: bool>(desk: &mut FileDesk) {
-    (desk.len, desk.is_alone) = (0, 0);
+    (desk.len, desk.is_alone, desk.steps) = (0, 0, 0);
     desk.top = top_of::<CAST>(desk.path[0]);
     if desk.path[1] == desk.top && is_removed::<CAST>(desk.top) {
         desk.header.flags |= flag::DELETED;
     }
     if CAST {
-        for _ in (0..STEPS / ROUNDS).map(opaque) {
+        for _ in (0..ROUNDS / AT_ONCE).map(opaque) {
             if steps_by_cast(desk) != GOES_ON {
                 return;
             }
         }
     } else {
-        for _ in (0..STEPS).map(opaque) {
+        for _ in (0..SLOW_ROUNDS).map(opaque) {
             if step_by_probe(desk) != GOES_ON {
                 return;
             }

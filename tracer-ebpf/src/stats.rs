@@ -86,6 +86,22 @@ pub(crate) unsafe fn swap(value: *mut u32, new: u32) -> u32 {
     old
 }
 
+/// All loads before it are done before any load behind it. x86 keeps loads in their order; elsewhere
+/// an atomic exchange of a word that nobody else writes orders them.
+///
+/// # Safety
+/// `word` must be aligned and valid.
+#[inline(always)]
+pub(crate) unsafe fn order_loads(word: *mut u32) {
+    #[cfg(not(bpf_target_arch = "x86_64"))]
+    // SAFETY: by the caller's word.
+    unsafe {
+        swap(word, 0);
+    }
+    #[cfg(bpf_target_arch = "x86_64")]
+    let _ = word;
+}
+
 /// `BPF_FETCH | BPF_ADD`: adds, with wrap-around, and returns what was there.
 ///
 /// # Safety

@@ -1,5 +1,5 @@
 //! What is known of a task. Rust emits no CO-RE relocations, so the offsets of fields come from
-//! the running kernel's BTF as globals; the verifier checks each load against that BTF.
+//! the running kernel's BTF as globals; the verifier checks each load of a [`Task`] against that BTF.
 
 use core::ffi::c_void;
 
@@ -43,7 +43,7 @@ impl Task {
     /// What a pointer in it holds, as a number, which is read with [`read_kernel`] alone. A pointer
     /// that the verifier knows costs a load less, and the start of tracer up to a millisecond each time
     /// the verifier comes by: it looks for the name of its type in all types of the kernel, for what
-    /// may be trusted. So the programs of each call know pointers, those of a process's life do not.
+    /// may be trusted. So the programs of a process's life follow few pointers that it knows.
     #[inline(always)]
     fn address(self, offset: u32) -> u64 {
         read_kernel(self.0 as u64 + u64::from(offset))

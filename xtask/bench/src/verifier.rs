@@ -5,7 +5,7 @@
 use anyhow::{Context as _, Result};
 use tracer_common::memory::DataLimit;
 use tracer_user::{
-    kernel::{Loaded, ResultFilter, cgroup::Cgroup},
+    kernel::{FileDetail, Loaded, ResultFilter, cgroup::Cgroup},
     pipeline::TraceOptions,
 };
 
@@ -37,6 +37,7 @@ fn configurations() -> [(&'static str, TraceOptions); 3] {
         data: DataLimit { bytes: 4096, data: true },
         result,
         signals: u64::MAX,
+        names: Some(FileDetail::Protocols),
         kernel_log: true,
         ..TraceOptions::default()
     };
@@ -57,7 +58,7 @@ mod tests {
         let settings = options.settings();
         assert!(settings.by_process && settings.follow && settings.kernel_log);
         assert!(!settings.cgroups.is_empty() && !settings.uids.is_empty());
-        assert!(settings.signals != 0);
+        assert!(settings.signals != 0 && settings.files.is_some());
         assert!(!settings.comms.is_empty() && !settings.result.errnos.is_empty());
     }
 }

@@ -24,7 +24,7 @@ impl Health {
                 let failure = format!("{name} has panicked: {}", message(&*panic));
                 log::error!("{failure}");
                 // The first failure is the one that explains the others.
-                let _ = self.failure.set(failure);
+                self.failure.get_or_init(|| failure);
                 None
             }
         }

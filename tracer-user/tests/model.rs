@@ -1,8 +1,6 @@
 //! The reference model keeps its books: the ledger's identities hold at every step of any sequence.
 //! `tests/kernel/model.rs` holds the model against the kernel programs.
 
-use std::sync::LazyLock;
-
 use proptest::{collection::vec, prelude::*, sample::Index};
 use tracer_common::counter::Counter;
 use tracer_user::{
@@ -18,7 +16,7 @@ mod machine;
 use machine::{Machine, Op};
 
 /// The books as if tracing ended now and all records were read.
-fn closed(machine: &Machine) -> Ledger {
+fn closed(machine: &Machine, unused: &SpanRingBuffer) -> Ledger {
     let mut machine = machine.clone();
     if machine.is_tracing() {
         machine.apply(Op::Detach);
@@ -30,18 +28,16 @@ fn closed(machine: &Machine) -> Ledger {
     }
     let kernel = KernelCounts { counters: machine.counters, recursion_misses: 0 };
     let (ring, identity) = (RingAccount::default(), IdentityAccount::default());
-    Ledger::new(kernel, ring, &reader, identity, &UNUSED)
+    Ledger::new(kernel, ring, &reader, identity, unused)
 }
-
-/// A span queue that nothing is pushed to.
-static UNUSED: LazyLock<SpanRingBuffer> =
-    LazyLock::new(|| SpanRingBuffer::with_destinations(1, vec![]).unwrap());
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_books_balance_at_every_step(picks in vec(any::<Index>(), 0..200)) {
+        // Nothing is pushed to it.
+        let unused = SpanRingBuffer::with_destinations(1, vec![]).unwrap();
         let mut machine = Machine::new();
         let mut before = machine.counters;
         for pick in picks {
@@ -51,7 +47,7 @@ proptest! {
             }
             let op = *pick.get(&choices);
             machine.apply(op);
-            let ledger = closed(&machine);
+            let ledger = closed(&machine, &unused);
             prop_assert_eq!(ledger.imbalances(), Vec::<String>::new(), "after {:?}", op);
             prop_assert!(Counter::ALL.iter().all(|it| machine.counters.get(*it) >= before.get(*it)));
             // Nothing is seen of what is not traced, and calls are only lost by name.

@@ -1,8 +1,10 @@
-//! `cargo xtask run`: tracer, built with optimizations, run as root.
+//! `cargo xtask run`: tracer, built with optimizations, run as root in the user's environment.
 
-use std::ffi::OsString;
+use std::env;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt as _;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
 
@@ -16,6 +18,86 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     let built = built::build(&mut cargo)?;
     let mut program = privilege::as_root(&built.program("tracer")?.path)?;
     program.args(args);
+    leave_to_the_user(&mut program)?;
     // Its exit status is ours then, and so are the signals.
     Err(program.exec()).with_context(|| format!("starting `{}`", command::describe(&program)))
+}
+
+/// The folders of libraries, ld.so(8).
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
+
+/// Takes out what cargo has put into the environment for this program alone: a traced command must
+/// find the user's. With cargo's folders of libraries, a trace of `ls` begins with a search through
+/// all of them.
+fn leave_to_the_user(program: &mut Command) -> Result<()> {
+    for (name, _) in env::vars_os().filter(|(name, _)| is_cargos(name)) {
+        program.env_remove(name);
+    }
+    let Some(libraries) = env::var_os(LIBRARIES) else { return Ok(()) };
+    let ours = folders_of_cargo()?;
+    match users_folders(&libraries, &ours)? {
+        Some(libraries) => program.env(LIBRARIES, libraries),
+        None => program.env_remove(LIBRARIES),
+    };
+    Ok(())
+}
+
+/// Whether cargo, or the rustup before it, sets this variable for the program that it runs,
+/// <https://doc.rust-lang.org/cargo/reference/environment-variables.html>.
+fn is_cargos(name: &OsStr) -> bool {
+    const ALL: [&str; 8] = [
+        "CARGO",
+        "CARGO_BIN_NAME",
+        "CARGO_CRATE_NAME",
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_PRIMARY_PACKAGE",
+        "RUSTUP_TOOLCHAIN",
+        "RUST_RECURSION_COUNT",
+    ];
+    name.to_str().is_some_and(|name| ALL.contains(&name) || name.starts_with("CARGO_PKG_"))
+}
+
+/// Below which folders cargo's libraries are: its target folder, where this program is, and rustc's.
+fn folders_of_cargo() -> Result<[PathBuf; 2]> {
+    let program = env::current_exe().context("where this program is")?;
+    let target = program.ancestors().nth(2).context("this program is in no target folder")?;
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).args(["--print", "sysroot"]).output().context("rustc")?;
+    let root = String::from_utf8(output.stdout).context("the folder of rustc")?;
+    Ok([target.to_owned(), PathBuf::from(root.trim_end())])
+}
+
+/// The folders of a list that are below none of cargo's; `None` when there are no others.
+fn users_folders(list: &OsStr, cargos: &[impl AsRef<Path>]) -> Result<Option<OsString>> {
+    let is_users = |folder: &PathBuf| {
+        !folder.as_os_str().is_empty() && !cargos.iter().any(|it| folder.starts_with(it))
+    };
+    let folders: Vec<PathBuf> = env::split_paths(list).filter(is_users).collect();
+    if folders.is_empty() {
+        return Ok(None);
+    }
+    env::join_paths(folders).map(Some).context(LIBRARIES)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_for_one_program_are_told_from_the_user_s() {
+        for name in ["CARGO", "CARGO_PKG_VERSION_MAJOR", "CARGO_MANIFEST_DIR", "RUSTUP_TOOLCHAIN"] {
+            assert!(is_cargos(OsStr::new(name)), "{name}");
+        }
+        for name in ["CARGO_HOME", "CARGO_TARGET_DIR", "RUSTUP_HOME", "RUSTFLAGS", "PATH"] {
+            assert!(!is_cargos(OsStr::new(name)), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_user_s_folders_of_libraries_stay() {
+        let users = |list: &str| users_folders(OsStr::new(list), &["/t/target", "/rust"]).unwrap();
+        assert_eq!(users("/t/target/debug/deps:/t/target/debug:/rust/lib/rustlib/x/lib"), None);
+        assert_eq!(users("/t/target/debug:/opt/lib:/rustic:"), Some("/opt/lib:/rustic".into()));
+    }
 }

@@ -117,7 +117,8 @@ pub struct Loaded {
 impl Loaded {
     /// Checks the host, loads the object and fills its maps.
     pub fn load(settings: &Settings) -> Result<Self, KernelError> {
-        let btf_bytes = preflight::check()?;
+        preflight::check()?;
+        let btf_bytes = preflight::read_btf()?;
         object::check(object::BYTES)?;
         raise_memlock();
         let types = KernelTypes::parse(&btf_bytes)?;

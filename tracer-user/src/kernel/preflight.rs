@@ -1,7 +1,13 @@
 //! Can this host run the kernel programs? Asked before the first `bpf(2)` call, so that the answer
 //! is one clear line.
 
-use std::{fmt, fs, io, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, Read as _},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
 use super::btf;
 
@@ -121,8 +127,8 @@ pub enum PreflightError {
     },
 }
 
-/// Checks privileges, kernel version, lockdown and BTF, in this order; returns the kernel's BTF.
-pub fn check() -> Result<Vec<u8>, PreflightError> {
+/// Checks privileges, kernel version, lockdown and that there is BTF, in this order.
+pub fn check() -> Result<(), PreflightError> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| PreflightError::NoProc { error })?;
     capabilities(effective(&status))?;
@@ -133,7 +139,16 @@ pub fn check() -> Result<Vec<u8>, PreflightError> {
     let namespace = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino()).ok();
     pid_namespace(namespace)?;
     lockdown(Path::new(LOCKDOWN))?;
-    kernel_btf(Path::new(btf::VMLINUX))
+    open_btf(Path::new(btf::VMLINUX)).map(drop)
+}
+
+/// Reads the kernel's description of its types: some 6 MB, so that it is read once.
+pub(super) fn read_btf() -> Result<Vec<u8>, PreflightError> {
+    let path = Path::new(btf::VMLINUX);
+    let mut bytes = Vec::new();
+    let read = open_btf(path)?.read_to_end(&mut bytes);
+    read.map_err(|error| PreflightError::NoBtf { path: path.display().to_string(), error })?;
+    Ok(bytes)
 }
 
 /// Where no level can be read there is no lockdown, or nobody has mounted the file system; then
@@ -146,8 +161,8 @@ fn lockdown(path: &Path) -> Result<(), PreflightError> {
     Ok(())
 }
 
-fn kernel_btf(path: &Path) -> Result<Vec<u8>, PreflightError> {
-    fs::read(path)
+fn open_btf(path: &Path) -> Result<File, PreflightError> {
+    File::open(path)
         .map_err(|error| PreflightError::NoBtf { path: path.display().to_string(), error })
 }
 
@@ -254,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_kernel_without_btf_is_told_by_its_config() {
-        let error = kernel_btf(Path::new("/nonexistent/btf")).unwrap_err().to_string();
+        let error = open_btf(Path::new("/nonexistent/btf")).unwrap_err().to_string();
         assert!(error.contains("CONFIG_DEBUG_INFO_BTF"), "{error}");
     }
 }

@@ -92,6 +92,22 @@ fn mistakes_are_told_in_one_line() {
 }
 
 #[test]
+fn a_command_line_without_a_verb_shows_the_one_that_was_meant() {
+    mistake(&["-p", "1"], "tracer: options follow a verb: tracer trace -p 1");
+    mistake(&["ls", "-l"], "tracer: there is no verb `ls`; to trace a command: tracer trace ls -l");
+}
+
+#[test]
+fn a_command_needs_no_dashes_before_it() {
+    // It is understood: what is missing is the privilege.
+    for args in [&["trace", "ls", "-l"][..], &["trace", "-e", "read", "ls", "--version"]] {
+        let output = tracer(args);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains("CAP_BPF"), "{}", said(&output));
+    }
+}
+
+#[test]
 fn options_that_do_not_exist_are_clap_s_affair() {
     let output = tracer(&["trace", "--no-such-option"]);
     assert_eq!(output.status.code(), Some(2));

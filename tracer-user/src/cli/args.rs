@@ -259,8 +259,8 @@ pub(super) struct TraceArgs {
     #[arg(long)]
     pub(super) kernel_log: bool,
 
-    /// The command to run and trace, with its arguments
-    #[arg(last = true, value_name = "COMMAND")]
+    /// The command to run and trace, with its arguments; what follows it is its own
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
 }
 

@@ -13,8 +13,9 @@ mod place;
 mod signal_set;
 mod signals;
 mod trace;
+mod verb;
 
-use std::{io::Write, process::ExitCode};
+use std::{env, ffi::OsString, io::Write, process::ExitCode};
 
 use clap::Parser;
 
@@ -49,7 +50,12 @@ impl From<UsageError> for Failure {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::parse().verb {
+    let args: Vec<OsString> = env::args_os().collect();
+    if let Some(hint) = verb::missing(&args) {
+        say(&hint);
+        return ExitCode::from(USAGE);
+    }
+    let outcome = match Cli::parse_from(args).verb {
         Verb::Trace(args) => trace::run(*args),
         Verb::Recover(args) => parquet::run_recover(&args),
     };

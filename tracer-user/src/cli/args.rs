@@ -96,6 +96,10 @@ pub(super) struct TraceArgs {
     #[arg(long, help_heading = "Scope")]
     pub(super) no_follow: bool,
 
+    /// Trace descendants too, as tracer does anyway: for strace's command lines
+    #[arg(short = 'f', action = ArgAction::Count, help_heading = "Scope")]
+    pub(super) forks: u8,
+
     /// Trace a cgroup (v2) and all below it: a full path, or one below the mount
     #[arg(long, value_name = "PATH", help_heading = "Scope")]
     pub(super) cgroup: Vec<PathBuf>,
@@ -117,8 +121,8 @@ pub(super) struct TraceArgs {
     #[arg(short, long = "uid", value_name = "USER", value_delimiter = ',', help_heading = "Scope")]
     pub(super) uid: Vec<String>,
 
-    /// Trace these syscalls: names, numbers, %classes (%file, %network, …), /regex/; ! takes out;
-    /// signal=SET as --signal
+    /// Trace these syscalls: names, numbers, %classes (%file, %network, …), /regex/; ! takes out.
+    /// As strace: also trace=SET, signal=SET, status=successful or failed, quiet=SET, decode-fds=SET
     #[arg(short = 'e', long = "trace", value_name = "SET", help_heading = "Filter")]
     pub(super) trace: Vec<String>,
 
@@ -165,6 +169,19 @@ pub(super) struct TraceArgs {
     /// Set TRACEPARENT for COMMAND, so that its own spans become part of ours
     #[arg(long, requires = "command", help_heading = "Output")]
     pub(super) export_traceparent: bool,
+
+    /// Show the time of day without microseconds; -tt: with them, as without -t; -ttt: seconds since
+    /// the Unix epoch
+    #[arg(short = 't', action = ArgAction::Count, help_heading = "Output")]
+    pub(super) times: u8,
+
+    /// Show the time since what the line before is about began
+    #[arg(short, long = "relative-timestamps", conflicts_with = "times", help_heading = "Output")]
+    pub(super) relative: bool,
+
+    /// Show how long each call took, as tracer does anyway: for strace's command lines
+    #[arg(short = 'T', long, help_heading = "Output")]
+    pub(super) syscall_times: bool,
 
     /// Show what descriptors lead to, and the folder of relative paths: 3</etc/hostname>; -yy: also
     /// addresses of sockets, numbers of devices and processes. As the kernel held it at the call;

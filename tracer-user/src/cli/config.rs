@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     export::{
-        Lines, TextStyle,
+        Lines, TextStyle, Times,
         otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
         parquet::ParquetOptions,
     },
@@ -63,6 +63,14 @@ pub(super) enum UsageError {
          thread-execve, all and none"
     )]
     Quiet(String),
+    #[error("-e status: `{0}` is not successful, failed or all, of which one must be left")]
+    Status(String),
+    #[error("-e decode-fds: unknown `{0}`; known are all, none, path, socket, dev and pidfd")]
+    DecodeFds(String),
+    #[error("-e {key}=: tracer has no such option: {instead}")]
+    Qualifier { key: String, instead: &'static str },
+    #[error("-ff: tracer does not write a file for each process; use --export parquet or json")]
+    FilePerProcess,
     #[error("--errno: unknown error `{name}`{hint}")]
     Errno { name: String, hint: String },
     #[error("--{option}: `{value}` is not a time; write it like 500us, 10ms or 1s")]
@@ -158,7 +166,12 @@ pub(super) enum Target {
 impl TraceConfig {
     pub(super) fn new(args: TraceArgs) -> Result<Self, UsageError> {
         let expressions = args.trace.iter().filter(|text| is_of_calls(text)).cloned().collect();
-        let Filters { syscalls, signals, quiet } = Filters::of(&args)?;
+        if args.forks > 1 {
+            return Err(UsageError::FilePerProcess);
+        }
+        let filters = Filters::of(&args)?;
+        let others = others(&args, &filters);
+        let Filters { syscalls, signals, quiet, successful, failed, names: named } = filters;
         let mut cgroups: Vec<_> =
             args.cgroup.iter().map(|path| cgroup::resolve(path)).collect::<Result<_, _>>()?;
         let containers = containers::find(&args.container, args.wait_for_container)?;
@@ -177,8 +190,8 @@ impl TraceConfig {
             signals: signals.unwrap_or(u64::MAX),
             data: data_limit(&args)?,
             result: ResultFilter {
-                successful: args.successful,
-                failed: args.failed,
+                successful,
+                failed,
                 errnos: args
                     .errno
                     .iter()
@@ -188,7 +201,7 @@ impl TraceConfig {
                     .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             },
             launch: place::of_command(&args)?,
-            names: names(args.names),
+            names: names(named),
             ring_size: parse_ring_size(&args.ring_size)?,
             kernel_log: args.kernel_log,
             ..TraceOptions::default()
@@ -199,9 +212,10 @@ impl TraceConfig {
         let style = TextStyle {
             color: false,
             tree: args.tree,
-            exits: if quiet { Lines::None } else { others(&args) },
+            exits: if quiet { Lines::None } else { others },
             // Who names signals wants to see them.
-            signals: if signals.is_some() { Lines::All } else { others(&args) },
+            signals: if signals.is_some() { Lines::All } else { others },
+            times: times(&args),
         };
         let place = options.launch.filter(|_| args.export_traceparent);
         let exported_traceparent = place.map(|place| place.traceparent().header());
@@ -222,6 +236,16 @@ impl TraceConfig {
             exported_traceparent,
             verbose: args.verbose,
         })
+    }
+}
+
+/// As strace counts; without `-t` there are microseconds, for records need a time.
+const fn times(args: &TraceArgs) -> Times {
+    match args.times {
+        _ if args.relative => Times::Relative,
+        1 => Times::Seconds,
+        0 | 2 => Times::Micros,
+        _ => Times::Epoch,
     }
 }
 

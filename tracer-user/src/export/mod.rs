@@ -23,7 +23,7 @@ pub use memory::MemoryExporter;
 pub use null::NullExporter;
 pub use output::{Output, OutputError};
 pub use parquet::ParquetExporter;
-pub use text::{Lines, TextExporter, TextStyle};
+pub use text::{Lines, TextExporter, TextStyle, Times};
 
 use std::{io, sync::Arc};
 

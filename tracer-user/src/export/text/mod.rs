@@ -45,6 +45,23 @@ pub struct TextStyle {
     pub exits: Lines,
     /// Which signals have a line.
     pub signals: Lines,
+    /// How each line says when it was.
+    pub times: Times,
+}
+
+/// How a line says when what it is about began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Times {
+    /// The time of day with microseconds: `13:05:21.480101`.
+    #[default]
+    Micros,
+    /// The time of day: `13:05:21`.
+    Seconds,
+    /// Seconds since the Unix epoch with microseconds: `1700000000.480101`.
+    Epoch,
+    /// Seconds since what the line before is about began, less than zero where that began later:
+    /// `0.000041`, `-0.000003`. Lines stand in the order in which calls end.
+    Relative,
 }
 
 /// Which of the lines that are about no call are written.
@@ -96,12 +113,15 @@ struct Writer {
     /// changes at other times.
     looked_up: u64,
     offset: i64,
+    /// When what the last line is about began.
+    before: Option<u64>,
     shown: Shown,
 }
 
 impl Writer {
     fn new(style: TextStyle, zone: TimeZone) -> Self {
-        Self { style, zone, looked_up: u64::MAX, offset: 0, shown: Shown::default() }
+        let shown = Shown::default();
+        Self { style, zone, looked_up: u64::MAX, offset: 0, before: None, shown }
     }
 
     fn push(&mut self, out: &mut Vec<u8>, span: &SpanRecord) {
@@ -150,19 +170,38 @@ impl Writer {
 
     /// Local time of day with microseconds.
     fn push_time(&mut self, out: &mut Vec<u8>, nanos: u64) {
+        match self.style.times {
+            Times::Micros => {
+                self.push_time_of_day(out, nanos / SECOND);
+                push_micros(out, nanos % SECOND);
+            }
+            Times::Seconds => self.push_time_of_day(out, nanos / SECOND),
+            Times::Epoch => {
+                push_padded(out, nanos / SECOND, 1);
+                push_micros(out, nanos % SECOND);
+            }
+            Times::Relative => {
+                let before = self.before.replace(nanos).unwrap_or(nanos);
+                out.extend(if nanos < before { &b"-"[..] } else { b"" });
+                push_padded(out, nanos.abs_diff(before) / SECOND, 1);
+                push_micros(out, nanos.abs_diff(before) % SECOND);
+            }
+        }
+    }
+
+    fn push_time_of_day(&mut self, out: &mut Vec<u8>, seconds: u64) {
         const QUARTER: u64 = 15 * 60;
-        let seconds = nanos / SECOND;
         if self.looked_up != seconds / QUARTER {
             self.looked_up = seconds / QUARTER;
             let time = Timestamp::from_second(seconds.cast_signed()).unwrap_or_default();
             self.offset = i64::from(self.zone.to_offset(time).seconds());
         }
         let day = seconds.saturating_add_signed(self.offset) % 86_400;
-        for (value, end) in [(day / 3600, b':'), (day / 60 % 60, b':'), (day % 60, b'.')] {
+        push_padded(out, day / 3600, 2);
+        for value in [day / 60 % 60, day % 60] {
+            out.push(b':');
             push_padded(out, value, 2);
-            out.push(end);
         }
-        push_padded(out, nanos % SECOND / 1000, 6);
     }
 
     fn push_call(&self, out: &mut Vec<u8>, span: &SpanRecord, call: &SyscallSpan) {
@@ -425,6 +464,12 @@ fn push_duration(out: &mut Vec<u8>, nanos: u64) {
     out.push(b'.');
     push_padded(out, nanos % SECOND, 9);
     out.push(b'>');
+}
+
+/// The part of a second, in microseconds.
+fn push_micros(out: &mut Vec<u8>, nanos: u64) {
+    out.push(b'.');
+    push_padded(out, nanos / 1000, 6);
 }
 
 fn push_padded(out: &mut Vec<u8>, value: u64, width: usize) {

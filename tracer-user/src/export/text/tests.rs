@@ -248,3 +248,24 @@ fn what_was_read_at_exit_is_marked() {
     assert!(text(Phase::Late).contains(r#"(AT_FDCWD, "/etc/hostname"@exit, O_RDONLY"#));
     assert!(text(Phase::Enter).contains(r#"(AT_FDCWD, "/etc/hostname", O_RDONLY"#));
 }
+
+#[test]
+fn times_are_written_as_they_are_wanted() {
+    let starts = |times| {
+        let style = TextStyle { times, ..TextStyle::default() };
+        let mut writer = Writer::new(style, TimeZone::UTC);
+        [0, 1_000_041_999, -3_000].map(|later: i64| {
+            let mut out = Vec::new();
+            let start = context().start_time_nanos.saturating_add_signed(later);
+            let context = SpanContext { start_time_nanos: start, ..context() };
+            let span = SpanRecord::from_syscall(context, openat(b"/", 3));
+            writer.push(&mut out, &span);
+            String::from_utf8(out).unwrap().split(' ').next().unwrap().to_owned()
+        })
+    };
+    assert_eq!(starts(Times::Micros), ["22:13:20.123456", "22:13:21.123498", "22:13:20.123453"]);
+    assert_eq!(starts(Times::Seconds), ["22:13:20", "22:13:21", "22:13:20"]);
+    let epoch = ["1700000000.123456", "1700000001.123498", "1700000000.123453"];
+    assert_eq!(starts(Times::Epoch), epoch);
+    assert_eq!(starts(Times::Relative), ["0.000000", "1.000041", "-1.000044"]);
+}

@@ -3,6 +3,7 @@
 use std::{ffi::OsString, path::PathBuf};
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 /// A system-wide syscall tracer: what the system, a process, a cgroup or a command is doing.
 #[derive(Debug, Parser)]
@@ -18,6 +19,37 @@ pub(super) enum Verb {
     Trace(Box<TraceArgs>),
     /// Make complete Parquet files of what a killed tracer has left in a recording
     Recover(RecoverArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page of tracer or of one of its verbs
+    Man(ManArgs),
+}
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tracer completions bash | sudo tee /etc/bash_completion.d/tracer > /dev/null
+  tracer completions zsh > ~/.zfunc/_tracer
+  tracer completions fish > ~/.config/fish/completions/tracer.fish";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
+pub(super) struct CompletionsArgs {
+    /// For which shell
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: Shell,
+}
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  tracer man | man -l -
+  tracer man trace | sudo tee /usr/local/share/man/man1/tracer-trace.1 > /dev/null";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = MAN_EXAMPLES)]
+pub(super) struct ManArgs {
+    /// Of which verb; without it, of tracer
+    #[arg(value_name = "VERB")]
+    pub(super) verb: Option<String>,
 }
 
 /// The folder for what is on its way to an object store.

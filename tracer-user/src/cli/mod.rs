@@ -8,6 +8,7 @@ mod files;
 mod filters;
 mod hints;
 mod limits;
+mod manual;
 mod parquet;
 mod place;
 mod signal_set;
@@ -58,6 +59,8 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse_from(args).verb {
         Verb::Trace(args) => trace::run(*args),
         Verb::Recover(args) => parquet::run_recover(&args),
+        Verb::Completions(args) => manual::completions(&args),
+        Verb::Man(args) => manual::man(&args),
     };
     match outcome {
         Ok(code) => ExitCode::from(code),

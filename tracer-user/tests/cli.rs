@@ -117,6 +117,22 @@ fn options_that_do_not_exist_are_clap_s_affair() {
 }
 
 #[test]
+fn the_doctor_names_what_is_missing() {
+    let output = tracer(&["doctor", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = &findings[0];
+    assert_eq!(
+        (first["check"].as_str(), first["verdict"].as_str()),
+        (Some("privilege"), Some("missing"))
+    );
+    assert!(first["found"].as_str().unwrap().contains("sudo"), "{first}");
+    let output = tracer(&["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.starts_with(b"missing   privilege "), "{output:?}");
+}
+
+#[test]
 fn without_privilege_it_names_what_is_missing() {
     let output = tracer(&["trace", "--", "true"]);
     assert_eq!(output.status.code(), Some(1));

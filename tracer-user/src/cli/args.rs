@@ -19,10 +19,27 @@ pub(super) enum Verb {
     Trace(Box<TraceArgs>),
     /// Make complete Parquet files of what a killed tracer has left in a recording
     Recover(RecoverArgs),
+    /// Check what tracer can do on this host, and what to change
+    Doctor(DoctorArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Print the manual page of tracer or of one of its verbs
     Man(ManArgs),
+}
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  sudo tracer doctor
+  sudo tracer doctor --json | jq -r '.[] | select(.verdict != \"ok\") | .found'
+
+Exit status: 0 when tracer runs here, also where it falls back; 1 when something is missing.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = DOCTOR_EXAMPLES)]
+pub(super) struct DoctorArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 const COMPLETIONS_EXAMPLES: &str = "\

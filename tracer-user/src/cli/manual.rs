@@ -42,7 +42,7 @@ fn page(verb: Option<&str>) -> Result<Vec<u8>, Failure> {
 }
 
 /// A reader that closes its pipe has seen enough.
-fn print(bytes: &[u8]) -> Result<u8, Failure> {
+pub(super) fn print(bytes: &[u8]) -> Result<u8, Failure> {
     match io::stdout().lock().write_all(bytes) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::run_time(error)),
         _ => Ok(0),

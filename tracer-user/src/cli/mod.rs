@@ -4,6 +4,7 @@ mod args;
 mod config;
 mod containers;
 mod control;
+mod doctor;
 mod files;
 mod filters;
 mod hints;
@@ -59,6 +60,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse_from(args).verb {
         Verb::Trace(args) => trace::run(*args),
         Verb::Recover(args) => parquet::run_recover(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => manual::completions(&args),
         Verb::Man(args) => manual::man(&args),
     };

@@ -42,6 +42,11 @@ fn instruction(head: [u8; 4], number: u32) -> [u8; 8] {
     (u64::from(u32::from_le_bytes(head)) | u64::from(number) << 32).to_le_bytes()
 }
 
+/// Whether the kernel side reads fields by loads, and not by calls of a helper.
+pub(super) fn reads_by_loads(types: &KernelTypes) -> bool {
+    cast_ids(types).is_some()
+}
+
 /// The ids of `bpf_rdonly_cast` and of the struct as which memory is read.
 fn cast_ids(types: &KernelTypes) -> Option<(u32, u32)> {
     Some((types.function(CAST)?, types.struct_id(WORDS)?))
@@ -89,7 +94,7 @@ pub(super) fn globals(
     check_neighbours(types, hash)?;
     Ok(vec![
         (global::FILES, FileDetail::number(wanted)),
-        (global::HAS_CAST, u32::from(cast_ids(types).is_some())),
+        (global::HAS_CAST, u32::from(reads_by_loads(types))),
         (global::TASK_FILES, at("task_struct", "files")?),
         (global::TASK_FS, at("task_struct", "fs")?),
         (global::FILES_FDT, at("files_struct", "fdt")?),

@@ -8,6 +8,7 @@ mod command_lines;
 mod control;
 mod files;
 mod globals;
+pub mod host;
 mod loader;
 pub mod object;
 pub mod preflight;

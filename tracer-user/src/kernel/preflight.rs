@@ -127,19 +127,49 @@ pub enum PreflightError {
     },
 }
 
-/// Checks privileges, kernel version, lockdown and that there is BTF, in this order.
+/// One thing that tracer needs: its name, and what this host has of it.
+pub type Need = (&'static str, Result<String, PreflightError>);
+
+/// Checks all that tracer needs of this host, in this order.
+///
+/// # Errors
+/// The first that is missing.
 pub fn check() -> Result<(), PreflightError> {
+    needs().into_iter().try_for_each(|(_, found)| found.map(drop))
+}
+
+/// All that tracer needs of this host.
+pub fn needs() -> [Need; 6] {
+    let inode = |path| fs::metadata(path).map(|namespace| namespace.ino()).ok();
+    let found = |text: &str| text.to_owned();
+    [
+        ("privilege", privilege()),
+        (
+            "user namespace",
+            user_namespace(inode("/proc/self/ns/user")).map(|()| found("the initial one")),
+        ),
+        ("kernel", running_version()),
+        (
+            "pid namespace",
+            pid_namespace(inode("/proc/self/ns/pid")).map(|()| found("the initial one")),
+        ),
+        ("lockdown", lockdown(Path::new(LOCKDOWN)).map(|()| found("programs may read memory"))),
+        ("types (BTF)", open_btf(Path::new(btf::VMLINUX)).map(|_| found(btf::VMLINUX))),
+    ]
+}
+
+fn privilege() -> Result<String, PreflightError> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|error| PreflightError::NoProc { error })?;
     capabilities(effective(&status))?;
-    user_namespace(fs::metadata("/proc/self/ns/user").map(|namespace| namespace.ino()).ok())?;
-    if let Some(found) = KernelVersion::running() {
-        version(found)?;
-    }
-    let namespace = fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino()).ok();
-    pid_namespace(namespace)?;
-    lockdown(Path::new(LOCKDOWN))?;
-    open_btf(Path::new(btf::VMLINUX)).map(drop)
+    Ok("capabilities to load kernel programs".to_owned())
+}
+
+/// A kernel whose release cannot be read is tried.
+fn running_version() -> Result<String, PreflightError> {
+    let Some(found) = KernelVersion::running() else { return Ok("of an unknown release".into()) };
+    version(found)?;
+    Ok(found.to_string())
 }
 
 /// Reads the kernel's description of its types: some 6 MB, so that it is read once.

@@ -120,7 +120,7 @@ pub(super) fn is_preemptible() -> bool {
 }
 
 /// Whether the numbers of perf events can be found.
-fn has_perf_events() -> bool {
+pub(super) fn has_perf_events() -> bool {
     ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
         .into_iter()
         .any(|folder| Path::new(folder).join("events/raw_syscalls/sys_enter/id").exists())

@@ -1,6 +1,6 @@
 //! What tracer can do on this host: what it needs and does not find, and where it falls back.
 
-use std::time::Instant;
+use std::{error::Error, time::Instant};
 
 use super::{KernelError, Loaded, Settings, btf::KernelTypes, cgroup, files, preflight, programs};
 
@@ -35,7 +35,7 @@ impl Finding {
         Self { check, verdict: Verdict::Fallback, found: found.into() }
     }
 
-    fn missing(check: &'static str, error: impl ToString) -> Self {
+    fn missing(check: &'static str, error: &dyn Error) -> Self {
         Self { check, verdict: Verdict::Missing, found: error.to_string() }
     }
 }
@@ -47,7 +47,7 @@ pub fn findings(settings: &Settings) -> Vec<Finding> {
         .into_iter()
         .map(|(check, found)| match found {
             Ok(found) => Finding::ok(check, found),
-            Err(error) => Finding::missing(check, error),
+            Err(error) => Finding::missing(check, &error),
         })
         .collect();
     if all.iter().any(|it| it.verdict == Verdict::Missing) {
@@ -62,7 +62,7 @@ fn load(settings: &Settings) -> Finding {
     let start = Instant::now();
     match Loaded::load(settings) {
         Ok(_) => Finding::ok(CHECK, format!("accepted in {} ms", start.elapsed().as_millis())),
-        Err(error) => Finding::missing(CHECK, error),
+        Err(error) => Finding::missing(CHECK, &error),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// Each equation with the account whose counters it names; those of another account have its name in
 /// front. Of `destinations` each one must hold for each destination. `dropped` is the sum over all
 /// reasons.
-const EQUATIONS: [(&str, &str); 14] = [
+const EQUATIONS: [(&str, &str); 13] = [
     ("kernel", "enter_seen = filtered + stored + noreturn + store_failed"),
     ("kernel", "stored = matched + superseded + task_died + in_flight"),
     (
@@ -22,10 +22,10 @@ const EQUATIONS: [(&str, &str); 14] = [
     ("kernel", "running_at_attach = running_submitted + running_reserve_failed"),
     ("kernel", "signals = signal_submitted + signal_reserve_failed"),
     (
-        "kernel",
-        "submitted + lifecycle_submitted + running_submitted + signal_submitted = ring.submitted",
+        "ring",
+        "kernel.submitted + kernel.lifecycle_submitted + kernel.running_submitted + \
+         kernel.signal_submitted = read",
     ),
-    ("ring", "submitted = read"),
     ("ring", "residual = 0"),
     (
         "spans",

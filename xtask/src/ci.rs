@@ -52,6 +52,7 @@ pub(crate) fn run(with_guests: bool) -> Result<ExitCode> {
         eprintln!("ci: NOT held to it: `cargo xtask ci --guests` runs all and does that.");
         eprintln!("ci: ****************************************************************");
     }
+    summary.print_failures();
     eprintln!("\n==== {} s: done", start.elapsed().as_secs());
     if let Some(others) = others {
         println!("5.10 and the newest kernel, without blocking: {others}");

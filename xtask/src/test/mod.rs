@@ -22,6 +22,7 @@ const FOR_GUESTS: [&str; 3] = ["guest::", "lockdown::", "whole_system::"];
 /// Runs the tests whose name contains the filter, or all; the summary is the last line.
 pub(crate) fn run(filter: Option<&str>) -> ExitCode {
     let summary = run_all(filter);
+    summary.print_failures();
     println!("{summary}");
     if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

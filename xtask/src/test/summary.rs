@@ -2,17 +2,24 @@
 
 use std::fmt;
 
+/// What is printed again of a failed test, at most.
+const FAILURE_LINES: usize = 30;
+const FAILURE_COLUMNS: usize = 500;
+
 /// How many tests ended how.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Summary {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
     pub(crate) skipped: u64,
+    /// What each failed test has printed, cut to what is read at once.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Summary {
     /// Adds every result in the output; returns how many there were.
     pub(super) fn add(&mut self, output: &str) -> usize {
+        self.failures.extend(failures(output));
         let results = output.lines().filter_map(|line| line.strip_prefix("test result: "));
         results.map(|result| self.add_result(result)).count()
     }
@@ -22,6 +29,14 @@ impl Summary {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.failures.extend_from_slice(&other.failures);
+    }
+
+    /// What failed tests have printed, once more: of a long log only the end may be kept.
+    pub(crate) fn print_failures(&self) {
+        for failure in &self.failures {
+            eprintln!("\n{failure}");
+        }
     }
 
     /// Adds `ok. 2 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 0.01s`.
@@ -44,9 +59,31 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passed, failed, skipped } = self;
+        let Self { passed, failed, skipped, .. } = self;
         write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
+}
+
+/// The blocks of output of failed tests, each cut.
+fn failures(output: &str) -> Vec<String> {
+    let mut blocks: Vec<Vec<String>> = Vec::new();
+    let mut is_inside = false;
+    for line in output.lines() {
+        let is_title = line.starts_with("---- ") && line.ends_with(" ----");
+        if line == "failures:" || line.starts_with("test result: ") {
+            is_inside = false;
+        } else if is_title {
+            is_inside = true;
+            blocks.push(Vec::new());
+        }
+        if is_inside
+            && !line.is_empty()
+            && let Some(block) = blocks.last_mut()
+        {
+            block.push(line.chars().take(FAILURE_COLUMNS).collect());
+        }
+    }
+    blocks.iter().map(|block| block[..block.len().min(FAILURE_LINES)].join("\n")).collect()
 }
 
 /// How many tests a `--list` names.
@@ -60,6 +97,18 @@ mod tests {
 
     const OUTPUT: &str = "
 running 3 tests
+failures:
+
+---- a::b stdout ----
+thread 'a::b' panicked at src/a.rs:3:9:
+wrong
+
+---- c stdout ----
+c
+
+failures:
+    a::b
+    c
 test a ... ok
 test b ... ignored, needs 5.18
 test c ... ok
@@ -76,10 +125,15 @@ all doctests ran in 1.51s; merged doctests compilation took 1.40s
     fn results_are_added_up() {
         let mut summary = Summary::default();
         assert_eq!(summary.add(OUTPUT), 2);
-        assert_eq!(summary, Summary { passed: 12, failed: 3, skipped: 1 });
+        let failures = [
+            "---- a::b stdout ----\nthread 'a::b' panicked at src/a.rs:3:9:\nwrong",
+            "---- c stdout ----\nc",
+        ];
+        let failures = failures.map(str::to_owned).to_vec();
+        assert_eq!(summary, Summary { passed: 12, failed: 3, skipped: 1, failures });
         assert_eq!(summary.add(OUTPUT), 2);
         assert_eq!(summary.to_string(), "24 passed, 6 failed, 2 skipped");
-        summary.merge(&Summary { passed: 1, failed: 2, skipped: 3 });
+        summary.merge(&Summary { passed: 1, failed: 2, skipped: 3, failures: Vec::new() });
         assert_eq!(summary.to_string(), "25 passed, 8 failed, 5 skipped");
     }
 

@@ -38,7 +38,8 @@ impl Report {
     pub(super) fn tests(&self) -> Summary {
         let Counts { passed, failed, ignored } = self.counts;
         let failed = failed.max(u64::from(self.problem.is_some()));
-        Summary { passed, failed, skipped: ignored + self.left_out }
+        let failures = self.problem.iter().map(|_| self.progress()).collect();
+        Summary { passed, failed, skipped: ignored + self.left_out, failures }
     }
 
     /// What is printed when it is done.

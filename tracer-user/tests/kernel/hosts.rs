@@ -10,8 +10,8 @@ use tracer_user::{
 
 use crate::{
     support::{
-        Running, Session, Workload, all_json_lines, json, json_lines, rounds, skipped, stderr,
-        syscalls, trace_speaking_workload, tracer, tracer_path, workload_path,
+        Running, Session, Workload, all_json_lines, children, json, json_lines, rounds, skipped,
+        stderr, syscalls, trace_speaking_workload, tracer, tracer_path, workload_path,
     },
     witness,
 };
@@ -158,13 +158,4 @@ fn tracer_does_not_see_itself() {
         let is_own = others.iter().chain([&own]).any(|id| span["pid"] == *id);
         assert!(!is_own && span["comm"] != "command-lines", "{span}");
     }
-}
-
-/// The processes that any thread of a process has made, and that are there.
-fn children(process: u32) -> Vec<u32> {
-    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    // A thread may end meanwhile, and leaves what it has made to another.
-    let lists = threads.filter_map(|it| fs::read_to_string(it.ok()?.path().join("children")).ok());
-    let all: Vec<String> = lists.collect();
-    all.iter().flat_map(|it| it.split_whitespace()).map(|id| id.parse().unwrap()).collect()
 }

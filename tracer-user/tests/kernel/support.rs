@@ -257,6 +257,15 @@ pub(crate) fn fewer_in_guests(usual: u64) -> u64 {
     rounds(usual, usual.div_ceil(20)) as u64
 }
 
+/// The processes that any thread of a process has made, and that are there.
+pub(crate) fn children(process: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten();
+    // A thread may end meanwhile, and leaves what it has made to another.
+    let lists = threads.filter_map(|it| fs::read_to_string(it.ok()?.path().join("children")).ok());
+    let all: Vec<String> = lists.collect();
+    all.iter().flat_map(|it| it.split_whitespace()).filter_map(|id| id.parse().ok()).collect()
+}
+
 /// How many spans have this name.
 pub(crate) fn count(spans: &[SpanRecord], name: &str) -> usize {
     spans.iter().filter(|span| span.span_name() == name).count()

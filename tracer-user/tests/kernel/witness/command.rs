@@ -50,7 +50,7 @@ fn scope(args: &[&str], has_command: bool) -> Scope {
         () if has(&["--control"]) || mixed => Scope::Undecided(Undecided::Edited),
         // The tracer's id is known when it runs.
         () if has_command => Scope::Command { tracer: 0 },
-        () if pids.is_empty() => Scope::Everything { tracer: 0 },
+        () if pids.is_empty() => Scope::Everything { tracer: 0, reader: None },
         () => Scope::Processes { pids, follow: !args.contains(&"--no-follow") },
     }
 }
@@ -84,7 +84,7 @@ impl Watched {
 
     /// It has this process id.
     pub(crate) fn started(&mut self, pid: u32) {
-        if let Scope::Command { tracer } | Scope::Everything { tracer } = &mut self.run.scope {
+        if let Scope::Command { tracer } | Scope::Everything { tracer, .. } = &mut self.run.scope {
             *tracer = pid;
         }
     }

@@ -22,8 +22,9 @@ impl Judge<'_> {
     fn members(&self) -> Result<BTreeSet<Process>, Undecided> {
         match &self.run.scope {
             Scope::Command { tracer } => Ok(self.below(&self.children_of(*tracer))),
-            Scope::Everything { tracer } => {
-                Ok(self.family.keys().copied().filter(|it| it.0 != *tracer).collect())
+            Scope::Everything { tracer, reader } => {
+                let is_own = |id| id == *tracer || Some(id) == *reader;
+                Ok(self.family.keys().copied().filter(|it| !is_own(it.0)).collect())
             }
             Scope::Processes { pids, follow } => {
                 let mut roots = BTreeSet::new();

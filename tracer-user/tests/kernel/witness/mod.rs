@@ -58,7 +58,7 @@ use tracer_user::{
     span_record::SpanRecord,
 };
 
-use crate::support::skipped;
+use crate::support::{children, skipped};
 use bpf::{Map, Program};
 use judge::Judge;
 
@@ -250,8 +250,8 @@ pub(crate) enum Scope {
     Command { tracer: u32 },
     /// Processes by id.
     Processes { pids: Vec<u32>, follow: bool },
-    /// All but the tracer with this id.
-    Everything { tracer: u32 },
+    /// All but the tracer with this id, and the process of its own that reads command lines.
+    Everything { tracer: u32, reader: Option<u32> },
     /// See there.
     Undecided(Undecided),
 }
@@ -273,6 +273,16 @@ pub(crate) struct Books {
     pub(crate) misses: u64,
     /// Spans with an entry, where every call that was entered has one.
     pub(crate) spans: Option<BTreeMap<Process, u64>>,
+}
+
+/// The process that a tracer has made to read command lines, which it does not trace. It may do so
+/// still when tracing has begun.
+fn command_lines_reader(tracer: u32) -> Option<u32> {
+    let is_reader = |child: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{child}/comm"));
+        name.is_ok_and(|name| name == "command-lines\n")
+    };
+    children(tracer).into_iter().find(is_reader)
 }
 
 /// A traced run.
@@ -321,7 +331,7 @@ impl Run {
             _ if !options.comms.is_empty() => Scope::Undecided(Undecided::Comm),
             _ if !options.uids.is_empty() => Scope::Undecided(Undecided::User),
             _ if options.launched.is_some() => Scope::Command { tracer },
-            _ if options.pids.is_empty() => Scope::Everything { tracer },
+            _ if options.pids.is_empty() => Scope::Everything { tracer, reader: None },
             _ => Scope::Processes { pids: options.pids.clone(), follow: options.follow },
         };
         let calls = Traced { shown: options.syscalls.clone(), others: options.names.is_some() };
@@ -360,6 +370,9 @@ impl Run {
 
     /// All that is in scope is traced.
     pub(crate) fn attached(&mut self) {
+        if let Scope::Everything { tracer, reader } = &mut self.scope {
+            *reader = command_lines_reader(*tracer);
+        }
         self.attached = Some(witness().seen());
     }
 

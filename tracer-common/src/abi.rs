@@ -2,7 +2,7 @@
 
 /// Rises with every change of a wire type, of a counter's number or of a map's layout. The kernel
 /// object carries it in the global [`ABI_VERSION_SYMBOL`]; the loader refuses another value.
-pub const ABI_VERSION: u32 = 15;
+pub const ABI_VERSION: u32 = 16;
 
 /// Stands in the object where the id of `bpf_rdonly_cast` in the kernel's BTF belongs: in a call
 /// instruction that the loader completes, or turns into a move where the kernel has no such function.
@@ -93,6 +93,8 @@ pub mod global {
     pub const CGROUPS_CHANGE: &str = "CGROUPS_CHANGE";
     /// `u32`: [`crate::plan::result`] bits that are switched on.
     pub const RESULT_FILTER: &str = "RESULT_FILTER";
+    /// `u32`: [`crate::plan::captures`] that the plans may ask for, now and while tracing.
+    pub const CAPTURES: &str = "CAPTURES";
     /// `u64`: the signals that are recorded, as a set, see [`crate::signal::signal_bit`].
     pub const SIGNALS: &str = "SIGNALS";
     /// `u64`: shortest duration that passes, in nanoseconds.

@@ -146,6 +146,16 @@ impl Plan {
     pub const fn is_fork(self) -> bool {
         self.0 & Self::FORKS != 0
     }
+    /// Which [`captures`] the call needs; none unless it is traced.
+    #[must_use]
+    pub const fn captures(self) -> u32 {
+        if !self.is_traced() {
+            return 0;
+        }
+        let strings = if self.has_strings() { captures::STRINGS } else { 0 };
+        let memory = if self.has_memory() { captures::MEMORY } else { 0 };
+        strings | memory
+    }
     /// Whether the call replaces the program.
     #[inline(always)]
     pub const fn is_exec(self) -> bool {
@@ -278,6 +288,17 @@ pub enum Inside {
     Received = 4,
     /// Two numbers that the call has written, at exit.
     Pair = 5,
+}
+
+/// Bits of what the plans of traced calls can ask for. The kernel side is loaded without the code
+/// for the others, which the verifier then does not look at.
+pub mod captures {
+    /// Strings, in at least one plan.
+    pub const STRINGS: u32 = 1;
+    /// Operations of [`crate::memory`], in at least one plan.
+    pub const MEMORY: u32 = 1 << 1;
+    /// Whatever a plan can ask for.
+    pub const ALL: u32 = STRINGS | MEMORY;
 }
 
 /// Bits of the filters on how a call ended; a call must pass all that are set.

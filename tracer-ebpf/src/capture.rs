@@ -9,11 +9,11 @@ use tracer_common::{
     event::{
         CaptureHeader, CaptureState, LARGE_PAYLOAD, MAX_STRING, Phase, SMALL_PAYLOAD, SMALL_STRING,
     },
-    plan::{MAX_STRINGS, Plan},
+    plan::{MAX_STRINGS, Plan, captures},
 };
 
 use crate::{
-    maps::{InFlight, LARGE},
+    maps::{CAPTURES, FILES, InFlight, LARGE},
     stats::Stats,
     task::Task,
 };
@@ -26,6 +26,19 @@ pub(crate) const IN_SMALL: u8 = 1;
 pub(crate) const IN_LARGE: u8 = 2;
 
 pub(crate) const HEADER: usize = size_of::<CaptureHeader>();
+
+/// Whether calls may have captures of these kinds, [`captures`]. A kind that no call has is no code: the
+/// verifier does not come by it.
+#[inline(always)]
+pub(crate) fn can(kinds: u32) -> bool {
+    CAPTURES.load() & kinds != 0
+}
+
+/// Whether calls may have captures, of memory or of files.
+#[inline(always)]
+pub(crate) fn can_anything() -> bool {
+    can(captures::ALL) || FILES.load() != 0
+}
 
 /// The largest offset from which header and `len` bytes still fit. Offsets are multiples of 8 and
 /// this is one less than such a multiple: the verifier of 6.18 finds its own bounds violated, and

@@ -13,7 +13,7 @@ use tracer_common::{
 };
 
 use crate::{
-    capture::{IN_LARGE, IN_SMALL},
+    capture::{self, IN_LARGE, IN_SMALL},
     filter,
     maps::{InFlight, LARGE, RING},
     stats::{Stats, swap},
@@ -67,6 +67,7 @@ unsafe fn copy_words<const WORDS: usize>(from: *const u64, to: *mut u64) {
 #[inline(always)]
 pub(crate) fn call(stats: Stats, task: Task, state: &mut InFlight) {
     match state.captured {
+        _ if !capture::can_anything() => {}
         IN_SMALL => {
             let len = state.event.payload_len as u64;
             state.event.pad = 0;
@@ -126,7 +127,7 @@ pub(crate) fn open_end(
 #[inline(always)]
 pub(crate) fn drop_call(stats: Stats, task: Task, state: &InFlight) {
     stats.bump(Counter::FilteredResult);
-    if state.captured == IN_LARGE {
+    if capture::can_anything() && state.captured == IN_LARGE {
         LARGE.delete(task.0);
     }
 }

@@ -15,13 +15,13 @@ use crate::{
     record, scope,
     stats::{Stats, atomic_add, clear_bits, set_bits},
     task::Task,
-    threads,
+    threads::Member,
 };
 
 /// Prototype: `void (struct task_struct *child, unsigned long clone_flags)`; runs in the thread that
 /// forks, and the child has not run yet,
 /// <https://github.com/torvalds/linux/blob/v6.12/kernel/fork.c#L2658>. Unlike `sched_process_fork` it
-/// announces the threads that the kernel makes inside a process, see [`threads`].
+/// announces the threads that the kernel makes inside a process, see [`crate::threads`].
 #[btf_tracepoint(function = "task_newtask")]
 fn process_fork(ctx: BtfTracePointContext) -> i32 {
     if let Some((parent, child)) = forked(&ctx) {
@@ -56,14 +56,15 @@ fn marked_child(parent: Task, child: Task) -> Option<(u32, u32)> {
     if SCOPE.load() & BY_PROCESS == 0 {
         return None;
     }
+    let member = Member::of(child);
     if child.tgid() != child.tid() {
-        threads::born(child);
+        member.born();
         return None;
     }
     if SCOPE.load() & FOLLOW == 0 || !scope::is_marked(parent.tgid()) {
         return None;
     }
-    threads::begin(child);
+    member.begin();
     // The user side may have found and marked the child already.
     if mark(child.tgid()) {
         add_live(1);
@@ -98,6 +99,7 @@ fn process_exec_again(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn executed(ctx: &BtfTracePointContext) -> Option<u32> {
     let task = Task(ctx.arg::<*mut task_struct>(0));
+    let member = Member::of(task);
     let state = IN_FLIGHT.get(task.0);
     if !state.is_null() {
         // SAFETY: a non-null storage value is valid while its task runs this program.
@@ -110,7 +112,7 @@ fn executed(ctx: &BtfTracePointContext) -> Option<u32> {
     }
     // It has ended all its other threads; the first of them may have been another.
     if SCOPE.load() & BY_PROCESS != 0 && scope::is_marked(task.tgid()) {
-        threads::begin(task);
+        member.begin();
     }
     if is_told_of(task) && scope::task(task) {
         let bprm = ctx.arg::<*const u8>(2) as u64;
@@ -145,6 +147,7 @@ fn process_exit_again(_ctx: BtfTracePointContext) -> i32 {
 fn exiting() -> Option<u32> {
     let stats = Stats::get()?;
     let task = Task::current();
+    let member = Member::of(task);
     let state = IN_FLIGHT.get(task.0);
     if !state.is_null() {
         // SAFETY: a non-null storage value is valid while its task runs this program.
@@ -157,16 +160,16 @@ fn exiting() -> Option<u32> {
         }
     }
     let by_process = SCOPE.load() & BY_PROCESS != 0;
-    let is_told_of = is_told_of(task) || (by_process && threads::is_over(task));
+    let is_told_of = is_told_of(task) || (by_process && member.is_over());
     if is_told_of && scope::task(task) {
         record::end(stats, task);
     }
-    if !by_process || !threads::ended(task) {
+    if !by_process || !member.ended() {
         return None;
     }
     let tgid = task.tgid();
     if scope::is_marked(tgid) {
-        threads::set_over(task);
+        member.set_over();
         // Of two threads that are both the last, one takes the mark off.
         if unmark(tgid) {
             add_live(-1);

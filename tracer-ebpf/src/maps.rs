@@ -309,6 +309,7 @@ globals! {
     CGROUP_LEVELS: u32 = 0;
     CGROUPS_CHANGE: u32 = 0;
     RESULT_FILTER: u32 = 0;
+    CAPTURES: u32 = 0;
     MIN_DURATION_NS: u64 = 0;
     SIGNALS: u64 = 0;
     STRING_LIMIT: u32 = 32;

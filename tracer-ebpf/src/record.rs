@@ -257,9 +257,9 @@ pub(crate) fn fill(it: &mut LifecycleEvent, task: Task, what: What, how: u8) {
     it.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     let leader = task.leader_address();
     it.process_start_ns = leader.start_ns();
-    it.cgroup_id = task.cgroup_id();
+    it.cgroup_id = task.cgroup_id_by_address();
     it.threads = task.live_threads();
-    (it.uid, it.gid) = task.effective_ids();
+    (it.uid, it.gid) = task.effective_ids_by_address();
     it.inner_pid = task.inner_pid();
     leader.write_comm(&mut it.comm);
     it.exec_id = task.exec_id();

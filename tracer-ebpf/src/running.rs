@@ -81,7 +81,7 @@ fn read_call(task: Task, event: *mut SyscallEvent) -> bool {
         (*event).ret = 0;
         (*event).duration_ns = 0;
         arch::write_args_at_exit(regs, abi, &mut (*event).args);
-        syscall::write_event(event, task, (abi, nr), state);
+        syscall::write_rare_event(event, task, (abi, nr), state);
     }
     true
 }

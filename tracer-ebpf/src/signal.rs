@@ -94,9 +94,9 @@ fn write(stats: Stats, task: Task, signal: u32, event: &mut SignalEvent) {
     event.tid = task.tid();
     // SAFETY: has no preconditions.
     event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
-    event.process_start_ns = task.process_start_ns();
-    event.cgroup_id = task.cgroup_id();
-    (event.uid, event.gid) = task.effective_ids();
+    event.process_start_ns = task.leader_address().start_ns();
+    event.cgroup_id = task.cgroup_id_by_address();
+    (event.uid, event.gid) = task.effective_ids_by_address();
     event.exec_id = task.exec_id();
     event.comm = task.comm();
     emit::signal(stats, event);

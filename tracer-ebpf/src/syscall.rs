@@ -11,7 +11,10 @@ use aya_ebpf::{
 use tracer_common::{
     counter::Counter,
     event::{Abi, KIND_SYSCALL, Phase, Reason, Record, SyscallEvent},
-    plan::{OTHER, PER_ABI, Plan},
+    plan::{
+        OTHER, PER_ABI, Plan,
+        captures::{MEMORY, STRINGS},
+    },
 };
 
 use crate::{
@@ -88,11 +91,11 @@ fn entered(regs: *const pt_regs, nr: u32) {
     state.exit_memory = 0;
     state.faulted_memory = 0;
     state.exit_files = 0;
-    if plan.has_strings() {
+    if capture::can(STRINGS) && plan.has_strings() {
         state.captured = capture::IN_SMALL;
         capture::strings(state, plan.0, Phase::Enter as u32);
     }
-    if plan.has_memory() {
+    if capture::can(MEMORY) && plan.has_memory() {
         memory::memory_at_enter(state, plan_index(abi, nr));
     }
     if FILES.load() != 0 && plan.has_files() {
@@ -128,7 +131,7 @@ fn leaves_for_good(stats: Stats, task: Task, regs: *const pt_regs, nr: u32) {
         (*event).ret = 0;
         (*event).duration_ns = 0;
         arch::write_args(regs, abi, &mut (*event).args);
-        write_event(event, task, (abi, nr), ends);
+        write_rare_event(event, task, (abi, nr), ends);
         &mut *event
     };
     emit::bare(stats, event);
@@ -176,7 +179,9 @@ fn left(regs: *const pt_regs, ret: i64) {
             return;
         }
     }
-    if state.captured == capture::NOWHERE && state.exit_memory == 0 && state.exit_files == 0 {
+    let has_more =
+        state.captured != capture::NOWHERE || state.exit_memory != 0 || state.exit_files != 0;
+    if !capture::can_anything() || !has_more {
         emit::bare(stats, &mut state.event);
     } else {
         finish_strings(stats, state);
@@ -189,7 +194,7 @@ fn left(regs: *const pt_regs, ret: i64) {
 /// `pad` still holds the strings that could not be read at entry.
 #[inline(always)]
 fn finish_strings(stats: Stats, state: &mut InFlight) {
-    if state.event.pad == 0 {
+    if !capture::can(STRINGS) || state.event.pad == 0 {
         return;
     }
     let plan = plan(abi_of(&state.event), state.event.nr);
@@ -204,7 +209,7 @@ fn finish_strings(stats: Stats, state: &mut InFlight) {
 /// exec, when the old memory is gone.
 #[inline(always)]
 fn finish_memory(stats: Stats, state: &mut InFlight) {
-    if state.exit_memory == 0 && state.faulted_memory == 0 {
+    if !capture::can(MEMORY) || (state.exit_memory == 0 && state.faulted_memory == 0) {
         return;
     }
     let (abi, nr) = (abi_of(&state.event), state.event.nr);
@@ -266,7 +271,7 @@ fn exit_alone(task: Task, regs: *const pt_regs, ret: i64) {
         (*event).ret = ret;
         (*event).duration_ns = 0;
         arch::write_args_at_exit(regs, abi, &mut (*event).args);
-        write_event(event, task, (abi, nr), ends);
+        write_rare_event(event, task, (abi, nr), ends);
         &mut *event
     };
     emit::bare(stats, event);
@@ -278,7 +283,49 @@ fn exit_alone(task: Task, regs: *const pt_regs, ret: i64) {
 /// # Safety
 /// There must be room for an event.
 #[inline(always)]
-pub(crate) unsafe fn write_event(
+unsafe fn write_event(
+    event: *mut SyscallEvent,
+    task: Task,
+    call: (Abi, u32),
+    state: (Record, Reason),
+) {
+    // SAFETY: by the caller's word.
+    let event = unsafe {
+        write_call(event, task, call, state);
+        &mut *event
+    };
+    event.cgroup_id = task.cgroup_id();
+    event.process_start_ns = task.process_start_ns();
+    (event.uid, event.gid) = task.effective_ids();
+}
+
+/// The same for what is written rarely: slower, and the verifier is done with it sooner, see `Task`.
+///
+/// # Safety
+/// There must be room for an event.
+#[inline(always)]
+pub(crate) unsafe fn write_rare_event(
+    event: *mut SyscallEvent,
+    task: Task,
+    call: (Abi, u32),
+    state: (Record, Reason),
+) {
+    // SAFETY: by the caller's word.
+    let event = unsafe {
+        write_call(event, task, call, state);
+        &mut *event
+    };
+    event.cgroup_id = task.cgroup_id_by_address();
+    event.process_start_ns = task.leader_address().start_ns();
+    (event.uid, event.gid) = task.effective_ids_by_address();
+}
+
+/// Writes the call, its thread and its time.
+///
+/// # Safety
+/// There must be room for an event.
+#[inline(always)]
+unsafe fn write_call(
     event: *mut SyscallEvent,
     task: Task,
     (abi, nr): (Abi, u32),
@@ -298,10 +345,7 @@ pub(crate) unsafe fn write_event(
     event.payload_len = 0;
     // SAFETY: has no preconditions.
     event.start_ns = unsafe { bpf_ktime_get_boot_ns() };
-    event.cgroup_id = task.cgroup_id();
-    event.process_start_ns = task.process_start_ns();
     event.comm = task.comm();
-    (event.uid, event.gid) = task.effective_ids();
     event.exec_id = task.exec_id();
     event.spare = 0;
 }

@@ -43,7 +43,7 @@ impl Task {
     /// What a pointer in it holds, as a number, which is read with [`read_kernel`] alone. A pointer
     /// that the verifier knows costs a load less, and the start of tracer up to a millisecond each time
     /// the verifier comes by: it looks for the name of its type in all types of the kernel, for what
-    /// may be trusted. So the programs of a process's life follow few pointers that it knows.
+    /// may be trusted. So only the programs at calls follow pointers that it knows.
     #[inline(always)]
     fn address(self, offset: u32) -> u64 {
         read_kernel(self.0 as u64 + u64::from(offset))
@@ -154,7 +154,7 @@ impl Task {
     /// Where its memory is described, for comparison.
     #[inline(always)]
     pub(crate) fn memory(self) -> u64 {
-        self.read(TASK_MM.load())
+        self.address(TASK_MM.load())
     }
 
     /// Where in its memory arguments and environment stand: start and end of each.
@@ -198,6 +198,16 @@ impl Task {
         let cred: *mut u8 = self.read(TASK_CRED.load());
         // SAFETY: a `cred`, checked by the verifier like a task.
         unsafe { (field(cred, CRED_EUID.load()), field(cred, CRED_EGID.load())) }
+    }
+
+    /// The same for programs that run less often than calls are made; see `address`.
+    #[inline(always)]
+    pub(crate) fn effective_ids_by_address(self) -> (u32, u32) {
+        let cred = self.credentials();
+        (
+            read_kernel(cred + u64::from(CRED_EUID.load())),
+            read_kernel(cred + u64::from(CRED_EGID.load())),
+        )
     }
 
     /// Process id in the process's own pid namespace.
@@ -267,6 +277,12 @@ impl Task {
         let node: *mut u8 = unsafe { field(cgroup, CGROUP_KN.load()) };
         // SAFETY: as above.
         unsafe { field(node, KERNFS_NODE_ID.load()) }
+    }
+
+    /// The same for programs that run less often than calls are made; see `address`.
+    #[inline(always)]
+    pub(crate) fn cgroup_id_by_address(self) -> u64 {
+        cgroup_id(self.cgroup())
     }
 
     /// Real user id, in the initial user namespace.

@@ -24,73 +24,89 @@ use crate::{
     task::Task,
 };
 
-/// A process has one thread: it is being born, or its other threads have made way for a program.
-#[inline(always)]
-pub(crate) fn begin(leader: Task) {
-    if ATOMIC_COUNTERS.load() != 0 {
-        return;
-    }
-    let threads = THREADS.get_or_create(leader.0);
-    if !threads.is_null() {
-        // SAFETY: a non-null storage value is valid while this program runs, and there is no other
-        // thread that would use it.
-        unsafe { threads.write(Threads { untold: 1, is_known: 1, is_over: 0 }) };
-    }
+/// A thread and the first thread of its process. That one is loaded once for all that is asked here:
+/// each load of a pointer that the verifier knows makes it slow, see [`Task`].
+#[derive(Clone, Copy)]
+pub(crate) struct Member {
+    task: Task,
+    leader: Task,
 }
 
-/// A thread has been added to its process.
-#[inline(always)]
-pub(crate) fn born(thread: Task) {
-    if let Some(untold) = untold(thread) {
-        // SAFETY: aligned and valid.
-        unsafe { fetch_add(untold, 1) };
+impl Member {
+    #[inline(always)]
+    pub(crate) fn of(task: Task) -> Self {
+        Self { task, leader: task.leader() }
     }
-}
 
-/// The thread has ended; says whether its process is over.
-#[inline(always)]
-pub(crate) fn ended(task: Task) -> bool {
-    let left = match untold(task) {
-        // SAFETY: aligned and valid.
-        Some(untold) => unsafe { fetch_add(untold, u32::MAX) }.cast_signed() - 1,
-        None => 0,
-    };
-    left <= 0 && task.live_threads() == 0
-}
+    /// A process has one thread, its first: it is being born, or its other threads have made way for
+    /// a program.
+    #[inline(always)]
+    pub(crate) fn begin(self) {
+        if ATOMIC_COUNTERS.load() != 0 {
+            return;
+        }
+        let threads = THREADS.get_or_create(self.leader.0);
+        if !threads.is_null() {
+            // SAFETY: a non-null storage value is valid while this program runs, and there is no
+            // other thread that would use it.
+            unsafe { threads.write(Threads { untold: 1, is_known: 1, is_over: 0 }) };
+        }
+    }
 
-/// The process is about to lose its mark. Where its threads are not counted, others of them may be on
-/// their way to their end; by this they know that they are in scope.
-#[inline(always)]
-pub(crate) fn set_over(task: Task) {
-    if untold(task).is_some() {
-        return;
+    /// The thread has been added to its process.
+    #[inline(always)]
+    pub(crate) fn born(self) {
+        if let Some(untold) = self.untold() {
+            // SAFETY: aligned and valid.
+            unsafe { fetch_add(untold, 1) };
+        }
     }
-    let threads = THREADS.get_or_create(task.leader().0);
-    if !threads.is_null() {
-        // SAFETY: a non-null storage value is valid while this program runs; aligned.
-        unsafe { (&raw mut (*threads).is_over).write_volatile(1) };
-    }
-}
 
-/// Whether the process has lost its mark because it ended.
-#[inline(always)]
-pub(crate) fn is_over(task: Task) -> bool {
-    let threads = THREADS.get(task.leader().0);
-    // SAFETY: a non-null storage value is valid while this program runs.
-    !threads.is_null() && unsafe { (*threads).is_over } != 0
-}
+    /// The thread has ended; says whether its process is over.
+    #[inline(always)]
+    pub(crate) fn ended(self) -> bool {
+        let left = match self.untold() {
+            // SAFETY: aligned and valid.
+            Some(untold) => unsafe { fetch_add(untold, u32::MAX) }.cast_signed() - 1,
+            None => 0,
+        };
+        left <= 0 && self.task.live_threads() == 0
+    }
 
-/// The count of the task's process, where it is known: when its birth or a program of it was seen.
-#[inline(always)]
-fn untold(task: Task) -> Option<*mut u32> {
-    if ATOMIC_COUNTERS.load() != 0 {
-        return None;
+    /// The process is about to lose its mark. Where its threads are not counted, others of them may be
+    /// on their way to their end; by this they know that they are in scope.
+    #[inline(always)]
+    pub(crate) fn set_over(self) {
+        if self.untold().is_some() {
+            return;
+        }
+        let threads = THREADS.get_or_create(self.leader.0);
+        if !threads.is_null() {
+            // SAFETY: a non-null storage value is valid while this program runs; aligned.
+            unsafe { (&raw mut (*threads).is_over).write_volatile(1) };
+        }
     }
-    let threads = THREADS.get(task.leader().0);
-    // SAFETY: a non-null storage value is valid while this program runs.
-    if threads.is_null() || unsafe { (*threads).is_known } == 0 {
-        return None;
+
+    /// Whether the process has lost its mark because it ended.
+    #[inline(always)]
+    pub(crate) fn is_over(self) -> bool {
+        let threads = THREADS.get(self.leader.0);
+        // SAFETY: a non-null storage value is valid while this program runs.
+        !threads.is_null() && unsafe { (*threads).is_over } != 0
     }
-    // SAFETY: as above.
-    Some(unsafe { &raw mut (*threads).untold })
+
+    /// The count of the process, where it is known: when its birth or a program of it was seen.
+    #[inline(always)]
+    fn untold(self) -> Option<*mut u32> {
+        if ATOMIC_COUNTERS.load() != 0 {
+            return None;
+        }
+        let threads = THREADS.get(self.leader.0);
+        // SAFETY: a non-null storage value is valid while this program runs.
+        if threads.is_null() || unsafe { (*threads).is_known } == 0 {
+            return None;
+        }
+        // SAFETY: as above.
+        Some(unsafe { &raw mut (*threads).untold })
+    }
 }

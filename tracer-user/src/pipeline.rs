@@ -62,6 +62,9 @@ pub struct TraceOptions {
     pub uids: Vec<u32>,
     /// Which syscalls.
     pub syscalls: SyscallFilter,
+    /// Whether others may be chosen while tracing that capture other kinds of memory. Costs time at
+    /// the start.
+    pub syscalls_change: bool,
     /// How much is captured of data, and of the arguments of programs.
     pub data: DataLimit,
     /// Which results.
@@ -95,6 +98,7 @@ impl Default for TraceOptions {
             comms: Vec::new(),
             uids: Vec::new(),
             syscalls: SyscallFilter::all(),
+            syscalls_change: false,
             data: DataLimit::default(),
             result: ResultFilter::default(),
             signals: 0,
@@ -122,6 +126,7 @@ impl TraceOptions {
         Settings {
             by_process: self.by_process(),
             follow: self.follow,
+            looks_at_tasks: !self.pids.is_empty() || !self.by_process(),
             launches: self.launched.is_some(),
             cgroups: self.cgroups.clone(),
             cgroups_change: self.by_cgroup()
@@ -129,6 +134,7 @@ impl TraceOptions {
             comms: self.comms.clone(),
             uids: self.uids.clone(),
             plans,
+            plans_change: self.syscalls_change,
             operations,
             data: self.data,
             result: self.result.clone(),
@@ -235,10 +241,14 @@ impl Trace {
         let watch = Watch::start(Arc::clone(&identity), cgroup_ring, asked, listener);
         let watch = watch.map(Some).map_err(at("identity"))?;
         // A call then finds its process, with its program.
-        attached.write_alive()?;
-        attached.write_command_lines()?;
+        if settings.looks_at_tasks {
+            attached.write_alive()?;
+            attached.write_command_lines()?;
+        }
         attached.attach_calls()?;
-        attached.write_running()?;
+        if settings.looks_at_tasks {
+            attached.write_running()?;
+        }
         let reader_counts = reader.counts();
         let losses = Losses::new(reader.notices());
         let ring_size = options.ring_size;
@@ -270,6 +280,10 @@ impl Trace {
 
     /// Changes which syscalls are traced. A call that is running is shown if it was traced when it
     /// began.
+    ///
+    /// # Errors
+    /// When a call has memory captured of a kind that none had at the start, and
+    /// [`TraceOptions::syscalls_change`] was not set.
     pub fn set_syscalls(&mut self, syscalls: &SyscallFilter) -> Result<(), TraceError> {
         let (plans, operations) = syscalls.plans(self.options.data);
         Ok(self.attached.set_plans(&plans, &operations)?)

@@ -21,21 +21,30 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// Maps `len` bytes from `offset` on for reading.
     pub fn read_only(fd: BorrowedFd<'_>, offset: usize, len: usize) -> io::Result<Self> {
-        Self::new(fd, offset, len, libc::PROT_READ)
+        Self::new(fd, offset, len, libc::PROT_READ, libc::MAP_SHARED)
+    }
+
+    /// Maps the first `len` bytes of a file for reading, with no claim to what others write there.
+    pub fn private(fd: BorrowedFd<'_>, len: usize) -> io::Result<Self> {
+        Self::new(fd, 0, len, libc::PROT_READ, libc::MAP_PRIVATE)
     }
 
     /// Maps `len` bytes from `offset` on for reading and writing.
     pub fn read_write(fd: BorrowedFd<'_>, offset: usize, len: usize) -> io::Result<Self> {
-        Self::new(fd, offset, len, libc::PROT_READ | libc::PROT_WRITE)
+        Self::new(fd, offset, len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED)
     }
 
-    fn new(fd: BorrowedFd<'_>, offset: usize, len: usize, protection: i32) -> io::Result<Self> {
+    fn new(
+        fd: BorrowedFd<'_>,
+        offset: usize,
+        len: usize,
+        protection: i32,
+        flags: i32,
+    ) -> io::Result<Self> {
         let offset = i64::try_from(offset).map_err(io::Error::other)?;
         let fd = fd.as_raw_fd();
         // SAFETY: a new mapping at an address of the kernel's choice.
-        let start = unsafe {
-            libc::mmap(std::ptr::null_mut(), len, protection, libc::MAP_SHARED, fd, offset)
-        };
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -46,6 +55,11 @@ impl Mapping {
     /// Where it begins: at the start of a page.
     pub const fn start(&self) -> NonNull<u8> {
         self.start
+    }
+
+    /// Bytes that are mapped.
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
     /// `len` bytes at `offset`, if they are inside.

@@ -3,17 +3,13 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, PipeReader, PipeWriter},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
     },
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread::{self, JoinHandle},
-    time::Duration,
 };
 
 use aya::maps::MapData;
@@ -28,7 +24,8 @@ use crate::{
     reader::{Asked, ring::Ring},
 };
 
-/// Longest wait for the kernel, in milliseconds: bounds how late a request to stop is seen.
+/// Longest wait for the kernel, in milliseconds: bounds how late a cgroup is known where the kernel
+/// does not report new ones.
 const LONGEST_WAIT: u16 = 50;
 /// The same, when processes may be asked about: bounds how late they are looked at.
 const SHORT_WAIT: u16 = 5;
@@ -38,7 +35,8 @@ const MOST_FOUND: usize = 32768;
 /// The running thread.
 #[derive(Debug)]
 pub struct Watch {
-    stop: Arc<AtomicBool>,
+    /// Closing it stops the thread.
+    stop: Option<PipeWriter>,
     health: Arc<Health>,
     thread: Option<JoinHandle<()>>,
 }
@@ -59,14 +57,13 @@ impl Watch {
         let ring = ring.map(|map| Ring::map(map.fd().as_fd(), size)).transpose()?;
         let folder = mount.as_ref().and_then(|mount| File::open(&mount.at).ok());
         resolver.cgroups.feed(Box::new(Source { ring, mount: mount.clone(), folder }), listener);
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
+        let (stopped, stop) = io::pipe()?;
         let run = move || {
             for (id, path) in mount.iter().flat_map(|mount| existing(mount, MOST_FOUND)) {
                 resolver.cgroups.found(id, &path);
             }
-            while !stopping.load(Ordering::Acquire) {
-                wait(told.as_ref(), if asked.is_some() { SHORT_WAIT } else { LONGEST_WAIT });
+            let patience = if asked.is_some() { SHORT_WAIT } else { LONGEST_WAIT };
+            while !wait(&stopped, told.as_ref(), patience) {
                 resolver.cgroups.refresh();
                 while let Some(process) = asked.as_ref().and_then(|asked| asked.pop()) {
                     let Process { tgid, start_ns, identity, .. } = &*process;
@@ -80,7 +77,7 @@ impl Watch {
             guard.guard("the identity thread", run);
         };
         let thread = thread::Builder::new().name("tracer-identity".into()).spawn(run)?;
-        Ok(Self { stop, health, thread: Some(thread) })
+        Ok(Self { stop: Some(stop), health, thread: Some(thread) })
     }
 
     /// Whether the thread runs.
@@ -91,24 +88,22 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
-            drop(thread.join());
-        }
+        drop(self.stop.take());
+        drop(self.thread.take().map(JoinHandle::join));
     }
 }
 
-/// Until there is something in the ring, or a moment.
-fn wait(ring: Option<&OwnedFd>, millis: u16) {
-    let Some(ring) = ring else {
-        return thread::park_timeout(Duration::from_millis(millis.into()));
-    };
-    let mut polled = [PollFd::new(ring.as_fd(), PollFlags::POLLIN)];
+/// Waits until there is something in the ring, or a moment; true when the thread must stop.
+fn wait(stopped: &PipeReader, ring: Option<&OwnedFd>, millis: u16) -> bool {
+    // That nobody has the other end is reported whatever is waited for.
+    let stop = PollFd::new(stopped.as_fd(), PollFlags::empty());
+    let mut polled =
+        [stop, PollFd::new(ring.map_or(stopped.as_fd(), AsFd::as_fd), PollFlags::POLLIN)];
     // Interrupted or not, the ring is looked at.
     if let Err(error) = poll(&mut polled, PollTimeout::from(millis)) {
         log::debug!("waiting for cgroups: {error}");
     }
+    polled[0].any().unwrap_or(false)
 }
 
 /// All cgroups that are there, with their paths, parents first.

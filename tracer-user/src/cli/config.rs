@@ -187,6 +187,7 @@ impl TraceConfig {
             comms: args.comm.iter().map(|name| parse_comm(name)).collect::<Result<_, _>>()?,
             uids: args.uid.iter().map(|user| parse_user(user)).collect::<Result<_, _>>()?,
             syscalls,
+            syscalls_change: args.control.is_some(),
             signals: signals.unwrap_or(u64::MAX),
             data: data_limit(&args)?,
             result: ResultFilter {

@@ -9,9 +9,9 @@ use tracer_common::{
 use super::{
     KernelError,
     btf::KernelTypes,
-    loader::Settings,
     preflight::{KernelVersion, PADDED_COMM_SINCE},
     programs,
+    settings::Settings,
 };
 
 /// The globals that are words, by name. `reader` is the process that reads command lines.
@@ -30,6 +30,7 @@ pub(super) fn words(
         (global::CGROUP_LEVELS, settings.cgroups.iter().fold(0, |all, cgroup| all | cgroup.levels)),
         (global::CGROUPS_CHANGE, u32::from(settings.cgroups_change)),
         (global::RESULT_FILTER, settings.result.bits()),
+        (global::CAPTURES, settings.captures()),
         (global::STRING_LIMIT, u32::from(settings.data.bytes)),
         (global::DATA_LIMIT, if settings.data.data { settings.data.bytes.into() } else { 0 }),
         (global::ATOMIC_COUNTERS, u32::from(programs::is_preemptible())),

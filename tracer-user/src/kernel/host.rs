@@ -2,7 +2,10 @@
 
 use std::{error::Error, time::Instant};
 
-use super::{KernelError, Loaded, Settings, btf::KernelTypes, cgroup, files, preflight, programs};
+use super::{
+    KernelError, Loaded, Settings, btf::KernelTypes, cgroup, files, preflight, programs,
+    vmlinux::Vmlinux,
+};
 
 /// What a check has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,8 +72,8 @@ fn load(settings: &Settings) -> Finding {
 fn names() -> Finding {
     const CHECK: &str = "names of descriptors (-y)";
     let look = || -> Result<Finding, KernelError> {
-        let bytes = preflight::read_btf()?;
-        let types = KernelTypes::parse(&bytes)?;
+        let vmlinux = Vmlinux::open()?;
+        let types = KernelTypes::parse(vmlinux.bytes())?;
         files::globals(&types, None)?;
         Ok(if files::reads_by_loads(&types) {
             Finding::ok(CHECK, "read by loads")

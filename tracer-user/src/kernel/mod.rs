@@ -1,6 +1,7 @@
 //! The kernel side as seen from here: may this host run it, the object, loading and attaching,
 //! scope and filters as maps, counters. The only module that needs privilege.
 
+mod attached;
 pub mod btf;
 pub mod cgroup;
 mod cgroup_scope;
@@ -14,14 +15,19 @@ pub mod object;
 pub mod preflight;
 mod processes;
 mod programs;
+mod quiesce;
+mod settings;
 mod tables;
 mod verified;
+mod vmlinux;
 
 pub use self::files::FileDetail;
+pub use attached::{Attached, KernelCounts};
 pub use cgroup_scope::CgroupScope;
-pub use loader::{Attached, KernelCounts, Loaded, ResultFilter, Settings};
+pub use loader::Loaded;
 pub use processes::ProcessScope;
 pub(crate) use processes::check_process;
+pub use settings::{ResultFilter, Settings};
 pub use verified::Verified;
 
 use std::io;
@@ -59,6 +65,12 @@ pub enum KernelError {
         /// What aya and the kernel said.
         source: aya::programs::ProgramError,
     },
+    /// Other calls were to be traced, which capture memory of a kind that no call did at the start.
+    #[error(
+        "these calls need kernel programs that were not loaded at the start; start the trace with \
+         `syscalls_change`"
+    )]
+    NotLoaded,
     /// A map could not be read or written.
     #[error("kernel map `{map}`: {}", chain(.source))]
     Map {

@@ -4,7 +4,7 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{self, Read as _},
+    io,
     os::unix::fs::MetadataExt,
     path::Path,
 };
@@ -172,15 +172,6 @@ fn running_version() -> Result<String, PreflightError> {
     Ok(found.to_string())
 }
 
-/// Reads the kernel's description of its types: some 6 MB, so that it is read once.
-pub(super) fn read_btf() -> Result<Vec<u8>, PreflightError> {
-    let path = Path::new(btf::VMLINUX);
-    let mut bytes = Vec::new();
-    let read = open_btf(path)?.read_to_end(&mut bytes);
-    read.map_err(|error| PreflightError::NoBtf { path: path.display().to_string(), error })?;
-    Ok(bytes)
-}
-
 /// Where no level can be read there is no lockdown, or nobody has mounted the file system; then
 /// the kernel's own refusal tells.
 fn lockdown(path: &Path) -> Result<(), PreflightError> {
@@ -191,7 +182,7 @@ fn lockdown(path: &Path) -> Result<(), PreflightError> {
     Ok(())
 }
 
-fn open_btf(path: &Path) -> Result<File, PreflightError> {
+pub(super) fn open_btf(path: &Path) -> Result<File, PreflightError> {
     File::open(path)
         .map_err(|error| PreflightError::NoBtf { path: path.display().to_string(), error })
 }

@@ -1,11 +1,15 @@
 //! Which programs run where: it depends on what the kernel has, and on what it does to them.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+};
 
 use aya::{
     Btf, Ebpf,
     programs::{
-        BtfTracePoint, Iter, ProgramError, TracePoint, tp_btf::BtfTracePointLinkId,
+        BtfTracePoint, Iter, Program, ProgramError, TracePoint, tp_btf::BtfTracePointLinkId,
         trace_point::TracePointLinkId,
     },
 };
@@ -137,11 +141,12 @@ impl Hook {
         *self == CGROUP_MKDIR
     }
 
-    /// Gives the program to the kernel, which checks it.
-    pub(super) fn load(self, ebpf: &mut Ebpf, btf: &Btf) -> Result<(), KernelError> {
+    fn load(self, program: &mut Program, btf: &Btf) -> Result<(), KernelError> {
         let done = match self.place {
-            Place::Tracepoint(place) => self.program::<BtfTracePoint>(ebpf)?.load(place, btf),
-            Place::PerfEvent(_) => self.program::<TracePoint>(ebpf)?.load(),
+            Place::Tracepoint(place) => {
+                as_type::<BtfTracePoint>(program).and_then(|it| it.load(place, btf))
+            }
+            Place::PerfEvent(_) => as_type::<TracePoint>(program).and_then(TracePoint::load),
         };
         done.map_err(self.failed("load"))
     }
@@ -162,7 +167,7 @@ impl Hook {
 
     fn program<'a, P>(self, ebpf: &'a mut Ebpf) -> Result<&'a mut P, KernelError>
     where
-        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+        &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
     {
         let program = ebpf.program_mut(self.name).ok_or(KernelError::Missing(self.name))?;
         program.try_into().map_err(self.failed("load"))
@@ -187,6 +192,95 @@ impl Link {
         };
         done.map_err(self.hook.failed("detach"))
     }
+}
+
+/// A program that is wanted in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ToLoad {
+    /// One that is attached.
+    Hook(Hook),
+    /// An iterator over tasks, by name.
+    Iterator(&'static str),
+}
+
+impl ToLoad {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Hook(hook) => hook.name,
+            Self::Iterator(name) => name,
+        }
+    }
+
+    /// Gives the program to the kernel, which checks it.
+    fn load(self, program: &mut Program, btf: &Btf) -> Result<(), KernelError> {
+        match self {
+            Self::Hook(hook) => hook.load(program, btf),
+            Self::Iterator(name) => {
+                let failed =
+                    |source| KernelError::Program { action: "load", program: name, source };
+                as_type::<Iter>(program).and_then(|it| it.load("task", btf)).map_err(failed)
+            }
+        }
+    }
+}
+
+/// A program that was wanted, and what became of it.
+type Outcome = (ToLoad, Result<(), KernelError>);
+
+/// Gives programs to the kernel, as many at once as there are processors (at most 4): that it checks
+/// them is most of what a start of tracer takes.
+///
+/// # Errors
+/// When the object lacks one. What the kernel says of each is in the answer.
+pub(super) fn load_all(
+    ebpf: &mut Ebpf,
+    btf: &Btf,
+    wanted: &[ToLoad],
+) -> Result<Vec<Outcome>, KernelError> {
+    const MOST_AT_ONCE: usize = 4;
+    let find = |name: &str| wanted.iter().find(|it| it.name() == name).copied();
+    let mut waiting: Vec<(ToLoad, &mut Program)> =
+        ebpf.programs_mut().filter_map(|(name, program)| Some((find(name)?, program))).collect();
+    let is_there = |it: &&ToLoad| waiting.iter().any(|(which, _)| which == *it);
+    if let Some(missing) = wanted.iter().find(|it| !is_there(it)) {
+        return Err(KernelError::Missing(missing.name()));
+    }
+    // What takes longest comes first, from the end.
+    waiting.sort_by_key(|(which, _)| LONGEST.contains(&which.name()));
+    let workers = thread::available_parallelism().map_or(1, usize::from).min(MOST_AT_ONCE);
+    let (waiting, done) = (Mutex::new(waiting), Mutex::new(Vec::new()));
+    let take = || lock(&waiting).pop();
+    let work = || {
+        while let Some((which, program)) = take() {
+            let outcome = (which, which.load(program, btf));
+            lock(&done).push(outcome);
+        }
+    };
+    thread::scope(|scope| {
+        (1..workers).for_each(|_| drop(scope.spawn(work)));
+        work();
+    });
+    Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Programs that the kernel checks for longer than others.
+const LONGEST: [&str; 5] = [
+    program::SYS_ENTER,
+    program::SYS_EXIT,
+    program::SYS_ENTER_PERF,
+    program::SYS_EXIT_PERF,
+    program::PROCESS_EXEC,
+];
+
+fn as_type<'a, P>(program: &'a mut Program) -> Result<&'a mut P, ProgramError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    program.try_into()
 }
 
 /// An iterator over tasks; it is loaded and run by hand.

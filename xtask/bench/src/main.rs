@@ -22,6 +22,7 @@ mod calls;
 mod growth;
 mod lives;
 mod peers;
+mod start;
 mod workloads;
 
 use std::process::ExitCode;
@@ -56,6 +57,8 @@ fn run(verb: Verb) -> Result<Option<Report>> {
         Verb::Peers(options) => return peers::run(&options).map(Some),
         Verb::Workloads(options) => return Ok(Some(workloads::run(&options))),
         Verb::Growth { long, options } => return growth::run(&options, long).map(Some),
+        Verb::Start(options) => return start::run(&options).map(Some),
+        Verb::Now => start::print_now()?,
         Verb::Verifier => verifier::run()?,
         Verb::IdleThreads { count } => idle::threads(count)?,
         Verb::IdleProcesses { count, wait } => idle::processes(count, wait)?,

@@ -34,6 +34,11 @@ pub(crate) enum Verb {
         #[command(flatten)]
         options: Options,
     },
+    /// How long a command waits for its tracer
+    Start(Options),
+    /// Prints the clock
+    #[command(hide = true)]
+    Now,
     /// Instructions that the verifier goes through for each program
     #[command(hide = true)]
     Verifier,

@@ -5,13 +5,14 @@
 use anyhow::{Context as _, Result};
 use tracer_common::memory::DataLimit;
 use tracer_user::{
+    filter::SyscallFilter,
     kernel::{FileDetail, Loaded, ResultFilter, cgroup::Cgroup},
     pipeline::TraceOptions,
 };
 
 /// One line for each configuration and program: their names, and the count.
 pub(crate) fn run() -> Result<()> {
-    for (name, options) in configurations() {
+    for (name, options) in configurations()? {
         let loaded = Loaded::load(&options.settings()).context(name)?;
         for verified in loaded.verified()? {
             let count = verified.instructions.context("this kernel does not count")?;
@@ -21,7 +22,7 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-fn configurations() -> [(&'static str, TraceOptions); 3] {
+fn configurations() -> Result<[(&'static str, TraceOptions); 4]> {
     let result = ResultFilter {
         failed: true,
         errnos: vec![2],
@@ -41,11 +42,15 @@ fn configurations() -> [(&'static str, TraceOptions); 3] {
         kernel_log: true,
         ..TraceOptions::default()
     };
-    [
+    let mut syscalls = SyscallFilter::all();
+    syscalls.add("getppid").context("-e getppid")?;
+    Ok([
+        // No call captures memory.
+        ("light", TraceOptions { syscalls, ..TraceOptions::default() }),
         ("default", TraceOptions::default()),
         ("process", TraceOptions { pids: vec![1], ..TraceOptions::default() }),
         ("everything", all),
-    ]
+    ])
 }
 
 #[cfg(test)]
@@ -54,7 +59,7 @@ mod tests {
 
     #[test]
     fn the_last_configuration_has_every_switch_on() {
-        let [.., (_, options)] = configurations();
+        let [.., (_, options)] = configurations().unwrap();
         let settings = options.settings();
         assert!(settings.by_process && settings.follow && settings.kernel_log);
         assert!(!settings.cgroups.is_empty() && !settings.uids.is_empty());

@@ -40,6 +40,8 @@ enum Suite {
     Calls,
     /// What tracer adds to a process's life, and the memory that a live process takes
     Lives,
+    /// How long a command waits for its tracer
+    Start,
     /// strace, perf, bpftrace and others on the same calls
     Peers,
     /// Servers, git and gcc, files, pipes and threads: bare, traced, and under other tracers
@@ -61,6 +63,7 @@ impl Suite {
             Self::Calls => "What tracing costs",
             Self::Parts => "Parts",
             Self::Lives => "What processes cost",
+            Self::Start => "From start to end",
             Self::Peers => "Beside other tracers",
             Self::Workloads => "Workloads",
             Self::Rates => "Rates held without loss",
@@ -76,7 +79,7 @@ impl Suite {
     fn run(self, long: bool) -> Result<String> {
         match self {
             Self::Parts => parts::run(),
-            Self::Calls | Self::Lives => measure(self, &[], &[]),
+            Self::Calls | Self::Lives | Self::Start => measure(self, &[], &[]),
             Self::Peers => measure(self, &programs::PEERS, &[]),
             Self::Workloads => {
                 measure(self, &[&programs::PEERS[..], &programs::WORKLOADS].concat(), &[])

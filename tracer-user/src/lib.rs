@@ -7,6 +7,10 @@
 //!
 //! The parts are usable by themselves: see [`ring_buffer::SpanRingBuffer`] for the queue with an
 //! exporter of your own, and [`pipeline::Trace`] for tracing from a program.
+#![cfg_attr(
+    not(all(feature = "cli", feature = "otlp", feature = "object-store")),
+    allow(dead_code, unused_imports, reason = "what is shared by parts that this build lacks")
+)]
 
 pub mod health;
 pub mod shared_memory;
@@ -36,6 +40,7 @@ pub mod ledger;
 mod losses;
 pub mod pipeline;
 
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod control;
 pub mod launch;

@@ -53,18 +53,15 @@ pub struct TraceOptions {
     /// Containers that are made while tracing, by id or name. With any, only calls in a cgroup are
     /// traced, though there be none yet.
     pub containers: Vec<ContainerName>,
-    /// Whether cgroups may be added to `cgroups` and taken from it while tracing. Costs nothing
-    /// unless there are any.
-    pub cgroups_change: bool,
     /// Names of threads, padded with zero bytes.
     pub comms: Vec<[u8; 16]>,
     /// Users.
     pub uids: Vec<u32>,
     /// Which syscalls.
     pub syscalls: SyscallFilter,
-    /// Whether others may be chosen while tracing that capture other kinds of memory. Costs time at
-    /// the start.
-    pub syscalls_change: bool,
+    /// Whether cgroups may be added to `cgroups` and taken from it while tracing, if there are any, and
+    /// other calls be chosen that capture other kinds of memory. Costs time at the start.
+    pub can_change: bool,
     /// How much is captured of data, and of the arguments of programs.
     pub data: DataLimit,
     /// Which results.
@@ -94,11 +91,10 @@ impl Default for TraceOptions {
             follow: true,
             cgroups: Vec::new(),
             containers: Vec::new(),
-            cgroups_change: false,
             comms: Vec::new(),
             uids: Vec::new(),
             syscalls: SyscallFilter::all(),
-            syscalls_change: false,
+            can_change: false,
             data: DataLimit::default(),
             result: ResultFilter::default(),
             signals: 0,
@@ -129,12 +125,11 @@ impl TraceOptions {
             looks_at_tasks: !self.pids.is_empty() || !self.by_process(),
             launches: self.launched.is_some(),
             cgroups: self.cgroups.clone(),
-            cgroups_change: self.by_cgroup()
-                && (self.cgroups_change || !self.containers.is_empty()),
+            cgroups_change: self.by_cgroup() && (self.can_change || !self.containers.is_empty()),
             comms: self.comms.clone(),
             uids: self.uids.clone(),
             plans,
-            plans_change: self.syscalls_change,
+            plans_change: self.can_change,
             operations,
             data: self.data,
             result: self.result.clone(),
@@ -167,7 +162,7 @@ pub enum TraceError {
     #[error("the scope of this trace is not by cgroup")]
     NotByCgroup,
     /// Cgroups were to change in a trace that was not made for it.
-    #[error("the cgroups of this trace do not change: it was not started with `cgroups_change`")]
+    #[error("the cgroups of this trace do not change: it was not started with `can_change`")]
     CgroupsStay,
     /// There is no reader thread.
     #[error("the reader thread is gone")]
@@ -283,7 +278,7 @@ impl Trace {
     ///
     /// # Errors
     /// When a call has memory captured of a kind that none had at the start, and
-    /// [`TraceOptions::syscalls_change`] was not set.
+    /// [`TraceOptions::can_change`] was not set.
     pub fn set_syscalls(&mut self, syscalls: &SyscallFilter) -> Result<(), TraceError> {
         let (plans, operations) = syscalls.plans(self.options.data);
         Ok(self.attached.set_plans(&plans, &operations)?)

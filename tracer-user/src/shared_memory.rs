@@ -57,8 +57,8 @@ impl Mapping {
         self.start
     }
 
-    /// Bytes that are mapped.
-    pub const fn len(&self) -> usize {
+    /// Bytes that are mapped: at least one.
+    pub const fn size(&self) -> usize {
         self.len
     }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask run`: tracer, built with optimizations, run as root in the user's environment.
+//! `cargo xtask run`: tracer, built quickly and with what its arguments need, run as root in the user's
+//! environment.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -13,14 +14,31 @@ use crate::{built, command, privilege};
 /// Builds tracer and becomes it; returns only if that fails.
 pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
     let mut cargo = command::cargo()?;
-    cargo.args(["build", "--quiet", "--locked", "--release", "-p", "tracer-user"]);
-    cargo.args(["--bin", "tracer"]);
+    cargo.args(["build", "--locked", "--profile", "quick", "-p", "tracer-user"]);
+    cargo.args(["--bin", "tracer", "--no-default-features", "--features", &features(args)]);
     let built = built::build(&mut cargo)?;
     let mut program = privilege::as_root(&built.program("tracer")?.path)?;
     program.args(args);
     leave_to_the_user(&mut program)?;
     // Its exit status is ours then, and so are the signals.
     Err(program.exec()).with_context(|| format!("starting `{}`", command::describe(&program)))
+}
+
+/// The features of tracer-user without which these arguments could not be obeyed. What all exporters
+/// are made of takes longer to build than everything else.
+fn features(args: &[OsString]) -> String {
+    let has = |word: &str| args.iter().any(|arg| arg.to_string_lossy().contains(word));
+    let is_recording = has("parquet") || args.first().is_some_and(|verb| verb == "recover");
+    let is_complete =
+        ["man", "completions"].iter().any(|it| args.first().is_some_and(|verb| verb == it));
+    let wanted = [
+        ("cli", true),
+        ("otlp", has("otlp") || is_complete),
+        ("parquet", is_recording || is_complete),
+        ("object-store", (is_recording && has("://")) || is_complete),
+    ];
+    let wanted: Vec<_> = wanted.iter().filter(|it| it.1).map(|it| it.0).collect();
+    wanted.join(",")
 }
 
 /// The folders of libraries, ld.so(8).
@@ -83,6 +101,16 @@ fn users_folders(list: &OsStr, cargos: &[impl AsRef<Path>]) -> Result<Option<OsS
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_arguments_need_is_built() {
+        let of = |line: &str| features(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(of("trace -- ls -l"), "cli");
+        assert_eq!(of("trace --export=otlp=http://localhost:4317"), "cli,otlp");
+        assert_eq!(of("trace --export parquet=out --export otlp"), "cli,otlp,parquet");
+        assert_eq!(of("recover s3://bucket/x"), "cli,parquet,object-store");
+        assert_eq!(of("man trace"), "cli,otlp,parquet,object-store");
+    }
 
     #[test]
     fn variables_for_one_program_are_told_from_the_user_s() {

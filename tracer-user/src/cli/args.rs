@@ -17,6 +17,7 @@ pub(super) struct Cli {
 pub(super) enum Verb {
     /// Show syscalls as they happen, or write them to files
     Trace(Box<TraceArgs>),
+    #[cfg(feature = "parquet")]
     /// Make complete Parquet files of what a killed tracer has left in a recording
     Recover(RecoverArgs),
     /// Check what tracer can do on this host, and what to change
@@ -72,6 +73,7 @@ pub(super) struct ManArgs {
 /// The folder for what is on its way to an object store.
 const SPOOL: &str = "/var/lib/tracer";
 
+#[cfg(feature = "parquet")]
 const RECOVER_EXAMPLES: &str = "\
 Examples:
   tracer recover recording         a recording of your own
@@ -85,6 +87,7 @@ given) when tracer was killed is recovered.
 Exit status: 0 also when nothing was left behind; 1 when something cannot be recovered, which stays
 where it is.";
 
+#[cfg(feature = "parquet")]
 #[derive(Debug, clap::Args)]
 #[command(after_help = RECOVER_EXAMPLES)]
 pub(super) struct RecoverArgs {

@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -16,21 +16,15 @@ use tracer_common::{
 };
 
 use super::{
-    args::{ColorChoice, ErrorStatusChoice, TraceArgs},
+    args::{ColorChoice, TraceArgs},
     containers::{self, ContainerError},
-    files,
+    exports::{self, ExportConfig, LimitError, Share},
     filters::{Filters, is_of_calls, others},
-    limits::{self, LimitError, Share},
-    parquet::{self, TargetError},
     place,
     signal_set::SignalError,
 };
 use crate::{
-    export::{
-        Lines, TextStyle, Times,
-        otlp::{ErrorStatus, OtlpOptionError, OtlpOptions, SpillOptions},
-        parquet::ParquetOptions,
-    },
+    export::{Lines, TextStyle, Times},
     filter::{FilterError, nearest},
     kernel::{
         FileDetail, ResultFilter,
@@ -90,8 +84,11 @@ pub(super) enum UsageError {
          parquet=DIR and null"
     )]
     Export(String),
+    #[error("--export: this tracer was built without {0}; build it with the feature `{0}`")]
+    NotBuilt(&'static str),
+    #[cfg(feature = "parquet")]
     #[error("--export: {0}")]
-    Parquet(#[from] TargetError),
+    Parquet(#[from] exports::TargetError),
     #[error("--traceparent: `{value}` is no W3C traceparent: {source}")]
     TraceParent { value: String, source: TraceParentError },
     #[error("--export: `{}` is given twice; each destination needs a file of its own", .0.display())]
@@ -100,12 +97,14 @@ pub(super) enum UsageError {
     Without { option: &'static str, kind: &'static str },
     #[error("--export: null takes no file")]
     NullTarget,
+    #[cfg(feature = "otlp")]
     #[error("--export: the URL of otlp is not UTF-8")]
     UrlNotText,
     #[error(transparent)]
     Limit(#[from] LimitError),
+    #[cfg(feature = "otlp")]
     #[error(transparent)]
-    Otlp(#[from] OtlpOptionError),
+    Otlp(#[from] crate::export::otlp::OtlpOptionError),
 }
 
 /// All that `tracer trace` was asked to do.
@@ -132,37 +131,6 @@ pub(super) struct TraceConfig {
     pub(super) verbose: u8,
 }
 
-/// A format with its place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ExportConfig {
-    Text(Target),
-    Json(Target),
-    Otlp(Box<OtlpOptions>),
-    Parquet(ParquetOptions),
-    Null,
-}
-
-impl ExportConfig {
-    pub(super) const fn name(&self) -> &'static str {
-        match self {
-            Self::Text(_) => "text",
-            Self::Json(_) => "json",
-            Self::Otlp(_) => "otlp",
-            Self::Parquet(_) => "parquet",
-            Self::Null => "null",
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Target {
-    Stdout,
-    Stderr,
-    /// One that this process was started with, by its number.
-    Descriptor(i32),
-    File(PathBuf),
-}
-
 impl TraceConfig {
     pub(super) fn new(args: TraceArgs) -> Result<Self, UsageError> {
         let expressions = args.trace.iter().filter(|text| is_of_calls(text)).cloned().collect();
@@ -183,11 +151,10 @@ impl TraceConfig {
             follow: !args.no_follow,
             cgroups,
             containers: containers.later,
-            cgroups_change: args.control.is_some(),
             comms: args.comm.iter().map(|name| parse_comm(name)).collect::<Result<_, _>>()?,
             uids: args.uid.iter().map(|user| parse_user(user)).collect::<Result<_, _>>()?,
             syscalls,
-            syscalls_change: args.control.is_some(),
+            can_change: args.control.is_some(),
             signals: signals.unwrap_or(u64::MAX),
             data: data_limit(&args)?,
             result: ResultFilter {
@@ -209,7 +176,7 @@ impl TraceConfig {
         };
         let shutdown_timeout =
             parse_time("shutdown-timeout", Some(&args.shutdown_timeout))?.unwrap_or_default();
-        let exports = exports(&args, shutdown_timeout)?;
+        let exports = exports::parse(&args, shutdown_timeout)?;
         let style = TextStyle {
             color: false,
             tree: args.tree,
@@ -222,7 +189,7 @@ impl TraceConfig {
         let exported_traceparent = place.map(|place| place.traceparent().header());
         Ok(Self {
             options,
-            shares: limits::shares(&exports, &args.sample, &args.max_rate)?,
+            shares: exports::shares(&exports, &args.sample, &args.max_rate)?,
             exports,
             awaited,
             expressions,
@@ -266,79 +233,6 @@ fn data_limit(args: &TraceArgs) -> Result<DataLimit, UsageError> {
     let bytes = value.trim().parse().ok().filter(|bytes| usize::from(*bytes) <= MAX_DATA);
     let illegal = || UsageError::StringLimit { value: value.clone() };
     Ok(DataLimit { bytes: bytes.ok_or_else(illegal)?, data: true })
-}
-
-fn exports(args: &TraceArgs, shutdown_timeout: Duration) -> Result<Vec<ExportConfig>, UsageError> {
-    let mut all: Vec<_> =
-        args.export.iter().map(|it| parse_export(it, &args.spool)).collect::<Result<_, _>>()?;
-    for export in &mut all {
-        if let ExportConfig::Otlp(options) = export {
-            options.error_status = match args.otlp_error_status {
-                ErrorStatusChoice::All => ErrorStatus::All,
-                ErrorStatusChoice::Unexpected => ErrorStatus::Unexpected,
-                ErrorStatusChoice::Never => ErrorStatus::Never,
-            };
-            if let Some(folder) = args.otlp_spill.clone() {
-                let bytes = parse_size("otlp-spill-size", &args.otlp_spill_size)?;
-                options.spill = Some(SpillOptions { folder, bytes });
-            }
-            // A little less than there is, so that what is left is counted by who knows more.
-            options.drain = shutdown_timeout.mul_f64(0.9);
-        }
-    }
-    let texts = args.output.iter().map(|path| target(Some(path.as_os_str()), Target::Stderr));
-    all.extend(texts.map(ExportConfig::Text));
-    if all.is_empty() {
-        all.push(ExportConfig::Text(Target::Stderr));
-    }
-    files::check(&all, args.ledger.as_deref())?;
-    let has = |kind: &str| all.iter().any(|export| export.name() == kind);
-    for (option, is_given, kind) in
-        [("otlp-spill", args.otlp_spill.is_some(), "otlp"), ("tree", args.tree, "text")]
-    {
-        if is_given && !has(kind) {
-            return Err(UsageError::Without { option, kind });
-        }
-    }
-    Ok(all)
-}
-
-fn parse_export(text: &OsStr, spool: &Path) -> Result<ExportConfig, UsageError> {
-    let bytes = text.as_bytes();
-    let (kind, file) = match bytes.iter().position(|byte| *byte == b'=') {
-        Some(at) => (&bytes[..at], Some(OsStr::from_bytes(&bytes[at + 1..]))),
-        None => (bytes, None),
-    };
-    match kind {
-        b"text" => Ok(ExportConfig::Text(target(file, Target::Stderr))),
-        b"json" => Ok(ExportConfig::Json(target(file, Target::Stdout))),
-        b"parquet" => {
-            Ok(ExportConfig::Parquet(parquet::parse_target(file.unwrap_or_default(), spool)?))
-        }
-        b"otlp" => Ok(ExportConfig::Otlp(Box::new(otlp_options(file)?))),
-        b"null" if file.is_some() => Err(UsageError::NullTarget),
-        b"null" => Ok(ExportConfig::Null),
-        _ => Err(UsageError::Export(String::from_utf8_lossy(kind).into_owned())),
-    }
-}
-
-/// What the variables say, and the URL.
-fn otlp_options(url: Option<&OsStr>) -> Result<OtlpOptions, UsageError> {
-    let url = url.map(|url| url.to_str().ok_or(UsageError::UrlNotText)).transpose()?;
-    Ok(OtlpOptions::new(url.filter(|url| !url.is_empty()), |name| std::env::var_os(name))?)
-}
-
-/// The standard streams by their usual names; `/dev/stdout` is a symbolic link.
-fn target(file: Option<&OsStr>, default: Target) -> Target {
-    match file.map(OsStr::as_bytes) {
-        None | Some(b"") => default,
-        Some(b"-" | b"/dev/stdout") => Target::Stdout,
-        Some(b"/dev/stderr") => Target::Stderr,
-        Some(path) => match files::descriptor(path) {
-            Some(fd) => Target::Descriptor(fd),
-            None => Target::File(PathBuf::from(OsStr::from_bytes(path))),
-        },
-    }
 }
 
 fn parse_pid(text: &str) -> Result<u32, UsageError> {
@@ -385,7 +279,7 @@ fn parse_time(option: &'static str, text: Option<&str>) -> Result<Option<Duratio
     time.map(Some).ok_or_else(|| UsageError::Time { option, value: text.into() })
 }
 
-fn parse_size(option: &'static str, text: &str) -> Result<u64, UsageError> {
+pub(super) fn parse_size(option: &'static str, text: &str) -> Result<u64, UsageError> {
     let parser = SizeParser::new().with_binary();
     parser.parse_size(text).map_err(|_| UsageError::Size { option, value: text.into() })
 }
@@ -432,31 +326,6 @@ mod tests {
         assert!(said("0").contains("less than a page"));
         assert!(said("700MiB").contains("512MiB and 1GiB"));
         assert!(matches!(parse_ring_size("big"), Err(UsageError::Size { .. })));
-    }
-
-    #[test]
-    fn exports_name_kind_and_place() {
-        let parse = |text: &str| parse_export(OsStr::new(text), Path::new("/spool"));
-        assert_eq!(parse("json=a=b").unwrap(), ExportConfig::Json(Target::File("a=b".into())));
-        assert_eq!(parse("json").unwrap(), ExportConfig::Json(Target::Stdout));
-        assert_eq!(parse("text").unwrap(), ExportConfig::Text(Target::Stderr));
-        assert_eq!(parse("text=-").unwrap(), ExportConfig::Text(Target::Stdout));
-        let ExportConfig::Otlp(otlp) = parse("otlp=http://h:4317").unwrap() else { panic!() };
-        assert_eq!(otlp.endpoint.host(), Some("h"));
-        assert!(parse("otlp=h/x").unwrap_err().to_string().contains("http://"));
-        let expected = ExportConfig::Parquet(ParquetOptions::new("out".into()));
-        assert_eq!(parse("parquet=out").unwrap(), expected);
-        assert!(parse("parquet").unwrap_err().to_string().contains("parquet=DIR"));
-        assert!(parse("xml=f").unwrap_err().to_string().contains("text[=FILE]"));
-        assert!(parse("null=f").is_err());
-    }
-
-    #[test]
-    fn inherited_descriptors_are_told_by_their_number() {
-        let parse = |text: &str| target(Some(OsStr::new(text)), Target::Stderr);
-        assert_eq!(parse("/dev/fd/63"), Target::Descriptor(63));
-        assert_eq!(parse("/proc/self/fd/1"), Target::Descriptor(1));
-        assert_eq!(parse("/dev/fd/x"), Target::File("/dev/fd/x".into()));
     }
 
     #[test]

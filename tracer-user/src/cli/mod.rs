@@ -5,13 +5,13 @@ mod config;
 mod containers;
 mod control;
 mod doctor;
-mod files;
+mod exports;
 mod filters;
 mod hints;
-mod limits;
 mod manual;
-mod parquet;
 mod place;
+#[cfg(feature = "parquet")]
+mod recover;
 mod signal_set;
 mod signals;
 mod trace;
@@ -59,7 +59,8 @@ pub fn main() -> ExitCode {
     }
     let outcome = match Cli::parse_from(args).verb {
         Verb::Trace(args) => trace::run(*args),
-        Verb::Recover(args) => parquet::run_recover(&args),
+        #[cfg(feature = "parquet")]
+        Verb::Recover(args) => recover::run(&args),
         Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions(args) => manual::completions(&args),
         Verb::Man(args) => manual::man(&args),

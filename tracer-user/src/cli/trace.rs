@@ -1,7 +1,6 @@
 //! `tracer trace`.
 
 use std::{
-    env,
     path::Path,
     process::ExitStatus,
     sync::{Arc, mpsc::RecvTimeoutError},
@@ -10,11 +9,11 @@ use std::{
 
 use super::{
     Failure, LOSS, RUN_TIME,
-    args::{ColorChoice, TraceArgs},
-    config::{ExportConfig, Target, TraceConfig},
-    control, hints,
-    limits::Share,
-    say,
+    args::TraceArgs,
+    config::TraceConfig,
+    control,
+    exports::{self, ExportConfig, open_file, owner},
+    hints, say,
     signals::{self, Event, Events},
 };
 use serde_json::{Value, json};
@@ -22,18 +21,12 @@ use tracer_common::counter::Counter;
 
 use crate::{
     control::{ControlThread, Socket},
-    export::{
-        JsonExporter, Limits, NullExporter, Output, ParquetExporter, TextExporter, TextStyle,
-        otlp::{OtlpError, OtlpExporter},
-        parquet::{ParquetError, ParquetOptions},
-    },
-    identity::Resolver,
+    export::Output,
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
     ledger::Ledger,
     losses,
     pipeline::Trace,
-    ring_buffer::Destination,
     span_record::LossPlace,
 };
 
@@ -56,7 +49,7 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
         command => Some(launch::prepare(command, invoker, config.exported_traceparent.as_deref())?),
     };
     let resolver = Arc::default();
-    let destinations = open_destinations(&config, invoker, &resolver)?;
+    let destinations = exports::open(&config, invoker, &resolver)?;
     let told =
         |export: &ExportConfig| !matches!(export, ExportConfig::Text(_) | ExportConfig::Null);
     config.options.identity = config.exports.iter().any(told).then_some(resolver);
@@ -263,75 +256,6 @@ fn report(ledger: &Ledger, all: bool) {
     }
 }
 
-fn open_destinations(
-    config: &TraceConfig,
-    invoker: Option<Invoker>,
-    resolver: &Arc<Resolver>,
-) -> Result<Vec<Destination>, Failure> {
-    let all = config.exports.iter().zip(&config.shares);
-    all.map(|(export, Share { name, limits })| {
-        let destination = open_destination(name.clone(), export, config, invoker, resolver)?;
-        let destination = destination.telling_losses();
-        let is_limited = *limits != Limits::default();
-        Ok(if is_limited { destination.limited(*limits) } else { destination })
-    })
-    .collect()
-}
-
-fn open_destination(
-    name: String,
-    export: &ExportConfig,
-    config: &TraceConfig,
-    invoker: Option<Invoker>,
-    resolver: &Arc<Resolver>,
-) -> Result<Destination, Failure> {
-    let identity = Arc::clone(resolver);
-    Ok(match export {
-        ExportConfig::Null => Destination::new(name, NullExporter),
-        ExportConfig::Json(target) => {
-            let exporter = JsonExporter::new(open_target(target, invoker)?);
-            Destination::new(name, exporter.with_identity(identity))
-        }
-        ExportConfig::Text(target) => {
-            let output = open_target(target, invoker)?;
-            let style = TextStyle {
-                color: wants_color(config.color, output.is_terminal()),
-                ..config.style
-            };
-            Destination::new(name, TextExporter::new(output, style))
-        }
-        ExportConfig::Otlp(options) => {
-            let open = |account| Ok(OtlpExporter::open(options, account)?.with_identity(identity));
-            Destination::with_account(name, open)
-                .map_err(|error: OtlpError| Failure::run_time(error))?
-        }
-        ExportConfig::Parquet(options) => {
-            let options = ParquetOptions { owner: owner(invoker), ..options.clone() };
-            let open =
-                |account| Ok(ParquetExporter::open(options, account)?.with_identity(identity));
-            Destination::with_account(name, open)
-                .map_err(|error: ParquetError| Failure::run_time(error))?
-        }
-    })
-}
-
-fn open_target(target: &Target, invoker: Option<Invoker>) -> Result<Output, Failure> {
-    match target {
-        Target::Stdout => Output::stdout().map_err(Failure::run_time),
-        Target::Stderr => Output::stderr().map_err(Failure::run_time),
-        Target::Descriptor(fd) => Output::inherited(*fd).map_err(Failure::run_time),
-        Target::File(path) => open_file(path, invoker),
-    }
-}
-
-fn owner(invoker: Option<Invoker>) -> Option<(u32, u32)> {
-    invoker.map(|invoker| (invoker.uid, invoker.gid))
-}
-
-fn open_file(path: &Path, invoker: Option<Invoker>) -> Result<Output, Failure> {
-    Output::create(path, owner(invoker)).map_err(Failure::run_time)
-}
-
 fn open_ledger(config: &TraceConfig, invoker: Option<Invoker>) -> Result<Option<Output>, Failure> {
     let Some(path) = &config.ledger else { return Ok(None) };
     if path == Path::new("-") {
@@ -344,21 +268,6 @@ fn write_ledger(file: &mut Output, ledger: &Value) -> Result<(), Failure> {
     let text = format!("{ledger:#}\n");
     let failed = |error| Failure::run_time(format!("--ledger: cannot write: {error}"));
     file.replace_content(text.as_bytes()).map_err(failed)
-}
-
-/// <https://no-color.org> and <https://bixense.com/clicolors>.
-fn wants_color(choice: ColorChoice, is_terminal: bool) -> bool {
-    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    match choice {
-        ColorChoice::Always => true,
-        ColorChoice::Never => false,
-        ColorChoice::Auto if set("NO_COLOR") => false,
-        ColorChoice::Auto => {
-            is_terminal
-                || (set("CLICOLOR_FORCE")
-                    && env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0"))
-        }
-    }
 }
 
 /// Warnings always; with `-v` more. The kernel side's log has its own switch.

@@ -8,8 +8,10 @@ mod limit;
 mod memory;
 mod message;
 mod null;
+#[cfg(feature = "otlp")]
 pub mod otlp;
 mod output;
+#[cfg(feature = "parquet")]
 pub mod parquet;
 mod pointee;
 mod text;
@@ -22,6 +24,7 @@ pub use limit::Limits;
 pub use memory::MemoryExporter;
 pub use null::NullExporter;
 pub use output::{Output, OutputError};
+#[cfg(feature = "parquet")]
 pub use parquet::ParquetExporter;
 pub use text::{Lines, TextExporter, TextStyle, Times};
 

@@ -54,7 +54,7 @@ impl Loaded {
         let types = KernelTypes::parse(vmlinux.bytes())?;
         let ebpf = load_object(loader, settings, &types, &btf, reader)?;
         let hooks = programs::hooks(&types, settings.signals != 0);
-        let mut loaded = Self {
+        let mut it = Self {
             ebpf,
             btf,
             by_process: settings.by_process,
@@ -62,9 +62,9 @@ impl Loaded {
             hooks,
             command_lines,
         };
-        loaded.fill_maps(settings)?;
-        loaded.load_programs(settings)?;
-        Ok(loaded)
+        it.fill_maps(settings)?;
+        it.load_programs(settings)?;
+        Ok(it)
     }
 
     fn fill_maps(&mut self, settings: &Settings) -> Result<(), KernelError> {

@@ -68,7 +68,7 @@ pub enum KernelError {
     /// Other calls were to be traced, which capture memory of a kind that no call did at the start.
     #[error(
         "these calls need kernel programs that were not loaded at the start; start the trace with \
-         `syscalls_change`"
+         `can_change`"
     )]
     NotLoaded,
     /// A map could not be read or written.

@@ -38,7 +38,7 @@ impl Vmlinux {
         match self {
             // SAFETY: all of it is mapped for as long as it is borrowed, and nobody writes it.
             Self::Mapped(mapping) => unsafe {
-                slice::from_raw_parts(mapping.start().as_ptr(), mapping.len())
+                slice::from_raw_parts(mapping.start().as_ptr(), mapping.size())
             },
             Self::Read(bytes) => bytes,
         }

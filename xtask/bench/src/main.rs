@@ -57,7 +57,7 @@ fn run(verb: Verb) -> Result<Option<Report>> {
         Verb::Peers(options) => return peers::run(&options).map(Some),
         Verb::Workloads(options) => return Ok(Some(workloads::run(&options))),
         Verb::Growth { long, options } => return growth::run(&options, long).map(Some),
-        Verb::Start(options) => return start::run(&options).map(Some),
+        Verb::Start(options) => return Ok(Some(start::run(&options))),
         Verb::Now => start::print_now()?,
         Verb::Verifier => verifier::run()?,
         Verb::IdleThreads { count } => idle::threads(count)?,

@@ -42,7 +42,7 @@ struct Sample {
     over: f64,
 }
 
-pub(crate) fn run(options: &Options) -> Result<Report> {
+pub(crate) fn run(options: &Options) -> Report {
     let mut samples: [Vec<Sample>; LINES.len()] = Default::default();
     let mut problems: [Option<String>; LINES.len()] = Default::default();
     for round in 1..=ROUNDS {
@@ -75,7 +75,7 @@ pub(crate) fn run(options: &Options) -> Result<Report> {
         rows.push(vec![name, show(|it| it.runs), show(|it| it.over), note]);
     }
     report.table(&["", "runs", "over", ""], &rows);
-    Ok(report)
+    report
 }
 
 fn measure(line: &Line, tracer: &Path) -> Result<Sample> {

@@ -1,25 +1,31 @@
-//! `--export parquet=TARGET`: the folder or object store with its options, and `tracer recover`.
+//! `--export parquet=TARGET`: the folder or object store, with its options.
 
 use std::{
     ffi::OsStr,
-    io::{self, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use parse_size::Config as SizeParser;
 
-use super::{Failure, RUN_TIME, args::RecoverArgs, config::UsageError, say};
-use crate::export::parquet::{
-    Compression, ParquetOptions,
-    recover::{Finding, recover},
-    upload::{is_url, spool_folder, upload_all},
+use super::super::Failure;
+use crate::{
+    export::{
+        ParquetExporter,
+        parquet::{
+            Compression, ParquetError, ParquetOptions,
+            upload::{is_url, spool_folder},
+        },
+    },
+    identity::Resolver,
+    ring_buffer::Destination,
 };
 
 /// A mistake in the target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TargetError {
+pub(in crate::cli) enum TargetError {
     #[error("parquet needs a folder or an object store: parquet=DIR, parquet=s3://BUCKET/PREFIX")]
     NoFolder,
     #[error("`{0}` is no address of an object store: it is not UTF-8")]
@@ -60,7 +66,7 @@ pub(super) fn parse_target(target: &OsStr, spool: &Path) -> Result<ParquetOption
 }
 
 /// The address, if it is one of an object store.
-fn address(target: &[u8]) -> Result<Option<&str>, TargetError> {
+pub(in crate::cli) fn address(target: &[u8]) -> Result<Option<&str>, TargetError> {
     if !is_url(target) {
         return Ok(None);
     }
@@ -105,69 +111,15 @@ fn wrong(
     TargetError::Value { option, value: value.to_owned(), kind, example }
 }
 
-/// Runs `tracer recover`.
-pub(super) fn run_recover(args: &RecoverArgs) -> Result<u8, Failure> {
-    let target = args.target.as_os_str().as_bytes();
-    let url = address(target).map_err(UsageError::from)?;
-    let folder = url.map_or_else(|| args.target.clone(), |url| spool_folder(&args.spool, url));
-    let mut report = Report::default();
-    report.local(&folder)?;
-    if let Some(url) = url {
-        report.upload(&folder, url)?;
-    }
-    let mut out = io::stdout().lock();
-    for line in report.lines {
-        let failed = |error| Failure::run_time(format!("cannot write: {error}"));
-        writeln!(out, "{line}").map_err(failed)?;
-    }
-    Ok(if report.failed { RUN_TIME } else { 0 })
-}
-
-/// What was done, for standard output; what could not be is said at once.
-#[derive(Default)]
-struct Report {
-    lines: Vec<String>,
-    failed: bool,
-}
-
-impl Report {
-    fn local(&mut self, folder: &Path) -> Result<(), Failure> {
-        let (mut files, mut spans) = (0_u64, 0);
-        for finding in recover(folder).map_err(Failure::run_time)? {
-            match finding {
-                Finding::Recovered { path, rows } => {
-                    files += 1;
-                    spans += rows;
-                    self.lines.push(format!("{}: {rows} spans", folder.join(path).display()));
-                }
-                Finding::InUse { run } => {
-                    let run = folder.join(run);
-                    self.lines.push(format!("{}: in use, left alone", run.display()));
-                }
-                Finding::Damaged { path, reason } => {
-                    self.failed = true;
-                    let path = folder.join(path);
-                    say(&format!("{}: not recovered: {reason}", path.display()));
-                }
-            }
-        }
-        self.lines.push(format!("recovered {spans} spans in {files} files"));
-        Ok(())
-    }
-
-    fn upload(&mut self, folder: &Path, url: &str) -> Result<(), Failure> {
-        let url = url.trim_end_matches('/');
-        for (path, sent) in upload_all(folder, url).map_err(Failure::run_time)? {
-            match sent {
-                Ok(()) => self.lines.push(format!("{url}/{path}: uploaded")),
-                Err(error) => {
-                    self.failed = true;
-                    say(&format!("{}: not uploaded: {error}", folder.join(path).display()));
-                }
-            }
-        }
-        Ok(())
-    }
+pub(super) fn open(
+    name: String,
+    options: &ParquetOptions,
+    owner: Option<(u32, u32)>,
+    identity: Arc<Resolver>,
+) -> Result<Destination, Failure> {
+    let options = ParquetOptions { owner, ..options.clone() };
+    let open = |account| Ok(ParquetExporter::open(options, account)?.with_identity(identity));
+    Destination::with_account(name, open).map_err(|error: ParquetError| Failure::run_time(error))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Finished files to an object store. A file stands in the spool folder until the store has it
+//! Finished files to an object store, by `object_store`. A file stands in the spool folder until the store has it
 //! whole; an object appears all at once, and none is overwritten.
 
 use std::{
@@ -21,9 +21,8 @@ use object_store::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use super::{
+use super::super::{
     folder::{Folder, Owner},
-    place::file_name,
     recover::owner_of,
 };
 use crate::export::{Delivery, DropReason};
@@ -61,21 +60,16 @@ pub enum UploadError {
 
 /// An object store, and the place in it.
 #[derive(Debug, Clone)]
-pub(super) struct Store {
+pub(in super::super) struct Store {
     objects: Arc<dyn ObjectStore>,
     prefix: Key,
     part: usize,
 }
 
-/// Whether the text names an object store, and no folder.
-pub fn is_url(text: &[u8]) -> bool {
-    [&b"s3://"[..], b"gs://", b"az://"].iter().any(|scheme| text.starts_with(scheme))
-}
-
 impl Store {
     /// The store of an address like `s3://bucket/prefix`. Who we are comes from the environment:
     /// `AWS_…`, `GOOGLE_…`, `AZURE_…`.
-    pub(super) fn new(url: &str) -> Result<Self, UploadError> {
+    pub(in super::super) fn new(url: &str) -> Result<Self, UploadError> {
         let failed = |reason: &str| UploadError::Store { url: url.into(), reason: reason.into() };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| failed("not an address"))?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -210,13 +204,13 @@ struct Job {
 
 /// The thread that sends.
 #[derive(Debug)]
-pub(super) struct Uploader {
+pub(in super::super) struct Uploader {
     sender: SyncSender<Job>,
     thread: JoinHandle<()>,
 }
 
 impl Uploader {
-    pub(super) fn start(
+    pub(in super::super) fn start(
         store: Store,
         spool: PathBuf,
         owner: Owner,
@@ -232,12 +226,12 @@ impl Uploader {
     }
 
     /// Hands over a finished file; its spans are settled when it has arrived.
-    pub(super) fn send(&self, path: String, rows: u64) -> bool {
+    pub(in super::super) fn send(&self, path: String, rows: u64) -> bool {
         self.sender.send(Job { path, rows }).is_ok()
     }
 
     /// Sends what waits once more, up to the first request that fails, and ends.
-    pub(super) fn finish(self) {
+    pub(in super::super) fn finish(self) {
         drop(self.sender);
         if self.thread.join().is_err() {
             log::error!("the thread that uploads has panicked");
@@ -336,11 +330,6 @@ impl Queue {
         self.away = Some(Away { next_try: Instant::now() + self.pause, error: error.to_string() });
         self.pause = (self.pause * 2).min(PAUSES.1);
     }
-}
-
-/// The folder in the spool for what goes to this address.
-pub fn spool_folder(spool: &Path, url: &str) -> PathBuf {
-    spool.join(file_name(url.trim_end_matches('/').as_bytes()))
 }
 
 /// A file's path below the spool folder, and how sending it went.
@@ -443,12 +432,9 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_checked() {
+    fn addresses_without_a_bucket_are_refused() {
         for url in ["s3://", "ftp://bucket", "bucket"] {
             assert!(Store::new(url).is_err(), "{url}");
         }
-        let folder = spool_folder(Path::new("/spool"), "s3://bucket/a b/");
-        assert_eq!(folder, Path::new("/spool/s3%3A%2F%2Fbucket%2Fa%20b"));
-        assert!(is_url(b"s3://bucket") && !is_url(b"s3:/folder"));
     }
 }

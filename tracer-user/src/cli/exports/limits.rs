@@ -1,11 +1,11 @@
 //! `--sample` and `--max-rate`: for all destinations, or for the one that is named.
 
-use super::config::ExportConfig;
+use super::ExportConfig;
 use crate::export::Limits;
 
 /// A limit that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LimitError {
+pub(in crate::cli) enum LimitError {
     #[error("--sample: `{0}` is not a share; write it like 0.1 or 10%")]
     Share(String),
     #[error("--max-rate: `{0}` is not a number of spans above 0")]
@@ -16,13 +16,13 @@ pub(super) enum LimitError {
 
 /// A destination's name in the ledger, and how much it gets.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Share {
-    pub(super) name: String,
-    pub(super) limits: Limits,
+pub(in crate::cli) struct Share {
+    pub(in crate::cli) name: String,
+    pub(in crate::cli) limits: Limits,
 }
 
 /// One for each export: the kind is the name, with a number from the second of a kind on.
-pub(super) fn shares(
+pub(in crate::cli) fn shares(
     exports: &[ExportConfig],
     sample: &[String],
     max_rate: &[String],
@@ -79,7 +79,7 @@ fn parse_share(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::config::Target;
+    use crate::cli::exports::Target;
 
     fn parse(sample: &[&str], max_rate: &[&str]) -> Result<Vec<Share>, LimitError> {
         let json = || ExportConfig::Json(Target::Stdout);

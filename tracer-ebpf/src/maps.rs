@@ -264,6 +264,8 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entrie
 #[map]
 pub(crate) static DESKS: PerCpuArray<Desk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
+pub(crate) static DESK_OF_ITERATORS: Array<Desk> = Array::with_max_entries(1, 0);
+#[map]
 pub(crate) static FILE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static EXE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);

@@ -17,8 +17,8 @@ use crate::{
     executable::write_path,
     kernel_memory::clear_words,
     maps::{
-        ATOMIC_COUNTERS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, OnDesk, Rooms,
-        Stored, TOLD, Told,
+        ATOMIC_COUNTERS, DESK_OF_ITERATORS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED,
+        Launched, OnDesk, Rooms, Stored, TOLD, Told,
     },
     namespaces,
     stats::{Stats, swap},
@@ -60,7 +60,7 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_in
         return;
     }
     let how = u8::from(launched);
-    if let Some(desk) = free_desk() {
+    if let Some(desk) = DESKS.get_ptr_mut(0).filter(|desk| is_free(*desk)) {
         // SAFETY: a desk is this program's until it is given back.
         let record = unsafe { &mut (*desk).record };
         executed(&mut record.event, task, how, is_interpreted);
@@ -69,7 +69,12 @@ pub(crate) fn program(stats: Stats, task: Task, path: u64, launched: bool, is_in
         unsafe { (&raw mut (*desk).is_taken).write_volatile(0) };
         return;
     }
-    let record = LAUNCHED.get_or_create(task.0);
+    // A program that cannot be preempted finds its processor's desk free.
+    let record = if ATOMIC_COUNTERS.load() == 0 {
+        core::ptr::null_mut()
+    } else {
+        LAUNCHED.get_or_create(task.0)
+    };
     if record.is_null() {
         return program_alone(stats, task, how, is_interpreted);
     }
@@ -140,7 +145,8 @@ fn finish<const ROOM: usize>(
 /// Tells of a process that was there when tracing began, with the path of its program's file.
 #[inline(always)]
 pub(crate) fn alive(stats: Stats, task: Task) {
-    let Some(desk) = free_desk() else { return alive_alone(stats, task) };
+    let desk = DESK_OF_ITERATORS.get_ptr_mut(0).filter(|desk| is_free(*desk));
+    let Some(desk) = desk else { return alive_alone(stats, task) };
     // SAFETY: a desk is this program's until it is given back.
     let record = unsafe { &mut (*desk).record };
     let memory = task.memory();
@@ -188,13 +194,12 @@ fn was_there(event: &mut LifecycleEvent, task: Task) {
     namespaces::write(task, &mut event.namespaces);
 }
 
-/// The processor's memory for such a record, taken; `None` while a program that was preempted writes
-/// there. To make as much for a task, and to free it, takes longer than all else here together.
+/// Takes memory for such a record; false while a program that was preempted writes there. To make as
+/// much for a task, and to free it, takes longer than all else here together.
 #[inline(always)]
-fn free_desk() -> Option<*mut Desk> {
-    let desk = DESKS.get_ptr_mut(0)?;
+fn is_free(desk: *mut Desk) -> bool {
     // SAFETY: aligned and valid.
-    (unsafe { swap(&raw mut (*desk).is_taken, 1) } == 0).then_some(desk)
+    unsafe { swap(&raw mut (*desk).is_taken, 1) == 0 }
 }
 
 /// Tells that a thread has ended.

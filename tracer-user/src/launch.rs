@@ -101,13 +101,36 @@ const NOT_EXECUTABLE: u8 = 2;
 const IDENTITY: u8 = 3;
 const NOT_IN_SUDO_PATH: u8 = 4;
 
+/// A change to the environment of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: OsString,
+    /// Its value; `None` for one that the command does not get.
+    pub value: Option<OsString>,
+}
+
+impl Variable {
+    /// `NAME=VALUE`, or `NAME` alone for one that is taken away.
+    pub fn parse(text: &OsStr) -> Self {
+        let bytes = text.as_bytes();
+        match bytes.iter().position(|byte| *byte == b'=') {
+            Some(at) => Self {
+                name: OsStr::from_bytes(&bytes[..at]).into(),
+                value: Some(OsStr::from_bytes(&bytes[at + 1..]).into()),
+            },
+            None => Self { name: text.into(), value: None },
+        }
+    }
+}
+
 /// Makes a process for `command`, which must have a first element. To be called before this
-/// process has other threads: the child goes on in this program's memory. `traceparent` is what its
-/// `TRACEPARENT` is set to.
+/// process has other threads: the child goes on in this program's memory. `variables` are set for it,
+/// or taken from it where they have no value; of one name the last counts.
 pub fn prepare(
     command: &[OsString],
     invoker: Option<Invoker>,
-    traceparent: Option<&str>,
+    variables: &[Variable],
 ) -> Result<Waiting, LaunchError> {
     let (mut report, reporter) = io::pipe()?;
     let (waiter, release) = io::pipe()?;
@@ -115,7 +138,7 @@ pub fn prepare(
     let pid = match unsafe { fork() }.map_err(io::Error::from)? {
         ForkResult::Child => {
             drop((report, release));
-            child(command, invoker, traceparent, reporter, waiter)
+            child(command, invoker, variables, reporter, waiter)
         }
         ForkResult::Parent { child } => child,
     };
@@ -190,11 +213,11 @@ pub fn shell_status(status: ExitStatus) -> u8 {
 fn child(
     command: &[OsString],
     invoker: Option<Invoker>,
-    traceparent: Option<&str>,
+    variables: &[Variable],
     mut reporter: PipeWriter,
     mut waiter: PipeReader,
 ) -> ! {
-    let Err((state, reason)) = run(command, invoker, traceparent, &mut reporter, &mut waiter);
+    let Err((state, reason)) = run(command, invoker, variables, &mut reporter, &mut waiter);
     let mut message = vec![state];
     message.extend(reason.bytes());
     // When the parent has gone there is nobody left to tell.
@@ -206,7 +229,7 @@ fn child(
 fn run(
     command: &[OsString],
     invoker: Option<Invoker>,
-    traceparent: Option<&str>,
+    wanted: &[Variable],
     reporter: &mut PipeWriter,
     waiter: &mut PipeReader,
 ) -> Result<Infallible, (u8, String)> {
@@ -224,15 +247,21 @@ fn run(
     let program = text(path.as_os_str().as_bytes())?;
     let args: Vec<CString> =
         command.iter().map(|arg| text(arg.as_bytes())).collect::<Result<_, _>>()?;
-    let traceparent = traceparent.map(|value| ("TRACEPARENT", value.into()));
-    let set: Vec<(&str, OsString)> =
-        traceparent.into_iter().chain(user.iter().flat_map(variables)).collect();
-    let unset = if invoker.is_some() { &OF_THE_USER[..] } else { &[] };
-    let environment: Vec<CString> = std::env::vars_os()
-        .filter(|(key, _)| !set.iter().any(|(name, _)| key == name))
-        .filter(|(key, _)| !unset.iter().any(|name| key == name))
-        .chain(set.iter().map(|(key, value)| (key.into(), value.clone())))
-        .map(|(key, value)| text(&[key.as_bytes(), b"=", value.as_bytes()].concat()))
+    // In their order: a program may look at them in it.
+    let mut all: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    if invoker.is_some() {
+        all.retain(|(name, _)| !OF_THE_USER.iter().any(|it| name == it));
+    }
+    let of_user = user.iter().flat_map(variables);
+    let of_user = of_user.map(|(name, value)| (OsString::from(name), Some(value)));
+    let wanted = wanted.iter().map(|it| (it.name.clone(), it.value.clone()));
+    for (name, value) in of_user.chain(wanted) {
+        all.retain(|(other, _)| *other != name);
+        all.extend(value.map(|value| (name, value)));
+    }
+    let environment: Vec<CString> = all
+        .iter()
+        .map(|(name, value)| text(&[name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect::<Result<_, _>>()?;
     reset_signals();
     let lost = |error: io::Error| (NOT_EXECUTABLE, error.to_string());

@@ -3,6 +3,7 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 fn main() -> ExitCode {
@@ -51,6 +52,12 @@ fn given(memory: *mut u8) -> *mut u8 {
 fn out_of_memory() -> ! {
     const LINE: &[u8] = b"tracer: out of memory: the system gives no more (`ulimit -v` shows this \
         process's limit; tracer needs about 300 MiB of addresses)\n";
+    static PRINTED: AtomicBool = AtomicBool::new(false);
+    while PRINTED.swap(true, Ordering::Relaxed) {
+        // Another thread is about to end the process, by the below.
+        // SAFETY: no preconditions.
+        unsafe { libc::pause() };
+    }
     // SAFETY: the bytes are valid. Nothing here may ask for memory, as formatting could.
     unsafe { libc::write(libc::STDERR_FILENO, LINE.as_ptr().cast(), LINE.len()) };
     // SAFETY: ends the process, without destructors.

@@ -231,6 +231,20 @@ pub(super) struct TraceArgs {
     #[arg(short, long = "relative-timestamps", conflicts_with = "times", help_heading = "Output")]
     pub(super) relative: bool,
 
+    /// Show the number of each call: [ 257] openat(
+    #[arg(short = 'n', long, help_heading = "Output")]
+    pub(super) syscall_number: bool,
+
+    /// Set a variable for COMMAND, or take it away where there is no `=`; may be repeated
+    #[arg(
+        short = 'E',
+        long,
+        value_name = "NAME[=VALUE]",
+        requires = "command",
+        help_heading = "Scope"
+    )]
+    pub(super) env: Vec<OsString>,
+
     /// Show how long each call took, as tracer does anyway: for strace's command lines
     #[arg(short = 'T', long, help_heading = "Output")]
     pub(super) syscall_times: bool,
@@ -308,7 +322,7 @@ pub(super) struct TraceArgs {
     )]
     pub(super) quiet_set: Vec<String>,
 
-    /// Say more: -v for the accounting at the end, -vv for details of the start
+    /// Print more: -v how many calls were seen, shown and lost, -vv details of the start
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 

@@ -30,6 +30,7 @@ use crate::{
         FileDetail, ResultFilter,
         cgroup::{self, CgroupError},
     },
+    launch::Variable,
     pipeline::TraceOptions,
     shared_memory::page_size,
     traceparent::TraceParentError,
@@ -126,8 +127,8 @@ pub(super) struct TraceConfig {
     pub(super) fail_on_loss: bool,
     pub(super) color: ColorChoice,
     pub(super) style: TextStyle,
-    /// What the command's `TRACEPARENT` is set to.
-    pub(super) exported_traceparent: Option<String>,
+    /// What the command's environment has, beside ours.
+    pub(super) variables: Vec<Variable>,
     pub(super) verbose: u8,
 }
 
@@ -184,9 +185,15 @@ impl TraceConfig {
             // Who names signals wants to see them.
             signals: if signals.is_some() { Lines::All } else { others },
             times: times(&args),
+            numbers: args.syscall_number,
         };
         let place = options.launch.filter(|_| args.export_traceparent);
-        let exported_traceparent = place.map(|place| place.traceparent().header());
+        let traceparent = place.map(|place| Variable {
+            name: "TRACEPARENT".into(),
+            value: Some(place.traceparent().header().into()),
+        });
+        let variables = args.env.iter().map(|text| Variable::parse(text)).chain(traceparent);
+        let variables = variables.collect();
         Ok(Self {
             options,
             shares: exports::shares(&exports, &args.sample, &args.max_rate)?,
@@ -201,7 +208,7 @@ impl TraceConfig {
             fail_on_loss: args.fail_on_loss,
             color: args.color,
             style,
-            exported_traceparent,
+            variables,
             verbose: args.verbose,
         })
     }

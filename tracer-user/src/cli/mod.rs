@@ -14,6 +14,7 @@ mod place;
 mod recover;
 mod signal_set;
 mod signals;
+mod summary;
 mod trace;
 mod verb;
 

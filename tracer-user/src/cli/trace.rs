@@ -15,19 +15,16 @@ use super::{
     exports::{self, ExportConfig, open_file, owner},
     hints, say,
     signals::{self, Event, Events},
+    summary,
 };
 use serde_json::{Value, json};
-use tracer_common::counter::Counter;
 
 use crate::{
     control::{ControlThread, Socket},
     export::Output,
     kernel::preflight,
     launch::{self, Invoker, LaunchError, Running, Waiting},
-    ledger::Ledger,
-    losses,
     pipeline::Trace,
-    span_record::LossPlace,
 };
 
 /// How often the number of live processes is asked for.
@@ -46,7 +43,7 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
     // is left where there is no such command.
     let waiting = match config.command.as_slice() {
         [] => None,
-        command => Some(launch::prepare(command, invoker, config.exported_traceparent.as_deref())?),
+        command => Some(launch::prepare(command, invoker, &config.variables)?),
     };
     let resolver = Arc::default();
     let destinations = exports::open(&config, invoker, &resolver)?;
@@ -201,7 +198,7 @@ impl Session {
         if let Some(file) = &mut self.ledger_file {
             write_ledger(file, &ledger.to_json())?;
         }
-        report(&ledger, config.verbose > 0);
+        summary::print(&ledger, config.verbose > 0);
         hints::after(&ledger, config);
         let end = ended?;
         if config.fail_on_loss && !(ledger.losses().is_empty() && ledger.balanced()) {
@@ -216,43 +213,6 @@ impl Session {
         let failed = ledger.failure.is_some()
             || ledger.destinations.iter().any(|it| it.first_error.is_some());
         Ok(if failed && status == 0 { RUN_TIME } else { status })
-    }
-}
-
-/// Says what was lost, and with `all` what was not.
-fn report(ledger: &Ledger, all: bool) {
-    for loss in losses::lost(&ledger.kernel).filter(|loss| loss.total() > 0) {
-        let hint = match loss.place {
-            LossPlace::KernelRing => "; a narrower scope loses less too",
-            _ => "",
-        };
-        say(&format!("{}: {}{hint}", loss.words(), loss.place.words()));
-    }
-    let losses = ledger.losses();
-    // A reader that closes its pipe has seen enough: no loss worth a word.
-    let told: Vec<String> = losses
-        .iter()
-        .filter(|(name, _)| !name.ends_with(": pipe_closed") && !losses::is_told(name))
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
-    if !told.is_empty() {
-        say(&format!("lost: {}", told.join(", ")));
-    }
-    if let Some(error) = &ledger.spans.first_decode_error {
-        say(&format!("the first record that could not be decoded: {error}"));
-    }
-    if let Some(failure) = &ledger.failure {
-        say(failure);
-    }
-    let unseen = ledger.kernel.get(Counter::IoUringOps);
-    if unseen > 0 {
-        say(&format!("{unseen} io_uring operations are not shown: they are no syscalls"));
-    }
-    for imbalance in ledger.imbalances() {
-        say(&format!("the books do not balance: {imbalance}"));
-    }
-    if all {
-        say(&ledger.to_json().to_string());
     }
 }
 

@@ -1,6 +1,6 @@
 //! Loads the object with its settings, and attaches the programs.
 
-use std::os::fd::AsFd;
+use std::{os::fd::AsFd, thread};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -31,7 +31,6 @@ use crate::shared_memory::{Mapping, page_size};
 /// Programs and maps in the kernel, not yet attached.
 pub struct Loaded {
     pub(super) ebpf: Ebpf,
-    btf: Btf,
     by_process: bool,
     captures: u32,
     hooks: Vec<Hook>,
@@ -50,20 +49,24 @@ impl Loaded {
             .ok();
         let reader = command_lines.as_ref().map(CommandLines::id);
         let vmlinux = Vmlinux::open()?;
-        let (loader, btf) = vmlinux::parse(&vmlinux)?;
-        let types = KernelTypes::parse(vmlinux.bytes())?;
-        let ebpf = load_object(loader, settings, &types, &btf, reader)?;
-        let hooks = programs::hooks(&types, settings.signals != 0);
-        let mut it = Self {
-            ebpf,
-            btf,
-            by_process: settings.by_process,
-            captures: settings.captures(),
-            hooks,
-            command_lines,
-        };
-        it.fill_maps(settings)?;
-        it.load_programs(settings)?;
+        let bytes = vmlinux.bytes();
+        // aya needs all types for the programs, and nothing of them before that.
+        let (mut it, btf) = thread::scope(|scope| {
+            let btf = thread::Builder::new().spawn_scoped(scope, || vmlinux::parse(bytes)).ok();
+            let types = KernelTypes::parse(bytes)?;
+            let mut it = Self {
+                ebpf: load_object(vmlinux::loader(), settings, &types, reader)?,
+                by_process: settings.by_process,
+                captures: settings.captures(),
+                hooks: programs::hooks(&types, settings.signals != 0),
+                command_lines,
+            };
+            it.fill_maps(settings)?;
+            let btf = btf.and_then(|thread| thread.join().ok());
+            let btf = btf.unwrap_or_else(|| vmlinux::parse(bytes))?;
+            Ok::<_, KernelError>((it, btf))
+        })?;
+        it.load_programs(settings, &btf)?;
         Ok(it)
     }
 
@@ -89,14 +92,14 @@ impl Loaded {
         tables::fill_set(&mut self.ebpf, map::COMMS, settings.comms.iter().copied())
     }
 
-    fn load_programs(&mut self, settings: &Settings) -> Result<(), KernelError> {
+    fn load_programs(&mut self, settings: &Settings, btf: &Btf) -> Result<(), KernelError> {
         let mut wanted: Vec<ToLoad> = self.hooks.iter().copied().map(ToLoad::Hook).collect();
         wanted.push(ToLoad::Iterator(program::UNFINISHED));
         if settings.looks_at_tasks {
             let iterators = [program::ALIVE, program::RUNNING, program::COMMAND_LINES];
             wanted.extend(iterators.map(ToLoad::Iterator));
         }
-        for (which, done) in programs::load_all(&mut self.ebpf, &self.btf, &wanted)? {
+        for (which, done) in programs::load_all(&mut self.ebpf, btf, &wanted)? {
             match (which, done) {
                 // Calls are traced without it.
                 (ToLoad::Hook(hook), Err(error)) if hook.is_cgroup() => {
@@ -189,7 +192,6 @@ fn load_object(
     loader: EbpfLoader<'static>,
     settings: &Settings,
     types: &KernelTypes,
-    btf: &Btf,
     reader: Option<u32>,
 ) -> Result<Ebpf, KernelError> {
     let log_level: u8 = if settings.kernel_log { aya_log::Level::Debug as u8 } else { 0 };
@@ -203,7 +205,8 @@ fn load_object(
     // From here on it borrows the above.
     let mut loader: EbpfLoader<'_> = loader;
     loader
-        .btf(Some(btf))
+        // The object has nothing to be relocated by them.
+        .btf(None)
         // Task storage is not known to aya, and needs nothing from this side.
         .allow_unsupported_maps()
         .map_max_entries(map::RING, settings.ring_size)

@@ -257,7 +257,12 @@ pub(super) fn load_all(
         }
     };
     thread::scope(|scope| {
-        (1..workers).for_each(|_| drop(scope.spawn(work)));
+        for _ in 1..workers {
+            // Without it this thread does all.
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, work) {
+                log::debug!("no thread to load programs: {error}");
+            }
+        }
         work();
     });
     Ok(done.into_inner().unwrap_or_else(PoisonError::into_inner))

@@ -50,22 +50,23 @@ fn map(file: &File) -> Option<Mapping> {
     Mapping::private(file.as_fd(), len).ok()
 }
 
-/// The types as aya reads them, with a loader. A loader that is made reads and parses all types for
-/// itself, though it is given them: 30 ms and 25 MB. So a thread makes it whose root is a folder in
-/// which it finds none.
-pub(super) fn parse(vmlinux: &Vmlinux) -> Result<(EbpfLoader<'static>, Btf), KernelError> {
+/// The types as aya reads them.
+pub(super) fn parse(bytes: &[u8]) -> Result<Btf, KernelError> {
+    Ok(Btf::parse(bytes, Endianness::default()).map_err(aya::EbpfError::from)?)
+}
+
+/// A loader, which does not know the types. One that is made reads and parses all of them for itself,
+/// which takes 30 ms and 25 MB; so a thread makes it whose root is a folder in which it finds none.
+pub(super) fn loader() -> EbpfLoader<'static> {
     let elsewhere = || {
         let apart = nix::sched::unshare(CloneFlags::CLONE_FS);
         if let Err(error) = apart.and_then(|()| chroot("/sys/kernel/btf")) {
-            log::debug!("the loader reads the kernel's types once more: {error}");
+            log::debug!("the loader reads the kernel's types, too: {error}");
         }
         EbpfLoader::new()
     };
     thread::scope(|scope| {
-        let loader = scope.spawn(elsewhere);
-        let btf =
-            Btf::parse(vmlinux.bytes(), Endianness::default()).map_err(aya::EbpfError::from)?;
-        let loader = loader.join().unwrap_or_else(|_| EbpfLoader::new());
-        Ok((loader, btf))
+        let thread = thread::Builder::new().spawn_scoped(scope, elsewhere).ok();
+        thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
     })
 }

@@ -47,6 +47,8 @@ pub struct TextStyle {
     pub signals: Lines,
     /// How each line says when it was.
     pub times: Times,
+    /// With the number of each call in its ABI.
+    pub numbers: bool,
 }
 
 /// How a line says when what it is about began.
@@ -208,6 +210,9 @@ impl Writer {
         self.paint(out, AnsiColor::Cyan, |out| escape::push_visible(out, call.comm()));
         push_ids(out, span);
         out.push(b' ');
+        if self.style.numbers {
+            push_number(out, call.nr);
+        }
         let resumed = call.record == Record::ExitOnly;
         if resumed {
             out.extend(b"<... ");
@@ -470,6 +475,17 @@ fn push_duration(out: &mut Vec<u8>, nanos: u64) {
 fn push_micros(out: &mut Vec<u8>, nanos: u64) {
     out.push(b'.');
     push_padded(out, nanos / 1000, 6);
+}
+
+/// A call's number, as strace writes it: `[  59] `.
+fn push_number(out: &mut Vec<u8>, nr: u32) {
+    const WIDTH: usize = 4;
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(nr).as_bytes();
+    out.push(b'[');
+    out.extend(std::iter::repeat_n(b' ', WIDTH.saturating_sub(digits.len())));
+    out.extend(digits);
+    out.extend(b"] ");
 }
 
 fn push_padded(out: &mut Vec<u8>, value: u64, width: usize) {

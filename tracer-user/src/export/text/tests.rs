@@ -269,3 +269,14 @@ fn times_are_written_as_they_are_wanted() {
     assert_eq!(starts(Times::Epoch), epoch);
     assert_eq!(starts(Times::Relative), ["0.000000", "1.000041", "-1.000044"]);
 }
+
+#[test]
+fn numbers_of_calls_stand_before_their_names() {
+    let style = TextStyle { numbers: true, ..TextStyle::default() };
+    let mut out = Vec::new();
+    let span = SpanRecord::from_syscall(context(), openat(b"/", 3));
+    Writer::new(style, TimeZone::UTC).push(&mut out, &span);
+    let line = String::from_utf8(out).unwrap();
+    let number = span.syscall().unwrap().nr;
+    assert!(line.contains(&format!(" [{number:4}] openat(")), "{line}");
+}

@@ -1,0 +1,103 @@
+//! What is printed at the end of a trace: what was lost, and on request what was not. The whole books are
+//! in the file of `--ledger`.
+
+use tracer_common::counter::Counter;
+
+use super::say;
+use crate::{ledger::Ledger, losses, span_record::LossPlace};
+
+/// Prints what was lost, and with `all` what was not.
+pub(super) fn print(ledger: &Ledger, all: bool) {
+    for loss in losses::lost(&ledger.kernel).filter(|loss| loss.total() > 0) {
+        let hint = match loss.place {
+            LossPlace::KernelRing => "; a narrower scope loses less too",
+            _ => "",
+        };
+        say(&format!("{}: {}{hint}", loss.words(), loss.place.words()));
+    }
+    let losses = ledger.losses();
+    // A reader that closes its pipe has seen enough: no loss worth a word.
+    let told: Vec<String> = losses
+        .iter()
+        .filter(|(name, _)| !name.ends_with(": pipe_closed") && !losses::is_told(name))
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    if !told.is_empty() {
+        say(&format!("lost: {}", told.join(", ")));
+    }
+    if let Some(error) = &ledger.spans.first_decode_error {
+        say(&format!("the first record that could not be decoded: {error}"));
+    }
+    if let Some(failure) = &ledger.failure {
+        say(failure);
+    }
+    let unseen = ledger.kernel.get(Counter::IoUringOps);
+    if unseen > 0 {
+        say(&format!("{unseen} io_uring operations are not shown: they are no syscalls"));
+    }
+    for imbalance in ledger.imbalances() {
+        say(&format!("the books do not balance: {imbalance}"));
+    }
+    if all {
+        for line in counted(ledger) {
+            say(&line);
+        }
+    }
+}
+
+/// How many calls were seen, and where they and other spans have gone.
+fn counted(ledger: &Ledger) -> Vec<String> {
+    let kernel = |counter| ledger.kernel.get(counter);
+    let spans = &ledger.spans;
+    let others = spans.processes + spans.losses + kernel(Counter::SignalSubmitted);
+    let shown = spans.made.saturating_sub(others);
+    let lost: u64 = ledger.losses().iter().map(|(_, count)| count).sum();
+    let outside = kernel(Counter::Filtered) + kernel(Counter::FilteredResult) + spans.filtered;
+    let mut lines = vec![format!(
+        "{} calls shown, {} lost; {} seen, {} outside scope or filter",
+        grouped(shown),
+        grouped(lost),
+        grouped(kernel(Counter::EnterSeen)),
+        grouped(outside)
+    )];
+    for it in &ledger.destinations {
+        lines.push(format!(
+            "{}: {} spans of calls, processes and signals delivered, {} dropped",
+            it.name,
+            grouped(it.delivered),
+            grouped(it.dropped_total())
+        ));
+    }
+    lines
+}
+
+/// `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_numbers_are_grouped() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (12_345_678, "12,345,678"),
+            (100_000, "100,000"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

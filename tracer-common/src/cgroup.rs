@@ -11,18 +11,19 @@ pub const CGROUP_RING_SIZE: u32 = 256 << 10;
 /// Bytes of [`CgroupEvent`] before the path.
 pub const CGROUP_HEADER_LEN: usize = 16;
 
-/// A cgroup of version 2 that is made. On the ring it ends with the bytes of the path.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct CgroupEvent {
-    /// Its id: the inode number of its folder.
-    pub id: u64,
-    /// Bytes of the path.
-    pub len: u32,
-    /// Zero.
-    pub pad: u32,
-    /// The path below the root of the hierarchy, with a slash in front.
-    pub path: [u8; CGROUP_PATH_LEN],
+wire_struct! {
+    /// A cgroup of version 2 that is made. On the ring it ends with the bytes of the path.
+    #[derive(Clone, Copy, Debug)]
+    pub struct CgroupEvent {
+        /// Its id: the inode number of its folder.
+        pub id: u64,
+        /// Bytes of the path.
+        pub len: u32,
+        /// Zero.
+        pub pad: u32,
+        /// The path below the root of the hierarchy, with a slash in front.
+        pub path: [u8; CGROUP_PATH_LEN],
+    }
 }
 
 const _: () = assert!(size_of::<CgroupEvent>() == CGROUP_HEADER_LEN + CGROUP_PATH_LEN);

@@ -10,99 +10,79 @@ pub const MAX_ARGS: usize = 6;
 /// Value of [`SyscallEvent::kind`] of a syscall.
 pub const KIND_SYSCALL: u16 = 1;
 
-/// One syscall, as the kernel side writes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct SyscallEvent {
-    /// [`KIND_SYSCALL`]; other values are other records.
-    pub kind: u16,
-    /// A [`Record`].
-    pub record: u8,
-    /// An [`Abi`].
-    pub abi: u8,
-    /// A [`Reason`].
-    pub reason: u8,
-    /// Number of captures that follow.
-    pub captures: u8,
-    /// Zero.
-    pub pad: u16,
-    /// The number the call was entered with, in the numbering of `abi`.
-    pub nr: u32,
-    /// Process id (thread group id) in the initial pid namespace.
-    pub tgid: u32,
-    /// Thread id in the initial pid namespace.
-    pub tid: u32,
-    /// Bytes after this struct that belong to the record.
-    pub payload_len: u32,
-    /// Boot clock at entry, in nanoseconds (`CLOCK_BOOTTIME`); for [`Record::ExitOnly`] at exit, for
-    /// [`Reason::RunningAtAttach`] when the thread was looked at.
-    pub start_ns: u64,
-    /// Time between entry and exit, in nanoseconds; for a call without an exit, time until the
-    /// record was made. 0 where the entry was not seen.
-    pub duration_ns: u64,
-    /// The result as the kernel returns it: -4095..=-1 is an error number.
-    pub ret: i64,
-    /// The arguments as the registers held them at entry.
-    pub args: [u64; MAX_ARGS],
-    /// Id of the task's cgroup in the v2 hierarchy, at entry.
-    pub cgroup_id: u64,
-    /// Boot clock when the process started, in nanoseconds.
-    pub process_start_ns: u64,
-    /// Command name of the thread at entry; after a successful exec, the new one.
-    pub comm: [u8; COMM_LEN],
-    /// Effective user id of the thread, in the initial user namespace, at entry; for
-    /// [`Record::ExitOnly`] at exit.
-    pub uid: u32,
-    /// Effective group id, likewise.
-    pub gid: u32,
-    /// The thread's `self_exec_id` at the same moment: with the process it names the program that
-    /// made the call, <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1148>.
-    pub exec_id: u32,
-    /// Zero.
-    pub spare: u32,
+wire_struct! {
+    /// One syscall, as the kernel side writes it.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct SyscallEvent {
+        /// [`KIND_SYSCALL`]; other values are other records.
+        pub kind: u16,
+        /// A [`Record`].
+        pub record: u8,
+        /// An [`Abi`].
+        pub abi: u8,
+        /// A [`Reason`].
+        pub reason: u8,
+        /// Number of captures that follow.
+        pub captures: u8,
+        /// Zero.
+        pub pad: u16,
+        /// The number the call was entered with, in the numbering of `abi`.
+        pub nr: u32,
+        /// Process id (thread group id) in the initial pid namespace.
+        pub tgid: u32,
+        /// Thread id in the initial pid namespace.
+        pub tid: u32,
+        /// Bytes after this struct that belong to the record.
+        pub payload_len: u32,
+        /// Boot clock at entry, in nanoseconds (`CLOCK_BOOTTIME`); for [`Record::ExitOnly`] at exit, for
+        /// [`Reason::RunningAtAttach`] when the thread was looked at.
+        pub start_ns: u64,
+        /// Time between entry and exit, in nanoseconds; for a call without an exit, time until the
+        /// record was made. 0 where the entry was not seen.
+        pub duration_ns: u64,
+        /// The result as the kernel returns it: -4095..=-1 is an error number.
+        pub ret: i64,
+        /// The arguments as the registers held them at entry.
+        pub args: [u64; MAX_ARGS],
+        /// Id of the task's cgroup in the v2 hierarchy, at entry.
+        pub cgroup_id: u64,
+        /// Boot clock when the process started, in nanoseconds.
+        pub process_start_ns: u64,
+        /// Command name of the thread at entry; after a successful exec, the new one.
+        pub comm: [u8; COMM_LEN],
+        /// Effective user id of the thread, in the initial user namespace, at entry; for
+        /// [`Record::ExitOnly`] at exit.
+        pub uid: u32,
+        /// Effective group id, likewise.
+        pub gid: u32,
+        /// The thread's `self_exec_id` at the same moment: with the process it names the program that
+        /// made the call, <https://github.com/torvalds/linux/blob/v6.12/include/linux/sched.h#L1148>.
+        pub exec_id: u32,
+        /// Zero.
+        pub spare: u32,
+    }
 }
 
 const _: () = {
-    use core::mem::offset_of;
     assert!(size_of::<SyscallEvent>() == 144);
     assert!(align_of::<SyscallEvent>() == 8);
-    assert!(offset_of!(SyscallEvent, kind) == 0);
-    assert!(offset_of!(SyscallEvent, record) == 2);
-    assert!(offset_of!(SyscallEvent, abi) == 3);
-    assert!(offset_of!(SyscallEvent, reason) == 4);
-    assert!(offset_of!(SyscallEvent, captures) == 5);
-    assert!(offset_of!(SyscallEvent, pad) == 6);
-    assert!(offset_of!(SyscallEvent, nr) == 8);
-    assert!(offset_of!(SyscallEvent, tgid) == 12);
-    assert!(offset_of!(SyscallEvent, tid) == 16);
-    assert!(offset_of!(SyscallEvent, payload_len) == 20);
-    assert!(offset_of!(SyscallEvent, start_ns) == 24);
-    assert!(offset_of!(SyscallEvent, duration_ns) == 32);
-    assert!(offset_of!(SyscallEvent, ret) == 40);
-    assert!(offset_of!(SyscallEvent, args) == 48);
-    assert!(offset_of!(SyscallEvent, cgroup_id) == 96);
-    assert!(offset_of!(SyscallEvent, process_start_ns) == 104);
-    assert!(offset_of!(SyscallEvent, comm) == 112);
-    assert!(offset_of!(SyscallEvent, uid) == 128);
-    assert!(offset_of!(SyscallEvent, gid) == 132);
-    assert!(offset_of!(SyscallEvent, exec_id) == 136);
-    assert!(offset_of!(SyscallEvent, spare) == 140);
 };
 
-/// Stands before each capture; the bytes follow, padded to a multiple of 8.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct CaptureHeader {
-    /// Which argument it belongs to, 0..=5.
-    pub arg: u8,
-    /// A [`CaptureState`].
-    pub state: u8,
-    /// A [`Phase`].
-    pub phase: u8,
-    /// Which part of the argument, see [`crate::memory::part`].
-    pub part: u8,
-    /// Bytes that follow, without the zero that ends a string and without padding.
-    pub len: u32,
+wire_struct! {
+    /// Stands before each capture; the bytes follow, padded to a multiple of 8.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct CaptureHeader {
+        /// Which argument it belongs to, 0..=5.
+        pub arg: u8,
+        /// A [`CaptureState`].
+        pub state: u8,
+        /// A [`Phase`].
+        pub phase: u8,
+        /// Which part of the argument, see [`crate::memory::part`].
+        pub part: u8,
+        /// Bytes that follow, without the zero that ends a string and without padding.
+        pub len: u32,
+    }
 }
 
 const _: () = assert!(size_of::<CaptureHeader>() == 8);

@@ -5,74 +5,60 @@
 //! UNIX socket as the rest of a `sockaddr_un`, for anything else the components of a path, the last
 //! one first, each with a zero behind it.
 
-/// What the capture begins with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct FileHeader {
-    /// A [`FileKind`].
-    pub kind: u8,
-    /// Bits of [`flag`].
-    pub flags: u8,
-    /// `inode.i_mode`: type and permissions.
-    pub mode: u16,
-    /// The descriptor, or [`CURRENT_FOLDER`].
-    pub fd: i32,
-    /// `super_block.s_dev`, with 20 bits for the minor number.
-    pub device: u32,
-    /// `inode.i_rdev` of a device, likewise; else 0.
-    pub rdev: u32,
-    /// `inode.i_ino`.
-    pub inode: u64,
+wire_struct! {
+    /// What the capture begins with.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct FileHeader {
+        /// A [`FileKind`].
+        pub kind: u8,
+        /// Bits of [`flag`].
+        pub flags: u8,
+        /// `inode.i_mode`: type and permissions.
+        pub mode: u16,
+        /// The descriptor, or [`CURRENT_FOLDER`].
+        pub fd: i32,
+        /// `super_block.s_dev`, with 20 bits for the minor number.
+        pub device: u32,
+        /// `inode.i_rdev` of a device, likewise; else 0.
+        pub rdev: u32,
+        /// `inode.i_ino`.
+        pub inode: u64,
+    }
 }
 
-/// What follows the [`FileHeader`] of a socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct SocketHeader {
-    /// `AF_*`.
-    pub family: u16,
-    /// `SOCK_*`.
-    pub kind: u16,
-    /// `IPPROTO_*`, or for netlink its own.
-    pub protocol: u16,
-    /// `sock_common.skc_state`: for TCP as in `enum tcp_state`.
-    pub state: u8,
-    /// Zero.
-    pub pad: u8,
-    /// The socket's own port in network byte order; 0 when it has none.
-    pub own_port: u16,
-    /// The other side's, likewise.
-    pub peer_port: u16,
-    /// The port id of a netlink socket.
-    pub port_id: u32,
-    /// Inode of the UNIX socket that it is connected to; 0 when there is none.
-    pub peer_inode: u64,
-    /// The socket's own address: of IPv4 the first four bytes.
-    pub own_address: [u8; 16],
-    /// The other side's, likewise.
-    pub peer_address: [u8; 16],
+wire_struct! {
+    /// What follows the [`FileHeader`] of a socket.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct SocketHeader {
+        /// `AF_*`.
+        pub family: u16,
+        /// `SOCK_*`.
+        pub kind: u16,
+        /// `IPPROTO_*`, or for netlink its own.
+        pub protocol: u16,
+        /// `sock_common.skc_state`: for TCP as in `enum tcp_state`.
+        pub state: u8,
+        /// Zero.
+        pub pad: u8,
+        /// The socket's own port in network byte order; 0 when it has none.
+        pub own_port: u16,
+        /// The other side's, likewise.
+        pub peer_port: u16,
+        /// The port id of a netlink socket.
+        pub port_id: u32,
+        /// Inode of the UNIX socket that it is connected to; 0 when there is none.
+        pub peer_inode: u64,
+        /// The socket's own address: of IPv4 the first four bytes.
+        pub own_address: [u8; 16],
+        /// The other side's, likewise.
+        pub peer_address: [u8; 16],
+    }
 }
 
 const _: () = {
-    use core::mem::offset_of;
     assert!(size_of::<FileHeader>() == 24);
     assert!(align_of::<FileHeader>() == 8);
-    assert!(offset_of!(FileHeader, flags) == 1);
-    assert!(offset_of!(FileHeader, mode) == 2);
-    assert!(offset_of!(FileHeader, fd) == 4);
-    assert!(offset_of!(FileHeader, device) == 8);
-    assert!(offset_of!(FileHeader, rdev) == 12);
-    assert!(offset_of!(FileHeader, inode) == 16);
     assert!(size_of::<SocketHeader>() == 56);
-    assert!(offset_of!(SocketHeader, kind) == 2);
-    assert!(offset_of!(SocketHeader, protocol) == 4);
-    assert!(offset_of!(SocketHeader, state) == 6);
-    assert!(offset_of!(SocketHeader, own_port) == 8);
-    assert!(offset_of!(SocketHeader, peer_port) == 10);
-    assert!(offset_of!(SocketHeader, port_id) == 12);
-    assert!(offset_of!(SocketHeader, peer_inode) == 16);
-    assert!(offset_of!(SocketHeader, own_address) == 24);
-    assert!(offset_of!(SocketHeader, peer_address) == 40);
 };
 
 /// Values of the global [`FILES`](crate::abi::global::FILES).

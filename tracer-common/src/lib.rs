@@ -28,6 +28,7 @@ pub mod event;
 pub mod file;
 pub mod lifecycle;
 pub mod memory;
+#[cfg(not(target_arch = "bpf"))]
 pub mod parse;
 pub mod plan;
 pub mod scope;

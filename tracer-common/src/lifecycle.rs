@@ -5,80 +5,81 @@ use crate::event::COMM_LEN;
 /// Value of [`LifecycleEvent::kind`]; [`crate::event::KIND_SYSCALL`] stands in the same place.
 pub const KIND_LIFECYCLE: u16 = 2;
 
-/// What happened to a task, as the kernel side writes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
-pub struct LifecycleEvent {
-    /// [`KIND_LIFECYCLE`].
-    pub kind: u16,
-    /// A [`What`].
-    pub what: u8,
-    /// A [`Birth`] for [`What::Fork`]; for [`What::Exec`] 1 when this is the command that tracer
-    /// launches; for [`What::Exit`] 1 when no thread of the process is left.
-    pub how: u8,
-    /// Bytes of the program's path that follow.
-    pub path_len: u16,
-    /// Bytes of the arguments behind it.
-    pub args_len: u16,
-    /// Process id (thread group id) in the initial pid namespace; for a fork that of the child.
-    pub tgid: u32,
-    /// Thread id, likewise.
-    pub tid: u32,
-    /// Boot clock when it happened, in nanoseconds (`CLOCK_BOOTTIME`).
-    pub time_ns: u64,
-    /// Boot clock when the process started, in nanoseconds.
-    pub process_start_ns: u64,
-    /// For a fork the process that forked, else the parent of the process.
-    pub parent_tgid: u32,
-    /// For a fork the thread that forked, else as `parent_tgid`.
-    pub parent_tid: u32,
-    /// Boot clock when the process `parent_tgid` started, in nanoseconds.
-    pub parent_start_ns: u64,
-    /// Boot clock at the entry of the call in which it happened, for a fork that of the thread that
-    /// forked; 0 when that call is not traced.
-    pub call_start_ns: u64,
-    /// Id of the cgroup (v2) of the task: for a fork that of the child.
-    pub cgroup_id: u64,
-    /// For an exit: how the process ended as its parent sees it, wait(2).
-    pub status: u32,
-    /// Live threads of the process, with those that the kernel has made in it.
-    pub threads: u32,
-    /// Process id in the pid namespace of the process; `tgid` in the initial one.
-    pub inner_pid: u32,
-    /// Bytes of the environment behind them.
-    pub env_len: u32,
-    /// Bytes that the environment has.
-    pub env_total: u32,
-    /// Bytes that the arguments have.
-    pub args_total: u32,
-    /// Effective user id of the task, in the initial user namespace; for a fork that of the child.
-    pub uid: u32,
-    /// Effective group id, likewise.
-    pub gid: u32,
-    /// For an exec 1 when what runs is not the file at the path but an interpreter that it names.
-    pub is_interpreted: u32,
-    /// The task's `self_exec_id`: which of its process's programs it runs. For a fork that of the
-    /// child, which has its parent's; for an exec the one that it has begun.
-    pub exec_id: u32,
-    /// Device of the file that the program was mapped from (`mm->exe_file`), as the kernel numbers
-    /// it: major number from bit 20 on, minor number below. Only with `exe_ino`.
-    pub exe_dev: u32,
-    /// Bytes of the path of that file that follow.
-    pub exe_len: u16,
-    /// Bits of [`exe`].
-    pub exe_flags: u8,
-    /// How the reading of the path that was given went: a [`crate::event::CaptureState`].
-    pub path_state: u8,
-    /// Name of the first thread of the process; for an exec the new one.
-    pub comm: [u8; COMM_LEN],
-    /// Inode number of the program's file; 0 when there is none: a task without memory of its own.
-    pub exe_ino: u64,
-    /// Inode numbers of the namespaces that the process is in, of a birth, an exec and of a process
-    /// that was there: pid, mnt, net, user, uts, ipc and cgroup; 0 for a kind that the kernel does
-    /// not have, and in other records.
-    pub namespaces: [u32; NAMESPACES],
-    /// Makes the size a multiple of 8.
-    pub spare: u32,
+wire_struct! {
+    /// What happened to a task, as the kernel side writes it.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct LifecycleEvent {
+        /// [`KIND_LIFECYCLE`].
+        pub kind: u16,
+        /// A [`What`].
+        pub what: u8,
+        /// A [`Birth`] for [`What::Fork`]; for [`What::Exec`] 1 when this is the command that tracer
+        /// launches; for [`What::Exit`] 1 when no thread of the process is left.
+        pub how: u8,
+        /// Bytes of the program's path that follow.
+        pub path_len: u16,
+        /// Bytes of the arguments behind it.
+        pub args_len: u16,
+        /// Process id (thread group id) in the initial pid namespace; for a fork that of the child.
+        pub tgid: u32,
+        /// Thread id, likewise.
+        pub tid: u32,
+        /// Boot clock when it happened, in nanoseconds (`CLOCK_BOOTTIME`).
+        pub time_ns: u64,
+        /// Boot clock when the process started, in nanoseconds.
+        pub process_start_ns: u64,
+        /// For a fork the process that forked, else the parent of the process.
+        pub parent_tgid: u32,
+        /// For a fork the thread that forked, else as `parent_tgid`.
+        pub parent_tid: u32,
+        /// Boot clock when the process `parent_tgid` started, in nanoseconds.
+        pub parent_start_ns: u64,
+        /// Boot clock at the entry of the call in which it happened, for a fork that of the thread that
+        /// forked; 0 when that call is not traced.
+        pub call_start_ns: u64,
+        /// Id of the cgroup (v2) of the task: for a fork that of the child.
+        pub cgroup_id: u64,
+        /// For an exit: how the process ended as its parent sees it, wait(2).
+        pub status: u32,
+        /// Live threads of the process, with those that the kernel has made in it.
+        pub threads: u32,
+        /// Process id in the pid namespace of the process; `tgid` in the initial one.
+        pub inner_pid: u32,
+        /// Bytes of the environment behind them.
+        pub env_len: u32,
+        /// Bytes that the environment has.
+        pub env_total: u32,
+        /// Bytes that the arguments have.
+        pub args_total: u32,
+        /// Effective user id of the task, in the initial user namespace; for a fork that of the child.
+        pub uid: u32,
+        /// Effective group id, likewise.
+        pub gid: u32,
+        /// For an exec 1 when what runs is not the file at the path but an interpreter that it names.
+        pub is_interpreted: u32,
+        /// The task's `self_exec_id`: which of its process's programs it runs. For a fork that of the
+        /// child, which has its parent's; for an exec the one that it has begun.
+        pub exec_id: u32,
+        /// Device of the file that the program was mapped from (`mm->exe_file`), as the kernel numbers
+        /// it: major number from bit 20 on, minor number below. Only with `exe_ino`.
+        pub exe_dev: u32,
+        /// Bytes of the path of that file that follow.
+        pub exe_len: u16,
+        /// Bits of [`exe`].
+        pub exe_flags: u8,
+        /// How the reading of the path that was given went: a [`crate::event::CaptureState`].
+        pub path_state: u8,
+        /// Name of the first thread of the process; for an exec the new one.
+        pub comm: [u8; COMM_LEN],
+        /// Inode number of the program's file; 0 when there is none: a task without memory of its own.
+        pub exe_ino: u64,
+        /// Inode numbers of the namespaces that the process is in, of a birth, an exec and of a process
+        /// that was there: pid, mnt, net, user, uts, ipc and cgroup; 0 for a kind that the kernel does
+        /// not have, and in other records.
+        pub namespaces: [u32; NAMESPACES],
+        /// Makes the size a multiple of 8.
+        pub spare: u32,
+    }
 }
 
 /// Kinds of namespaces that are told.
@@ -123,40 +124,8 @@ pub const fn padded(len: usize) -> usize {
 }
 
 const _: () = {
-    use core::mem::offset_of;
     assert!(size_of::<LifecycleEvent>() == 168);
     assert!(align_of::<LifecycleEvent>() == 8);
-    assert!(offset_of!(LifecycleEvent, kind) == 0);
-    assert!(offset_of!(LifecycleEvent, what) == 2);
-    assert!(offset_of!(LifecycleEvent, how) == 3);
-    assert!(offset_of!(LifecycleEvent, path_len) == 4);
-    assert!(offset_of!(LifecycleEvent, args_len) == 6);
-    assert!(offset_of!(LifecycleEvent, tgid) == 8);
-    assert!(offset_of!(LifecycleEvent, tid) == 12);
-    assert!(offset_of!(LifecycleEvent, time_ns) == 16);
-    assert!(offset_of!(LifecycleEvent, process_start_ns) == 24);
-    assert!(offset_of!(LifecycleEvent, parent_tgid) == 32);
-    assert!(offset_of!(LifecycleEvent, parent_tid) == 36);
-    assert!(offset_of!(LifecycleEvent, parent_start_ns) == 40);
-    assert!(offset_of!(LifecycleEvent, call_start_ns) == 48);
-    assert!(offset_of!(LifecycleEvent, cgroup_id) == 56);
-    assert!(offset_of!(LifecycleEvent, status) == 64);
-    assert!(offset_of!(LifecycleEvent, threads) == 68);
-    assert!(offset_of!(LifecycleEvent, inner_pid) == 72);
-    assert!(offset_of!(LifecycleEvent, env_len) == 76);
-    assert!(offset_of!(LifecycleEvent, env_total) == 80);
-    assert!(offset_of!(LifecycleEvent, args_total) == 84);
-    assert!(offset_of!(LifecycleEvent, uid) == 88);
-    assert!(offset_of!(LifecycleEvent, gid) == 92);
-    assert!(offset_of!(LifecycleEvent, is_interpreted) == 96);
-    assert!(offset_of!(LifecycleEvent, exec_id) == 100);
-    assert!(offset_of!(LifecycleEvent, exe_dev) == 104);
-    assert!(offset_of!(LifecycleEvent, exe_len) == 108);
-    assert!(offset_of!(LifecycleEvent, exe_flags) == 110);
-    assert!(offset_of!(LifecycleEvent, path_state) == 111);
-    assert!(offset_of!(LifecycleEvent, comm) == 112);
-    assert!(offset_of!(LifecycleEvent, exe_ino) == 128);
-    assert!(offset_of!(LifecycleEvent, namespaces) == 136);
 };
 
 wire_enum! {

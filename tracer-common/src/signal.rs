@@ -15,49 +15,45 @@ pub const SIGINFO_HEAD: usize = 12;
 /// `SIGRTMAX`: signals are 1 to this.
 pub const LAST_SIGNAL: u32 = 64;
 
-/// A signal that a thread gets, as the kernel side writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct SignalEvent {
-    /// [`KIND_SIGNAL`].
-    pub kind: u16,
-    /// Bytes of `info` that are known: 0, [`SIGINFO_HEAD`] or [`SIGINFO_LEN`].
-    pub info_len: u16,
-    /// Its number, 1 to [`LAST_SIGNAL`].
-    pub signal: u32,
-    /// Process id (thread group id) of the receiver, in the initial pid namespace.
-    pub tgid: u32,
-    /// Thread id, likewise.
-    pub tid: u32,
-    /// Boot clock when it was delivered, in nanoseconds (`CLOCK_BOOTTIME`).
-    pub time_ns: u64,
-    /// Boot clock when the process started, in nanoseconds.
-    pub process_start_ns: u64,
-    /// Id of the task's cgroup in the v2 hierarchy.
-    pub cgroup_id: u64,
-    /// Effective user id of the receiver, in the initial user namespace.
-    pub uid: u32,
-    /// Effective group id, likewise.
-    pub gid: u32,
-    /// The task's `self_exec_id`: which of its process's programs gets it.
-    pub exec_id: u32,
-    /// Makes the size a multiple of 8.
-    pub spare: u32,
-    /// What came with it: the beginning of a native `siginfo_t`. Ids in it are those that the
-    /// receiver sees.
-    pub info: [u8; SIGINFO_LEN],
-    /// Command name of the thread.
-    pub comm: [u8; COMM_LEN],
+wire_struct! {
+    /// A signal that a thread gets, as the kernel side writes it.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct SignalEvent {
+        /// [`KIND_SIGNAL`].
+        pub kind: u16,
+        /// Bytes of `info` that are known: 0, [`SIGINFO_HEAD`] or [`SIGINFO_LEN`].
+        pub info_len: u16,
+        /// Its number, 1 to [`LAST_SIGNAL`].
+        pub signal: u32,
+        /// Process id (thread group id) of the receiver, in the initial pid namespace.
+        pub tgid: u32,
+        /// Thread id, likewise.
+        pub tid: u32,
+        /// Boot clock when it was delivered, in nanoseconds (`CLOCK_BOOTTIME`).
+        pub time_ns: u64,
+        /// Boot clock when the process started, in nanoseconds.
+        pub process_start_ns: u64,
+        /// Id of the task's cgroup in the v2 hierarchy.
+        pub cgroup_id: u64,
+        /// Effective user id of the receiver, in the initial user namespace.
+        pub uid: u32,
+        /// Effective group id, likewise.
+        pub gid: u32,
+        /// The task's `self_exec_id`: which of its process's programs gets it.
+        pub exec_id: u32,
+        /// Makes the size a multiple of 8.
+        pub spare: u32,
+        /// What came with it: the beginning of a native `siginfo_t`. Ids in it are those that the
+        /// receiver sees.
+        pub info: [u8; SIGINFO_LEN],
+        /// Command name of the thread.
+        pub comm: [u8; COMM_LEN],
+    }
 }
 
 const _: () = {
-    use core::mem::offset_of;
     assert!(size_of::<SignalEvent>() == 120);
     assert!(align_of::<SignalEvent>() == 8);
-    assert!(offset_of!(SignalEvent, signal) == 4);
-    assert!(offset_of!(SignalEvent, time_ns) == 16);
-    assert!(offset_of!(SignalEvent, info) == 56);
-    assert!(offset_of!(SignalEvent, comm) == 104);
 };
 
 /// The bit of a signal in a set of signals; 0 for a number that is none.

@@ -1,4 +1,4 @@
-//! Enumerations that cross between the two sides.
+//! Structs and enumerations that cross between the two sides.
 
 /// An enumeration of one byte, with a name for each value.
 macro_rules! wire_enum {
@@ -21,4 +21,24 @@ macro_rules! wire_enum {
             }
         }
     };
+}
+
+/// Structs as both sides have them in memory. The user side reads and writes them as bytes; that they
+/// have no padding of the compiler's is checked there. The kernel side copies them whole, and is built
+/// without the library.
+macro_rules! wire_struct {
+    ($($(#[$meta:meta])* pub struct $name:ident $body:tt)+) => {$(
+        $(#[$meta])*
+        #[cfg_attr(
+            not(target_arch = "bpf"),
+            derive(
+                zerocopy::FromBytes,
+                zerocopy::Immutable,
+                zerocopy::IntoBytes,
+                zerocopy::KnownLayout,
+            )
+        )]
+        #[repr(C)]
+        pub struct $name $body
+    )+};
 }

@@ -11,7 +11,7 @@ use tracer_common::{
 };
 
 use crate::{
-    capture::bounded,
+    capture::{bounded, bounded_part},
     emit,
     maps::{COMMAND_LINE, CONTROL},
     record, scope,
@@ -85,6 +85,6 @@ fn command_line(stats: Stats, task: Task) {
     if failed || is_over || !record::runs_still(&line.event, task, memory) {
         return;
     }
-    let len = (EVENT + record::bounded_part(padded(len), ARGS_ROOM)) as u64;
+    let len = (EVENT + bounded_part(padded(len), ARGS_ROOM)) as u64;
     emit::lifecycle(stats, Counter::CommandLines, core::ptr::from_ref(line).cast(), len);
 }

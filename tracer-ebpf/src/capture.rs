@@ -13,7 +13,7 @@ use tracer_common::{
 };
 
 use crate::{
-    maps::{CAPTURES, FILES, InFlight, LARGE},
+    maps::{CAPTURES, FILES, InFlight, LARGE, LAUNCH_SLACK},
     stats::Stats,
     task::Task,
 };
@@ -220,4 +220,13 @@ fn ends_at(pointer: u64) -> bool {
     // SAFETY: reads one byte to the stack; the helper checks the user's pointer.
     let failed = unsafe { bpf_probe_read_user((&raw mut byte).cast(), 1, pointer as *const _) };
     failed == 0 && byte == 0
+}
+
+/// `value`, which is at most `max`, both multiples of 8. The verifier of 6.18 finds its own bounds
+/// violated, and warns in the kernel log, where a comparison splits such values at one of them; so
+/// it is shown a little more, for which there is [`LAUNCH_SLACK`], and a multiple of 8 again, for the
+/// next comparison of a sum.
+#[inline(always)]
+pub(crate) fn bounded_part(value: usize, max: usize) -> usize {
+    bounded(value, max + LAUNCH_SLACK - 1) & !7
 }

@@ -4,11 +4,10 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use tracer_common::lifecycle::exe;
 
 use crate::{
-    capture::bounded,
+    capture::{bounded, bounded_part},
     kernel_memory::read_kernel,
     maps::{DENTRY_HASH, EXE_DESKS, FILE_PATH, FS_ROOT, Launched},
     path,
-    record::bounded_part,
     stats::swap,
     task::Task,
 };

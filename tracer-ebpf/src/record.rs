@@ -12,7 +12,7 @@ use tracer_common::{
 };
 
 use crate::{
-    capture::bounded,
+    capture::{bounded, bounded_part},
     emit,
     executable::write_path,
     kernel_memory::clear_words,
@@ -353,15 +353,6 @@ fn read_environment<const ROOM: usize>(
     }
     record.event.env_len = len as u32;
     used + len
-}
-
-/// `value`, which is at most `max`, both multiples of 8. The verifier of 6.18 finds its own bounds
-/// violated, and warns in the kernel log, where a comparison splits such values at one of them; so
-/// it is shown a little more, for which there is [`LAUNCH_SLACK`], and a multiple of 8 again, for the
-/// next comparison of a sum.
-#[inline(always)]
-pub(crate) fn bounded_part(value: usize, max: usize) -> usize {
-    bounded(value, max + LAUNCH_SLACK - 1) & !7
 }
 
 #[inline(always)]

@@ -165,7 +165,7 @@ pub fn encode(event: SyscallEvent, strings: &[(u8, CaptureState, &[u8])]) -> Vec
         payload_len: u32::try_from(payload.len()).unwrap_or(u32::MAX),
         ..event
     };
-    let mut bytes = parse::event_bytes(&event).to_vec();
+    let mut bytes = zerocopy::IntoBytes::as_bytes(&event).to_vec();
     bytes.extend(payload);
     bytes
 }

@@ -1,7 +1,9 @@
 //! Records come back, and any bytes are read without a panic.
 
-use super::*;
 use proptest::prelude::*;
+use zerocopy::IntoBytes as _;
+
+use super::*;
 
 #[test]
 fn reads_what_was_written() {
@@ -28,7 +30,7 @@ fn reads_what_was_written() {
         exec_id: 7,
         spare: 0,
     };
-    let mut bytes = event_bytes(&event).to_vec();
+    let mut bytes = event.as_bytes().to_vec();
     assert_eq!(bytes.len(), size_of::<SyscallEvent>());
     bytes.extend([1, 0, 0, 0, 4, 0, 0, 0]);
     bytes.extend(b"/etc\0\0\0\0");
@@ -46,7 +48,7 @@ fn rejects_what_is_not_a_record() {
     assert_eq!(syscall_event(&[0; 10]), Err(ParseError::TooShort { len: 10, need: 144 }));
     assert_eq!(syscall_event(&[0; 144]), Err(ParseError::UnknownKind { kind: 0 }));
     let event = SyscallEvent { kind: KIND_SYSCALL, payload_len: 8, ..Default::default() };
-    let mut bytes = event_bytes(&event).to_vec();
+    let mut bytes = event.as_bytes().to_vec();
     let error = ParseError::LengthMismatch { len: 144, claimed: 152 };
     assert_eq!(syscall_event(&bytes), Err(error));
     bytes.extend([0; 8]);
@@ -89,7 +91,7 @@ fn a_process_is_read_as_it_was_written() {
         spare: 0,
         comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",
     };
-    let mut bytes = lifecycle_bytes(&event).to_vec();
+    let mut bytes = event.as_bytes().to_vec();
     assert!(lifecycle_event(&bytes).is_err());
     bytes.extend(b"/bin/sh\0sh\0x\0\0\0\0");
     bytes.extend(b"sh\0\0\0\0\0\0");
@@ -103,9 +105,9 @@ fn a_process_is_read_as_it_was_written() {
     bytes.pop();
     assert!(lifecycle_event(&bytes).is_err());
     let bare = LifecycleEvent { path_len: 0, args_len: 0, exe_len: 0, env_len: 0, ..event };
-    let bytes = lifecycle_bytes(&bare);
-    assert!(is_lifecycle(&bytes) && syscall_event(&bytes).is_err());
-    assert_eq!(lifecycle_event(&bytes).unwrap(), (bare, LaunchParts::default()));
+    let bytes = bare.as_bytes();
+    assert!(is_lifecycle(bytes) && syscall_event(bytes).is_err());
+    assert_eq!(lifecycle_event(bytes).unwrap(), (bare, LaunchParts::default()));
 }
 
 #[test]
@@ -126,7 +128,7 @@ fn a_signal_is_read_as_it_was_written() {
         info: [3; SIGINFO_LEN],
         comm: *b"sleep\0\0\0\0\0\0\0\0\0\0\0",
     };
-    let mut bytes = signal_bytes(&event).to_vec();
+    let mut bytes = event.as_bytes().to_vec();
     assert!(is_signal(&bytes) && !is_lifecycle(&bytes) && syscall_event(&bytes).is_err());
     assert_eq!(signal_event(&bytes).unwrap(), event);
     assert!(signal_event(&bytes[..100]).is_err());

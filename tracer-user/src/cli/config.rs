@@ -8,7 +8,6 @@ use std::{
 };
 
 use nix::unistd::User;
-use parse_size::Config as SizeParser;
 use tracer_common::{
     errno,
     event::COMM_LEN,
@@ -16,97 +15,22 @@ use tracer_common::{
 };
 
 use super::{
-    args::{ColorChoice, TraceArgs},
-    containers::{self, ContainerError},
-    exports::{self, ExportConfig, LimitError, Share},
+    args::TraceArgs,
+    containers,
+    exports::{self, ExportConfig, Look, Share},
     filters::{Filters, is_of_calls, others},
     place,
-    signal_set::SignalError,
+    units::{parse_size, parse_time},
+    usage::UsageError,
 };
 use crate::{
     export::{Lines, TextStyle, Times},
-    filter::{FilterError, nearest},
-    kernel::{
-        FileDetail, ResultFilter,
-        cgroup::{self, CgroupError},
-    },
+    filter::nearest,
+    kernel::{FileDetail, ResultFilter, cgroup},
     launch::Variable,
     pipeline::TraceOptions,
     shared_memory::page_size,
-    traceparent::TraceParentError,
 };
-
-/// A mistake on the command line.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum UsageError {
-    #[error("--pid: `{0}` is not a process id")]
-    Pid(String),
-    #[error("--cgroup: {0}")]
-    Cgroup(#[from] CgroupError),
-    #[error(transparent)]
-    Container(#[from] ContainerError),
-    #[error("--comm: `{name}` has {len} bytes; thread names have 1 to {max}", max = COMM_LEN - 1)]
-    Comm { name: String, len: usize },
-    #[error("--uid: no user `{0}`")]
-    User(String),
-    #[error("--trace: {0}")]
-    Syscalls(#[from] FilterError),
-    #[error(transparent)]
-    Signal(#[from] SignalError),
-    #[error(
-        "--quiet: unknown message `{0}`; known are attach, exit, path-resolution, personality, \
-         thread-execve, all and none"
-    )]
-    Quiet(String),
-    #[error("-e status: `{0}` is not successful, failed or all, of which one must be left")]
-    Status(String),
-    #[error("-e decode-fds: unknown `{0}`; known are all, none, path, socket, dev and pidfd")]
-    DecodeFds(String),
-    #[error("-e {key}=: tracer has no such option: {instead}")]
-    Qualifier { key: String, instead: &'static str },
-    #[error("-ff: tracer does not write a file for each process; use --export parquet or json")]
-    FilePerProcess,
-    #[error("--errno: unknown error `{name}`{hint}")]
-    Errno { name: String, hint: String },
-    #[error("--{option}: `{value}` is not a time; write it like 500us, 10ms or 1s")]
-    Time { option: &'static str, value: String },
-    #[error("--{option}: `{value}` is not a size; write it like 64KiB or 16MiB")]
-    Size { option: &'static str, value: String },
-    #[error("--ring-size: {value} is not a power of two; the nearest are {below} and {above}")]
-    RingSize { value: u64, below: String, above: String },
-    #[error("--ring-size: {value} bytes are less than a page; the least is {least}")]
-    RingTooSmall { value: u64, least: String },
-    #[error("--ring-size: {value} bytes are more than a ring may have; the most is {most}")]
-    RingTooLarge { value: u64, most: String },
-    #[error("--string-limit: `{value}` is not a number of bytes from 0 to {MAX_DATA}")]
-    StringLimit { value: String },
-    #[error(
-        "--export: unknown kind `{0}`; known are text[=FILE], json[=FILE], otlp[=URL], \
-         parquet=DIR and null"
-    )]
-    Export(String),
-    #[error("--export: this tracer was built without {0}; build it with the feature `{0}`")]
-    NotBuilt(&'static str),
-    #[cfg(feature = "parquet")]
-    #[error("--export: {0}")]
-    Parquet(#[from] exports::TargetError),
-    #[error("--traceparent: `{value}` is no W3C traceparent: {source}")]
-    TraceParent { value: String, source: TraceParentError },
-    #[error("--export: `{}` is given twice; each destination needs a file of its own", .0.display())]
-    SameFile(PathBuf),
-    #[error("--{option} does nothing without --export {kind}")]
-    Without { option: &'static str, kind: &'static str },
-    #[error("--export: null takes no file")]
-    NullTarget,
-    #[cfg(feature = "otlp")]
-    #[error("--export: the URL of otlp is not UTF-8")]
-    UrlNotText,
-    #[error(transparent)]
-    Limit(#[from] LimitError),
-    #[cfg(feature = "otlp")]
-    #[error(transparent)]
-    Otlp(#[from] crate::export::otlp::OtlpOptionError),
-}
 
 /// All that `tracer trace` was asked to do.
 #[derive(Debug)]
@@ -125,8 +49,7 @@ pub(super) struct TraceConfig {
     pub(super) duration: Option<Duration>,
     pub(super) shutdown_timeout: Duration,
     pub(super) fail_on_loss: bool,
-    pub(super) color: ColorChoice,
-    pub(super) style: TextStyle,
+    pub(super) look: Look,
     /// What the command's environment has, beside ours.
     pub(super) variables: Vec<Variable>,
     pub(super) verbose: u8,
@@ -206,8 +129,7 @@ impl TraceConfig {
             control: args.control,
             ledger: args.ledger,
             fail_on_loss: args.fail_on_loss,
-            color: args.color,
-            style,
+            look: Look { color: args.color, style },
             variables,
             verbose: args.verbose,
         })
@@ -278,17 +200,6 @@ fn parse_errno(text: &str) -> Result<u32, UsageError> {
         .map(|name| format!("; did you mean `{name}`?"))
         .unwrap_or_default();
     Err(UsageError::Errno { name: text.into(), hint })
-}
-
-fn parse_time(option: &'static str, text: Option<&str>) -> Result<Option<Duration>, UsageError> {
-    let Some(text) = text else { return Ok(None) };
-    let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
-    time.map(Some).ok_or_else(|| UsageError::Time { option, value: text.into() })
-}
-
-pub(super) fn parse_size(option: &'static str, text: &str) -> Result<u64, UsageError> {
-    let parser = SizeParser::new().with_binary();
-    parser.parse_size(text).map_err(|_| UsageError::Size { option, value: text.into() })
 }
 
 fn parse_ring_size(text: &str) -> Result<u32, UsageError> {

@@ -1,6 +1,6 @@
 //! What `-e` and its like leave out: calls, signals, ends of processes.
 
-use super::{args::TraceArgs, config::UsageError, signal_set};
+use super::{args::TraceArgs, signal_set, usage::UsageError};
 use crate::{export::Lines, filter::SyscallFilter};
 
 /// What `-e` and the options beside it say.

@@ -16,6 +16,8 @@ mod signal_set;
 mod signals;
 mod summary;
 mod trace;
+mod units;
+mod usage;
 mod verb;
 
 use std::{env, ffi::OsString, io::Write, process::ExitCode};
@@ -23,7 +25,7 @@ use std::{env, ffi::OsString, io::Write, process::ExitCode};
 use clap::Parser;
 
 use args::{Cli, Verb};
-use config::UsageError;
+use usage::UsageError;
 
 /// Exit status of an error at run time.
 const RUN_TIME: u8 = 1;

@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 
-use super::{args::TraceArgs, config::UsageError};
+use super::{args::TraceArgs, usage::UsageError};
 use crate::{traceparent::TraceParent, tree::LaunchPlace};
 
 /// The place, where the command's environment is not to say it.

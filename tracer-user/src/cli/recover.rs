@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Failure, RUN_TIME, args::RecoverArgs, config::UsageError, exports::parquet::address, say,
+    Failure, RUN_TIME, args::RecoverArgs, exports::parquet::address, say, usage::UsageError,
 };
 use crate::export::parquet::{
     recover::{Finding, recover},

@@ -46,7 +46,8 @@ pub(super) fn run(args: TraceArgs) -> Result<u8, Failure> {
         command => Some(launch::prepare(command, invoker, &config.variables)?),
     };
     let resolver = Arc::default();
-    let destinations = exports::open(&config, invoker, &resolver)?;
+    let destinations =
+        exports::open(&config.exports, &config.shares, config.look, invoker, &resolver)?;
     let told =
         |export: &ExportConfig| !matches!(export, ExportConfig::Text(_) | ExportConfig::Null);
     config.options.identity = config.exports.iter().any(told).then_some(resolver);

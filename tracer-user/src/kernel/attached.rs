@@ -9,7 +9,7 @@ use std::{
 use aya::{Btf, Ebpf, maps::PerCpuArray};
 use tracer_common::{
     abi::{map, program},
-    counter::{COUNT, Counter, Counters},
+    counter::{COUNT, Counters},
     memory::OpWords,
     plan::Plan,
     scope::control,
@@ -19,20 +19,12 @@ use super::{
     KernelError,
     command_lines::CommandLines,
     control::Control,
+    counts::KernelCounts,
     programs::{self, Hook, Link},
     quiesce,
     settings::all_captures,
     tables,
 };
-
-/// A view of the kernel's counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct KernelCounts {
-    /// Sums over all CPUs.
-    pub counters: Counters,
-    /// Runs of any program that the kernel skipped because it was already running on that CPU.
-    pub recursion_misses: u64,
-}
 
 /// Programs that run.
 pub struct Attached {
@@ -190,12 +182,5 @@ impl Attached {
             action: "task iterator",
             source: io::Error::other(error),
         })
-    }
-}
-
-impl KernelCounts {
-    /// The value of one counter.
-    pub fn get(&self, counter: Counter) -> u64 {
-        self.counters.get(counter)
     }
 }

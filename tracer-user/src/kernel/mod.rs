@@ -7,6 +7,7 @@ pub mod cgroup;
 mod cgroup_scope;
 mod command_lines;
 mod control;
+mod counts;
 mod files;
 mod globals;
 pub mod host;
@@ -22,8 +23,9 @@ mod verified;
 mod vmlinux;
 
 pub use self::files::FileDetail;
-pub use attached::{Attached, KernelCounts};
+pub use attached::Attached;
 pub use cgroup_scope::CgroupScope;
+pub use counts::KernelCounts;
 pub use loader::Loaded;
 pub use processes::ProcessScope;
 pub(crate) use processes::check_process;

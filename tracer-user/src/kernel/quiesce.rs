@@ -4,7 +4,7 @@ use std::{io, thread, time::Duration};
 
 use tracer_common::counter::Counter;
 
-use super::{KernelError, attached::KernelCounts, programs};
+use super::{KernelError, counts::KernelCounts, programs};
 
 /// Waits until no program that was taken off runs any more on another CPU. A grace period ends all
 /// that cannot be preempted; where they can be, or where there is none to wait for, the counters tell.

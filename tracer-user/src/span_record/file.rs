@@ -6,6 +6,7 @@ use tracer_common::{
     memory::part,
     parse::Captures,
 };
+use zerocopy::FromBytes as _;
 
 /// What one descriptor of a call led to. Borrows the call's captures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,16 +57,7 @@ impl<'a> DescriptorFile<'a> {
         if !(part::FILE..part::FILES_END).contains(&capture.part) {
             return None;
         }
-        let (fixed, body) = bytes.split_first_chunk::<{ size_of::<FileHeader>() }>()?;
-        let header = FileHeader {
-            kind: fixed[0],
-            flags: fixed[1],
-            mode: word(fixed, 2)?,
-            fd: i32::from_ne_bytes(*fixed.get(4..)?.first_chunk()?),
-            device: u32::from_ne_bytes(*fixed.get(8..)?.first_chunk()?),
-            rdev: u32::from_ne_bytes(*fixed.get(12..)?.first_chunk()?),
-            inode: u64::from_ne_bytes(*fixed.get(16..)?.first_chunk()?),
-        };
+        let (header, body) = FileHeader::read_from_prefix(bytes).ok()?;
         Some(Self {
             fd: header.fd,
             arg: capture.arg,
@@ -164,20 +156,7 @@ impl<'a> DescriptorFile<'a> {
         if self.kind() != Some(FileKind::Socket) {
             return None;
         }
-        let (fixed, unix) = self.body.split_first_chunk::<{ size_of::<SocketHeader>() }>()?;
-        let header = SocketHeader {
-            family: word(fixed, 0)?,
-            kind: word(fixed, 2)?,
-            protocol: word(fixed, 4)?,
-            state: fixed[6],
-            pad: 0,
-            own_port: word(fixed, 8)?,
-            peer_port: word(fixed, 10)?,
-            port_id: u32::from_ne_bytes(*fixed.get(12..)?.first_chunk()?),
-            peer_inode: u64::from_ne_bytes(*fixed.get(16..)?.first_chunk()?),
-            own_address: *fixed.get(24..)?.first_chunk()?,
-            peer_address: *fixed.get(40..)?.first_chunk()?,
-        };
+        let (header, unix) = SocketHeader::read_from_prefix(self.body).ok()?;
         Some(SocketFile { header, unix, is_peer: self.header.flags & flag::PEER_ADDRESS != 0 })
     }
 }
@@ -186,10 +165,6 @@ impl<'a> DescriptorFile<'a> {
 fn has_changed(captures: &[u8], fd: i32) -> bool {
     Captures::new(captures)
         .any(|(header, bytes)| header.part == part::CHANGED && bytes == fd.to_ne_bytes())
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
 }
 
 /// The halves of a device's number, as the kernel keeps it: `MINORBITS`,

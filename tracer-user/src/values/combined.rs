@@ -2,7 +2,7 @@
 
 use tracer_common::{event::Abi, syscalls::Set};
 
-use super::{Context, files, multiplexed, set, signal};
+use super::{Context, files, number, set, signal};
 
 /// Flags of an argument as strace writes them.
 pub(super) fn flags(set: Set, context: &Context<'_>, value: u64) -> String {
@@ -53,7 +53,7 @@ pub(super) fn value(set: Set, context: &Context<'_>, value: u64) -> String {
         Set::SyslogActions => {
             format!("{value} /* {} */", set::name(set, abi, value).unwrap_or("SYSLOG_ACTION_???"))
         }
-        Set::IpcCalls => multiplexed::operation_text(abi, value),
+        Set::IpcCalls => ipc_operation(abi, value),
         Set::KeySpecs => key(context, value),
         Set::PtraceOptions => ptrace_data(context, value),
         Set::FutexBitsets => futex_last(context, value),
@@ -205,7 +205,7 @@ fn with_mode(set: Set, abi: Abi, value: u64) -> String {
     if huge != 0 {
         parts.push(format!("{}<<SHM_HUGE_SHIFT", huge >> 26));
     }
-    parts.push(files::octal(value & MODE));
+    parts.push(number::octal(value & MODE));
     parts.join("|")
 }
 
@@ -407,4 +407,16 @@ fn ioctl_command(abi: Abi, value: u64) -> String {
     let hex = |part: u64| if part == 0 { "0".to_owned() } else { format!("{part:#x}") };
     let [size, kind, number] = [value >> 16 & 0x3fff, value >> 8 & 0xff, value & 0xff].map(hex);
     format!("_IOC({}, {kind}, {number}, {size})", direction.copied().unwrap_or_default())
+}
+
+/// Where the version of `ipc`'s structures stands in its first argument, above the operation.
+const VERSION_SHIFT: u32 = 16;
+
+/// `SHMAT`, or `1<<16|MSGRCV` where a version of the structures is said.
+pub(super) fn ipc_operation(abi: Abi, value: u64) -> String {
+    let name = set::value_text(Set::IpcCalls, abi, value & 0xffff);
+    match value >> VERSION_SHIFT {
+        0 => name,
+        version => format!("{version}<<16|{name}"),
+    }
 }

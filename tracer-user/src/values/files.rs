@@ -8,6 +8,7 @@ use super::{
     Context,
     layout::{self, Entry, Kind, abridged, field, silent, skip},
     node::{Fields, Node, Shown, hex_text},
+    number,
     reader::Reader,
     set, time,
 };
@@ -343,7 +344,7 @@ pub(super) fn file_mode_text(mode: u32) -> String {
             text.push('|');
             rest &= !TYPE;
         }
-        None if mode & TYPE != 0 => return octal(mode),
+        None if mode & TYPE != 0 => return number::octal(mode),
         None => {}
     }
     for (bit, name) in SPECIAL {
@@ -353,13 +354,7 @@ pub(super) fn file_mode_text(mode: u32) -> String {
             rest &= !bit;
         }
     }
-    text + &octal(rest)
-}
-
-/// `0644`; at least three digits.
-pub(super) fn octal(mode: impl Into<u64>) -> String {
-    let mode = mode.into();
-    format!("{:0>3}", if mode == 0 { String::new() } else { format!("0{mode:o}") })
+    text + &number::octal(rest)
 }
 
 /// `makedev(0x8, 0x1)`, by the parts of the kernel's new encoding.

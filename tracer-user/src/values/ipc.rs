@@ -24,12 +24,12 @@ fn permissions(reader: &mut Reader<'_>) -> Option<Node> {
         reader.ulong()?;
     }
     let mut fields = Fields::default();
-    fields.push("uid", super::structs::id(owner));
-    fields.push("gid", super::structs::id(group));
+    fields.push("uid", Node::id(owner));
+    fields.push("gid", Node::id(group));
     fields.push("mode", Node::Octal(mode.into()));
     fields.push("key", Node::Unsigned(key.into()));
-    fields.push("cuid", super::structs::id(creator));
-    fields.push("cgid", super::structs::id(its_group));
+    fields.push("cuid", Node::id(creator));
+    fields.push("cgid", Node::id(its_group));
     fields.push_as("seq", Node::Unsigned(sequence.into()), Shown::Silent);
     Some(fields.into())
 }

@@ -43,6 +43,7 @@ mod ipc;
 mod layout;
 mod multiplexed;
 mod node;
+mod number;
 mod operands;
 mod pages;
 mod process;
@@ -53,6 +54,7 @@ mod set;
 mod signal;
 mod socket;
 mod structs;
+mod table;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -244,7 +246,7 @@ pub fn push_file_mode(out: &mut Vec<u8>, mode: u32) {
 
 /// Appends `0644`; at least three digits.
 pub fn push_mode(out: &mut Vec<u8>, mode: u32) {
-    out.extend(files::octal(mode).bytes());
+    out.extend(number::octal(mode).bytes());
 }
 
 /// Appends `SIGINT`, or the number.

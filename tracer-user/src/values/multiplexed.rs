@@ -7,9 +7,6 @@ use tracer_common::{
 
 use super::{Context, TextArgument, combined, node::Node, push_register, reader::Reader, set};
 
-/// Where the version of `ipc`'s structures stands in its first argument, above the operation.
-const VERSION_SHIFT: u32 = 16;
-
 /// An argument of an operation: its place in `ipc`, its own name, and what it is.
 type Operand = (usize, &'static str, ArgKind);
 
@@ -97,15 +94,6 @@ const OPERATIONS: &[(&str, &[Operand])] = {
     ]
 };
 const ONE: syscalls::Extent = syscalls::Extent::One;
-
-/// `SHMAT`, or `1<<16|MSGRCV` where a version of the structures is said.
-pub(super) fn operation_text(abi: Abi, value: u64) -> String {
-    let name = set::value_text(Set::IpcCalls, abi, value & 0xffff);
-    match value >> VERSION_SHIFT {
-        0 => name,
-        version => format!("{version}<<16|{name}"),
-    }
-}
 
 /// The arguments of this operation of `ipc`; nothing for one that the kernel does not know.
 fn operands(context: &Context<'_>) -> Option<&'static [Operand]> {
@@ -212,7 +200,7 @@ mod tests {
 
     fn ipc(args: [u64; 6]) -> String {
         let context = context("ipc", args);
-        let mut out = operation_text(Abi::I386, args[0]).into_bytes();
+        let mut out = combined::ipc_operation(Abi::I386, args[0]).into_bytes();
         for it in text_order(&context).unwrap().iter().skip(1) {
             out.extend(format!(", {}=", it.name).bytes());
             assert!(push_operand(&mut out, &context, it.index));

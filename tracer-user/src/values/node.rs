@@ -220,6 +220,11 @@ impl Fields {
 }
 
 impl Node {
+    /// A user or group id.
+    pub(super) fn id(id: u32) -> Self {
+        if id == u32::MAX { Self::Signed(-1) } else { Self::Unsigned(id.into()) }
+    }
+
     /// A string that ends at its first zero, or else is cut.
     pub(super) fn text(bytes: &[u8]) -> Self {
         let end = bytes.iter().position(|byte| *byte == 0);
@@ -311,7 +316,7 @@ impl Node {
             Self::Padded(0, width) => out.extend("0".repeat(*width).bytes()),
             Self::Padded(value, width) => out.extend(format!("{value:#0width$x}").bytes()),
             Self::Octal(value) => {
-                out.extend(super::files::octal(*value).bytes());
+                out.extend(super::number::octal(*value).bytes());
             }
             Self::Times1024(value) => {
                 out.extend(number.format(*value).bytes());

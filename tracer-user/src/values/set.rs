@@ -2,19 +2,10 @@
 
 use tracer_common::{event::Abi, syscalls::Set};
 
-use super::{hex_digits, tables};
+use super::{hex_digits, table::Table, tables};
 
 /// Bytes that most texts of flags fit in.
 const USUAL: usize = 96;
-
-/// The names of a set in one ABI.
-#[derive(Debug)]
-pub(super) struct Table {
-    /// The comment on a value without a name; empty where strace has none.
-    pub(super) unknown: &'static str,
-    /// Names and values, in the order in which they are tried.
-    pub(super) entries: &'static [(&'static str, u64)],
-}
 
 /// The set's names in an ABI.
 pub(super) fn table(set: Set, abi: Abi) -> &'static Table {

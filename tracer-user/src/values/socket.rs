@@ -239,14 +239,9 @@ fn error(number: i32) -> Node {
 fn credentials(reader: &mut Reader<'_>) -> Option<Fields> {
     let mut fields = Fields::default();
     fields.push("pid", Node::Signed(reader.i32()?.into()));
-    fields.push("uid", id(reader.u32()?));
-    fields.push("gid", id(reader.u32()?));
+    fields.push("uid", Node::id(reader.u32()?));
+    fields.push("gid", Node::id(reader.u32()?));
     Some(fields)
-}
-
-/// A user or group; the largest stands for none.
-fn id(id: u32) -> Node {
-    if id == u32::MAX { Node::Signed(-1) } else { Node::Unsigned(id.into()) }
 }
 
 /// Control messages, one after the other: `[{cmsg_len=20, cmsg_level=SOL_SOCKET, …}]`.

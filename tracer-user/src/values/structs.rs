@@ -192,10 +192,10 @@ fn number(kind: Struct, context: &Context<'_>, reader: &mut Reader<'_>) -> Optio
             reader.i32().map(|value| Node::Signed(value.into()))
         }
         Struct::Uint => reader.u32().map(|value| Node::Unsigned(value.into())),
-        Struct::Uid | Struct::Gid if reader.is_narrow() => reader
-            .u16()
-            .map(|value| if value == u16::MAX { id(u32::MAX) } else { id(value.into()) }),
-        Struct::Uid32 | Struct::Gid32 | Struct::Uid | Struct::Gid => reader.u32().map(id),
+        Struct::Uid | Struct::Gid if reader.is_narrow() => reader.u16().map(|value| {
+            if value == u16::MAX { Node::id(u32::MAX) } else { Node::id(value.into()) }
+        }),
+        Struct::Uid32 | Struct::Gid32 | Struct::Uid | Struct::Gid => reader.u32().map(Node::id),
         Struct::Ulong => reader.ulong().map(Node::Unsigned),
         Struct::U64 => reader.u64().map(Node::Unsigned),
         Struct::Off if context.name.starts_with("sendfile") => reader.ulong().map(Node::Unsigned),
@@ -218,11 +218,6 @@ fn number(kind: Struct, context: &Context<'_>, reader: &mut Reader<'_>) -> Optio
 /// Flags of the `mmap` whose arguments stand in memory.
 fn mmap_flags(reader: &mut Reader<'_>) -> Option<Node> {
     Some(Node::Symbol(combined::mmap_flags(reader.abi(), reader.u32()?.into())))
-}
-
-/// A user or group id.
-pub(super) fn id(id: u32) -> Node {
-    if id == u32::MAX { Node::Signed(-1) } else { Node::Unsigned(id.into()) }
 }
 
 /// Structures with a function of their own.

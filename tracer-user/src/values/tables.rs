@@ -2,7 +2,7 @@
 
 use tracer_common::syscalls::Set;
 
-use super::set::Table;
+use super::table::Table;
 
 /// The set's tables for x86-64, i386 and aarch64.
 pub(super) fn tables(set: Set) -> [&'static Table; 3] {

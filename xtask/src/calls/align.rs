@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use similar::{Algorithm, DiffOp, capture_diff_slices_deadline};
 
-use super::lines::Call;
+use super::call::Call;
 
 /// The positions of a call in both lists; of one that is in one list alone, only that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

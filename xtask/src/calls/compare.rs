@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::align::{self, Place};
-use super::lines::{Call, Thread};
+use super::call::Call;
+use super::lines::Thread;
 use super::pairs::{Kind, Pairs};
 use super::tokens::{Token, tokens};
 

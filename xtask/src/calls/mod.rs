@@ -6,6 +6,7 @@
 //! inodes and ports must correspond one to one.
 
 mod align;
+mod call;
 mod compare;
 mod lines;
 mod pairs;

@@ -1,7 +1,7 @@
 //! Calls of i386 that stand for others, under the names of these: strace prints what is called,
 //! tracer what the kernel was called with.
 
-use super::lines::Call;
+use super::call::Call;
 
 /// The calls whose first argument names what is called.
 const MULTIPLEXED: [&str; 2] = ["socketcall", "ipc"];

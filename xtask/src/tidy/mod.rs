@@ -1,5 +1,6 @@
 //! Rules of this repository that no other tool checks; also run as a test.
 
+mod circles;
 mod code;
 mod files;
 mod modules;
@@ -39,6 +40,7 @@ pub(crate) fn run() -> Result<()> {
     let root = command::root()?;
     let sources = read_sources(root)?;
     let mut problems: Vec<String> = sources.iter().flat_map(files::check).collect();
+    problems.extend(circles::check(&sources));
     match read_table(root) {
         Ok(table) => problems.extend(modules::check(&sources, &table)),
         Err(error) => problems.push(format!("{error:#}")),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{super::config::UsageError, ExportConfig, Target};
+use super::{super::usage::UsageError, ExportConfig, Target};
 
 /// The number in `/dev/fd/63`, which a shell writes for `>(command)`, and its like: links that the
 /// kernel follows by magic, and tracer by the number.

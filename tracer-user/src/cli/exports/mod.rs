@@ -1,7 +1,7 @@
 //! `--export`: destinations as they are typed, and how each is opened.
 
 mod files;
-mod limits;
+pub(super) mod limits;
 #[cfg(feature = "otlp")]
 mod otlp;
 #[cfg(feature = "parquet")]
@@ -16,14 +16,12 @@ use std::{
     time::Duration,
 };
 
-pub(super) use limits::{LimitError, Share, shares};
-#[cfg(feature = "parquet")]
-pub(super) use parquet::TargetError;
+pub(super) use limits::{Share, shares};
 
 use super::{
     Failure,
     args::{ColorChoice, TraceArgs},
-    config::{TraceConfig, UsageError},
+    usage::UsageError,
 };
 #[cfg(feature = "otlp")]
 use crate::export::otlp::OtlpOptions;
@@ -68,6 +66,13 @@ impl ExportConfig {
             Self::Null => "null",
         }
     }
+}
+
+/// How text looks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Look {
+    pub(super) color: ColorChoice,
+    pub(super) style: TextStyle,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -159,13 +164,15 @@ fn target(file: Option<&OsStr>, default: Target) -> Target {
 
 /// Opens all destinations, so that what is wrong with one shows before anything is traced.
 pub(super) fn open(
-    config: &TraceConfig,
+    exports: &[ExportConfig],
+    shares: &[Share],
+    look: Look,
     invoker: Option<Invoker>,
     resolver: &Arc<Resolver>,
 ) -> Result<Vec<Destination>, Failure> {
-    let all = config.exports.iter().zip(&config.shares);
+    let all = exports.iter().zip(shares);
     all.map(|(export, Share { name, limits })| {
-        let destination = open_one(name.clone(), export, config, invoker, resolver)?;
+        let destination = open_one(name.clone(), export, look, invoker, resolver)?;
         let destination = destination.telling_losses();
         let is_limited = *limits != Limits::default();
         Ok(if is_limited { destination.limited(*limits) } else { destination })
@@ -176,7 +183,7 @@ pub(super) fn open(
 fn open_one(
     name: String,
     export: &ExportConfig,
-    config: &TraceConfig,
+    look: Look,
     invoker: Option<Invoker>,
     resolver: &Arc<Resolver>,
 ) -> Result<Destination, Failure> {
@@ -189,10 +196,8 @@ fn open_one(
         }
         ExportConfig::Text(target) => {
             let output = open_target(target, invoker)?;
-            let style = TextStyle {
-                color: wants_color(config.color, output.is_terminal()),
-                ..config.style
-            };
+            let style =
+                TextStyle { color: wants_color(look.color, output.is_terminal()), ..look.style };
             Destination::new(name, TextExporter::new(output, style))
         }
         #[cfg(feature = "otlp")]

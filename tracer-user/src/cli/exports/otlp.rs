@@ -5,7 +5,8 @@ use std::{env, ffi::OsStr, sync::Arc, time::Duration};
 use super::super::{
     Failure,
     args::{ErrorStatusChoice, TraceArgs},
-    config::{UsageError, parse_size},
+    units::parse_size,
+    usage::UsageError,
 };
 use crate::{
     export::otlp::{ErrorStatus, OtlpError, OtlpExporter, OtlpOptions, SpillOptions},

@@ -24,7 +24,7 @@ use super::{
     GROUP_ROWS,
     bounds::{LONGEST, lower_bound, upper_bound},
     chunk::{Content, DataPage},
-    columns::Column,
+    column::Column,
     encoding::{Hybrid, push_levels, small},
 };
 

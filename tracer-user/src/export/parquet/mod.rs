@@ -6,6 +6,7 @@
 
 mod bounds;
 mod chunk;
+mod column;
 mod columns;
 mod dictionary;
 mod encoding;

@@ -8,7 +8,7 @@ use parquet::{basic::Encoding, file::statistics::Statistics, schema::types::Colu
 
 use super::{
     chunk::{Content, DataPage},
-    columns::Column,
+    column::Column,
     encoding::{push_differences, push_levels},
 };
 

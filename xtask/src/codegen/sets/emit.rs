@@ -30,7 +30,7 @@ pub(super) fn tables(sets: &[Set]) -> String {
     format!(
         "{HEADER}use tracer_common::syscalls::Set;
 
-        use super::set::Table;
+        use super::table::Table;
 
         /// The set's tables for x86-64, i386 and aarch64.
         pub(super) fn tables(set: Set) -> [&'static Table; 3] {{ TABLES[set as usize] }}

@@ -7,14 +7,13 @@ mod same;
 
 use std::{collections::HashMap, sync::Arc};
 
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{ArrowError, DataType};
-use parquet::schema::types::ColumnDescPtr;
+use arrow_array::RecordBatch;
+use arrow_schema::ArrowError;
 
 use self::same::{Manner, OF_MANNER, OF_OWNER, Owner, Same};
 use super::{
     super::{argument, json, who::Who},
-    chunk::Content,
+    column::Column,
     dictionary::Dictionary,
     plain::{Flags, Ids, Numbers},
     schema::{ARGS, Few, SCHEMA},
@@ -28,16 +27,6 @@ use crate::{
 
 /// Rows of a batch of the journal.
 pub(super) const BATCH_ROWS: usize = 4096;
-
-/// A column of a row group in the making.
-pub(super) trait Column {
-    /// What is in it, encoded.
-    fn content(&mut self, column: &ColumnDescPtr, with_bounds: bool) -> Content;
-    /// The same as an array of Arrow.
-    fn to_array(&self, kind: &DataType) -> Result<ArrayRef, ArrowError>;
-    /// Forgets its rows.
-    fn clear(&mut self);
-}
 
 /// Columns in the making.
 #[derive(Debug, Default)]

@@ -6,7 +6,7 @@ use tracer_common::lifecycle::exe;
 use crate::{
     capture::{bounded, bounded_part},
     kernel_memory::read_kernel,
-    maps::{DENTRY_HASH, EXE_DESKS, FILE_PATH, FS_ROOT, Launched},
+    maps::{DENTRY_HASH, FILE_PATH, FS_ROOT, FileDesk, Launched},
     path,
     stats::swap,
     task::Task,
@@ -16,6 +16,7 @@ use crate::{
 /// is room for `EXE` bytes behind `BEFORE` others at most. Not inlined: it has the stack for itself.
 #[inline(never)]
 pub(crate) fn write_path<const ROOM: usize, const BEFORE: usize, const EXE: usize>(
+    desk: Option<*mut FileDesk>,
     record: &mut Launched<ROOM>,
     task: Task,
     at: usize,
@@ -27,10 +28,11 @@ pub(crate) fn write_path<const ROOM: usize, const BEFORE: usize, const EXE: usiz
     if file == 0 || DENTRY_HASH.load() == 0 {
         return;
     }
-    let Some(desk) = EXE_DESKS.get_ptr_mut(0) else { return };
-    // A program that was preempted may use it, an iterator on any kernel.
+    let Some(desk) = desk else { return };
+    // A program that was preempted may use it.
     // SAFETY: aligned and valid.
     if unsafe { swap(&raw mut (*desk).is_taken, 1) } != 0 {
+        record.event.exe_flags = exe::FAULT;
         return;
     }
     // SAFETY: the desk is this program's until it is given back.

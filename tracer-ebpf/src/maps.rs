@@ -268,6 +268,8 @@ pub(crate) static DESK_OF_ITERATORS: Array<Desk> = Array::with_max_entries(1, 0)
 #[map]
 pub(crate) static FILE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
+pub(crate) static EXE_DESK_OF_ITERATORS: Array<FileDesk> = Array::with_max_entries(1, 0);
+#[map]
 pub(crate) static EXE_DESKS: PerCpuArray<FileDesk> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub(crate) static COMMAND_LINE: Array<AtStart> = Array::with_max_entries(1, 0);

@@ -17,8 +17,8 @@ use crate::{
     executable::write_path,
     kernel_memory::clear_words,
     maps::{
-        ATOMIC_COUNTERS, DESK_OF_ITERATORS, DESKS, Desk, IN_FLIGHT, LAUNCH_SLACK, LAUNCHED,
-        Launched, OnDesk, Rooms, Stored, TOLD, Told,
+        ATOMIC_COUNTERS, DESK_OF_ITERATORS, DESKS, Desk, EXE_DESK_OF_ITERATORS, EXE_DESKS,
+        IN_FLIGHT, LAUNCH_SLACK, LAUNCHED, Launched, OnDesk, Rooms, Stored, TOLD, Told,
     },
     namespaces,
     stats::{Stats, swap},
@@ -113,7 +113,8 @@ fn executed(event: &mut LifecycleEvent, task: Task, how: u8, is_interpreted: boo
 fn collect_on_desk(stats: Stats, record: &mut OnDesk, task: Task, path: u64) {
     let used = read_path(record, &Rooms::DESK, path);
     let used = read_args(record, &Rooms::DESK, task, used);
-    write_path::<_, { Rooms::DESK.before_exe() }, { Rooms::DESK.exe }>(record, task, used);
+    let desk = EXE_DESKS.get_ptr_mut(0);
+    write_path::<_, { Rooms::DESK.before_exe() }, { Rooms::DESK.exe }>(desk, record, task, used);
     finish(stats, record, &Rooms::DESK, task, used);
 }
 
@@ -122,7 +123,10 @@ fn collect_on_desk(stats: Stats, record: &mut OnDesk, task: Task, path: u64) {
 fn collect_in_storage(stats: Stats, record: &mut Stored, task: Task, path: u64) {
     let used = read_path(record, &Rooms::STORAGE, path);
     let used = read_args(record, &Rooms::STORAGE, task, used);
-    write_path::<_, { Rooms::STORAGE.before_exe() }, { Rooms::STORAGE.exe }>(record, task, used);
+    let desk = EXE_DESKS.get_ptr_mut(0);
+    write_path::<_, { Rooms::STORAGE.before_exe() }, { Rooms::STORAGE.exe }>(
+        desk, record, task, used,
+    );
     finish(stats, record, &Rooms::STORAGE, task, used);
 }
 
@@ -151,7 +155,7 @@ pub(crate) fn alive(stats: Stats, task: Task) {
     let record = unsafe { &mut (*desk).record };
     let memory = task.memory();
     was_there(&mut record.event, task);
-    write_path::<_, 0, EXE_ROOM>(record, task, 0);
+    write_path::<_, 0, EXE_ROOM>(EXE_DESK_OF_ITERATORS.get_ptr_mut(0), record, task, 0);
     keep_if_one(&mut record.event, task, memory);
     let exe = bounded(record.event.exe_len as usize, EXE_ROOM);
     let len = (EVENT + bounded_part(padded(exe), EXE_ROOM)) as u64;

@@ -43,7 +43,8 @@ impl Task {
     /// What a pointer in it holds, as a number, which is read with [`read_kernel`] alone. A pointer
     /// that the verifier knows costs a load less, and the start of tracer up to a millisecond each time
     /// the verifier comes by: it looks for the name of its type in all types of the kernel, for what
-    /// may be trusted. So only the programs at calls follow pointers that it knows.
+    /// may be trusted. So the programs at calls follow such pointers, and others only that to the first thread
+    /// of the process, of which they need the storage.
     #[inline(always)]
     fn address(self, offset: u32) -> u64 {
         read_kernel(self.0 as u64 + u64::from(offset))

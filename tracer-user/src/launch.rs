@@ -111,16 +111,17 @@ pub struct Variable {
 }
 
 impl Variable {
-    /// `NAME=VALUE`, or `NAME` alone for one that is taken away.
-    pub fn parse(text: &OsStr) -> Self {
+    /// `NAME=VALUE`, or `NAME` alone for one that is taken away; `None` without a name.
+    pub fn parse(text: &OsStr) -> Option<Self> {
         let bytes = text.as_bytes();
-        match bytes.iter().position(|byte| *byte == b'=') {
+        let variable = match bytes.iter().position(|byte| *byte == b'=') {
             Some(at) => Self {
                 name: OsStr::from_bytes(&bytes[..at]).into(),
                 value: Some(OsStr::from_bytes(&bytes[at + 1..]).into()),
             },
             None => Self { name: text.into(), value: None },
-        }
+        };
+        (!variable.name.is_empty()).then_some(variable)
     }
 }
 
@@ -256,8 +257,11 @@ fn run(
     let of_user = of_user.map(|(name, value)| (OsString::from(name), Some(value)));
     let wanted = wanted.iter().map(|it| (it.name.clone(), it.value.clone()));
     for (name, value) in of_user.chain(wanted) {
-        all.retain(|(other, _)| *other != name);
-        all.extend(value.map(|value| (name, value)));
+        match (all.iter().position(|(other, _)| *other == name), value) {
+            (Some(at), Some(value)) => all[at].1 = value,
+            (Some(_), None) => all.retain(|(other, _)| *other != name),
+            (None, value) => all.extend(value.map(|value| (name, value))),
+        }
     }
     let environment: Vec<CString> = all
         .iter()

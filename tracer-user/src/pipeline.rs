@@ -290,7 +290,9 @@ impl Trace {
     /// When there is no such process, or the scope of this trace is not by process.
     pub fn add_process(&mut self, pid: u32) -> Result<(), TraceError> {
         let follow = self.follow;
-        self.processes.as_mut().ok_or(TraceError::NotByProcess)?.add(pid, follow)?;
+        let processes = self.processes.as_mut().ok_or(TraceError::NotByProcess)?;
+        self.attached.look_at_tasks()?;
+        processes.add(pid, follow)?;
         self.attached.write_alive()?;
         Ok(self.attached.write_command_lines()?)
     }

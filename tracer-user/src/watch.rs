@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, PipeReader, PipeWriter},
+    io::{self, PipeReader, PipeWriter, Write as _},
     os::{
         fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt,
@@ -35,8 +35,8 @@ const MOST_FOUND: usize = 32768;
 /// The running thread.
 #[derive(Debug)]
 pub struct Watch {
-    /// Closing it stops the thread.
-    stop: Option<PipeWriter>,
+    /// A byte in it stops the thread.
+    stop: PipeWriter,
     health: Arc<Health>,
     thread: Option<JoinHandle<()>>,
 }
@@ -77,7 +77,7 @@ impl Watch {
             guard.guard("the identity thread", run);
         };
         let thread = thread::Builder::new().name("tracer-identity".into()).spawn(run)?;
-        Ok(Self { stop: Some(stop), health, thread: Some(thread) })
+        Ok(Self { stop, health, thread: Some(thread) })
     }
 
     /// Whether the thread runs.
@@ -88,15 +88,17 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        // There is room for a byte, and the thread has the other end for as long as it runs.
+        if let Err(error) = self.stop.write_all(&[1]) {
+            log::debug!("stopping the identity thread: {error}");
+        }
         drop(self.thread.take().map(JoinHandle::join));
     }
 }
 
 /// Waits until there is something in the ring, or a moment; true when the thread must stop.
 fn wait(stopped: &PipeReader, ring: Option<&OwnedFd>, millis: u16) -> bool {
-    // That nobody has the other end is reported whatever is waited for.
-    let stop = PollFd::new(stopped.as_fd(), PollFlags::empty());
+    let stop = PollFd::new(stopped.as_fd(), PollFlags::POLLIN);
     let mut polled =
         [stop, PollFd::new(ring.map_or(stopped.as_fd(), AsFd::as_fd), PollFlags::POLLIN)];
     // Interrupted or not, the ring is looked at.

@@ -28,9 +28,12 @@ pub(crate) fn run(args: &[OsString]) -> Result<ExitCode> {
 /// are made of takes longer to build than everything else.
 fn features(args: &[OsString]) -> String {
     let has = |word: &str| args.iter().any(|arg| arg.to_string_lossy().contains(word));
-    let is_recording = has("parquet") || args.first().is_some_and(|verb| verb == "recover");
-    let is_complete =
-        ["man", "completions"].iter().any(|it| args.first().is_some_and(|verb| verb == it));
+    let own: Vec<_> = args.iter().take_while(|arg| *arg != "--").collect();
+    let is = |word: &str| own.iter().any(|arg| *arg == word);
+    let is_recording = has("parquet") || is("recover");
+    // Who asks what there is gets all of it.
+    let is_complete = own.is_empty()
+        || ["man", "completions", "help", "--help", "-h", "--version"].into_iter().any(is);
     let wanted = [
         ("cli", true),
         ("otlp", has("otlp") || is_complete),
@@ -109,7 +112,10 @@ mod tests {
         assert_eq!(of("trace --export=otlp=http://localhost:4317"), "cli,otlp");
         assert_eq!(of("trace --export parquet=out --export otlp"), "cli,otlp,parquet");
         assert_eq!(of("recover s3://bucket/x"), "cli,parquet,object-store");
-        assert_eq!(of("man trace"), "cli,otlp,parquet,object-store");
+        for line in ["man trace", "help recover", "--help"] {
+            assert_eq!(of(line), "cli,otlp,parquet,object-store");
+        }
+        assert_eq!(of("trace -- man ls"), "cli");
     }
 
     #[test]

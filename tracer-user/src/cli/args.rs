@@ -322,7 +322,7 @@ pub(super) struct TraceArgs {
     )]
     pub(super) quiet_set: Vec<String>,
 
-    /// Print more: -v how many calls were seen, shown and lost, -vv details of the start
+    /// Print more: -v how many calls were seen, recorded and lost, -vv details of the start
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub(super) verbose: u8,
 

@@ -115,8 +115,10 @@ impl TraceConfig {
             name: "TRACEPARENT".into(),
             value: Some(place.traceparent().header().into()),
         });
-        let variables = args.env.iter().map(|text| Variable::parse(text)).chain(traceparent);
-        let variables = variables.collect();
+        let no_name = |text: &OsStr| UsageError::Variable(text.to_string_lossy().into_owned());
+        let parse = |text: &OsString| Variable::parse(text).ok_or_else(|| no_name(text));
+        let mut variables = args.env.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        variables.extend(traceparent);
         Ok(Self {
             options,
             shares: exports::shares(&exports, &args.sample, &args.max_rate)?,

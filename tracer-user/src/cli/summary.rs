@@ -45,24 +45,30 @@ pub(super) fn print(ledger: &Ledger, all: bool) {
     }
 }
 
-/// How many calls were seen, and where they and other spans have gone.
+/// How many calls were recorded, and what became of their spans.
 fn counted(ledger: &Ledger) -> Vec<String> {
     let kernel = |counter| ledger.kernel.get(counter);
     let spans = &ledger.spans;
-    let others = spans.processes + spans.losses + kernel(Counter::SignalSubmitted);
-    let shown = spans.made.saturating_sub(others);
-    let lost: u64 = ledger.losses().iter().map(|(_, count)| count).sum();
+    let others = [
+        spans.processes,
+        spans.losses,
+        spans.filtered,
+        kernel(Counter::SignalSubmitted),
+        kernel(Counter::RunningSubmitted),
+    ];
+    let recorded = spans.made.saturating_sub(others.iter().sum());
+    let lost = kernel(Counter::ReserveFailed) + kernel(Counter::StoreFailed);
     let outside = kernel(Counter::Filtered) + kernel(Counter::FilteredResult) + spans.filtered;
     let mut lines = vec![format!(
-        "{} calls shown, {} lost; {} seen, {} outside scope or filter",
-        grouped(shown),
+        "{} calls recorded, {} lost on the way; {} seen on this host, {} of them outside scope or filter",
+        grouped(recorded),
         grouped(lost),
         grouped(kernel(Counter::EnterSeen)),
         grouped(outside)
     )];
     for it in &ledger.destinations {
         lines.push(format!(
-            "{}: {} spans of calls, processes and signals delivered, {} dropped",
+            "{}: {} spans of calls, processes and signals delivered, {} not",
             it.name,
             grouped(it.delivered),
             grouped(it.dropped_total())

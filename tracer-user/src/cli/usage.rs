@@ -39,6 +39,8 @@ pub(super) enum UsageError {
     Qualifier { key: String, instead: &'static str },
     #[error("-ff: tracer does not write a file for each process; use --export parquet or json")]
     FilePerProcess,
+    #[error("--env: `{0}` has no name; write it like NAME=VALUE, or NAME to take it away")]
+    Variable(String),
     #[error("--errno: unknown error `{name}`{hint}")]
     Errno { name: String, hint: String },
     #[error("--{option}: `{value}` is not a time; write it like 500us, 10ms or 1s")]

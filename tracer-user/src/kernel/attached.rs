@@ -145,15 +145,12 @@ impl Attached {
         if reader.is_busy() {
             return Ok(());
         }
-        let tasks = match self.tasks(program::COMMAND_LINES) {
-            Ok(tasks) => tasks,
-            // Kernels before 5.18 have no means for it, and calls are traced without.
-            Err(error) => {
-                log::info!("the command lines of processes that run already are not read: {error}");
-                self.command_lines = None;
-                return Ok(());
-            }
-        };
+        if let Err(error) = self.load(program::COMMAND_LINES) {
+            without_command_lines(&error);
+            self.command_lines = None;
+            return Ok(());
+        }
+        let tasks = self.tasks(program::COMMAND_LINES)?;
         let Some(reader) = &mut self.command_lines else { return Ok(()) };
         reader
             .read(&tasks)
@@ -167,15 +164,34 @@ impl Attached {
         Ok(())
     }
 
-    /// The file of an iterator over all tasks, which runs as it is read. One that was not needed at
-    /// the start is loaded now.
+    /// Loads the programs that look at tasks, where none was needed at the start. To be called before a
+    /// process comes into scope: its calls do not wait meanwhile.
+    pub fn look_at_tasks(&mut self) -> Result<(), KernelError> {
+        self.load(program::ALIVE)?;
+        if self.command_lines.is_some()
+            && let Err(error) = self.load(program::COMMAND_LINES)
+        {
+            without_command_lines(&error);
+            self.command_lines = None;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, name: &'static str) -> Result<(), KernelError> {
+        let program = programs::iterator(&mut self.ebpf, name)?;
+        if program.fd().is_ok() {
+            return Ok(());
+        }
+        let failed = |source| KernelError::Program { action: "load", program: name, source };
+        let types = Btf::from_sys_fs().map_err(aya::EbpfError::from)?;
+        program.load("task", &types).map_err(failed)
+    }
+
+    /// The file of an iterator over all tasks, which runs as it is read.
     fn tasks(&mut self, name: &'static str) -> Result<File, KernelError> {
+        self.load(name)?;
         let at = |action| move |source| KernelError::Program { action, program: name, source };
         let program = programs::iterator(&mut self.ebpf, name)?;
-        if program.fd().is_err() {
-            let types = Btf::from_sys_fs().map_err(aya::EbpfError::from)?;
-            program.load("task", &types).map_err(at("load"))?;
-        }
         let id = program.attach().map_err(at("run"))?;
         let link = program.take_link(id).map_err(at("run"))?;
         link.into_file().map_err(|error| KernelError::System {
@@ -183,4 +199,9 @@ impl Attached {
             source: io::Error::other(error),
         })
     }
+}
+
+/// Kernels before 5.18 have no means for it, and calls are traced without.
+pub(super) fn without_command_lines(error: &KernelError) {
+    log::info!("the command lines of processes that run already are not read: {error}");
 }

@@ -14,7 +14,7 @@ use tracer_common::{
 
 use super::{
     KernelError,
-    attached::Attached,
+    attached::{Attached, without_command_lines},
     btf::KernelTypes,
     cgroup_scope::CgroupScope,
     command_lines::CommandLines,
@@ -106,8 +106,10 @@ impl Loaded {
                     log::warn!("cgroups are found by their ids alone while they exist: {error}");
                     self.hooks.retain(|it| *it != hook);
                 }
-                // Whoever needs it tries again, and says why there is none.
-                (ToLoad::Iterator(program::COMMAND_LINES), Err(_)) => {}
+                (ToLoad::Iterator(program::COMMAND_LINES), Err(error)) => {
+                    without_command_lines(&error);
+                    self.command_lines = None;
+                }
                 (_, done) => done?,
             }
         }

@@ -18,6 +18,10 @@ pub const OLDEST_KERNEL: KernelVersion = KernelVersion { major: 5, minor: 15 };
 /// From here on tracepoint programs can be preempted.
 pub const PREEMPTIBLE_SINCE: KernelVersion = KernelVersion { major: 6, minor: 19 };
 
+/// From here on a task can be preempted in the tracepoints of calls, before it comes to the program
+/// there, <https://github.com/torvalds/linux/commit/4aadde89d81f>: no grace period waits for it.
+pub const FAULTABLE_SINCE: KernelVersion = KernelVersion { major: 6, minor: 13 };
+
 /// From here on the kernel clears what stands behind the zero that ends a command name.
 pub const PADDED_COMM_SINCE: KernelVersion = KernelVersion { major: 5, minor: 17 };
 

@@ -4,14 +4,21 @@ use std::{io, thread, time::Duration};
 
 use tracer_common::counter::Counter;
 
-use super::{KernelError, counts::KernelCounts, programs};
+use super::{
+    KernelError,
+    counts::KernelCounts,
+    preflight::{FAULTABLE_SINCE, KernelVersion},
+};
 
-/// Waits until no program that was taken off runs any more on another CPU. A grace period ends all
-/// that cannot be preempted; where they can be, or where there is none to wait for, the counters tell.
+/// Waits until no program that was taken off runs any more on another CPU. Before Linux 6.13 a grace
+/// period ends all that could still come to one. Since then a task may be preempted on its way there,
+/// and where there is one CPU the kernel does not wait at all: there the counters tell.
 pub(super) fn wait(
     counts: impl Fn() -> Result<KernelCounts, KernelError>,
 ) -> Result<(), KernelError> {
-    if grace_period() && !programs::is_preemptible() {
+    let is_bounded = KernelVersion::running().is_some_and(|now| now < FAULTABLE_SINCE);
+    let has_waited = grace_period() && thread::available_parallelism().is_ok_and(|it| it.get() > 1);
+    if is_bounded && has_waited {
         return Ok(());
     }
     let mut before = counts()?;

@@ -26,7 +26,7 @@ struct Line {
     args: &'static [&'static str],
 }
 
-/// The first is nobody, the second the one with a target.
+/// The first is nobody.
 const LINES: [Line; 6] = [
     Line { name: "", args: &[] },
     Line { name: "tracer", args: &["trace", "-e", "getppid", "--export", "null"] },

@@ -49,6 +49,7 @@ pub(crate) fn run_all(filter: Option<&str>) -> Summary {
     }
     for problem in &problems {
         eprintln!("test: {problem:#}");
+        summary.failures.push(format!("test: {problem:#}"));
     }
     summary
 }

@@ -83,7 +83,16 @@ fn failures(output: &str) -> Vec<String> {
             block.push(line.chars().take(FAILURE_COLUMNS).collect());
         }
     }
-    blocks.iter().map(|block| block[..block.len().min(FAILURE_LINES)].join("\n")).collect()
+    blocks.iter().map(|block| cut(block)).collect()
+}
+
+/// The name of the test, and what it has printed from its panic on: what it has printed before may be
+/// long.
+fn cut(block: &[String]) -> String {
+    let panic = block.iter().rposition(|line| line.contains("panicked at")).unwrap_or(1);
+    let title = block.iter().take(1);
+    let rest = block.iter().skip(panic.max(1)).take(FAILURE_LINES);
+    title.chain(rest).map(String::as_str).collect::<Vec<_>>().join("\n")
 }
 
 /// How many tests a `--list` names.
@@ -105,6 +114,8 @@ wrong
 
 ---- c stdout ----
 c
+thread 'c' panicked at src/c.rs:1:1:
+no
 
 failures:
     a::b
@@ -127,7 +138,7 @@ all doctests ran in 1.51s; merged doctests compilation took 1.40s
         assert_eq!(summary.add(OUTPUT), 2);
         let failures = [
             "---- a::b stdout ----\nthread 'a::b' panicked at src/a.rs:3:9:\nwrong",
-            "---- c stdout ----\nc",
+            "---- c stdout ----\nthread 'c' panicked at src/c.rs:1:1:\nno",
         ];
         let failures = failures.map(str::to_owned).to_vec();
         assert_eq!(summary, Summary { passed: 12, failed: 3, skipped: 1, failures });

@@ -130,13 +130,15 @@ fn parse_one(
         b"otlp" => Ok(ExportConfig::Otlp(Box::new(otlp::parse(file, args, shutdown_timeout)?))),
         b"null" if file.is_some() => Err(UsageError::NullTarget),
         b"null" => Ok(ExportConfig::Null),
-        _ => {
-            let missing = MISSING.iter().find(|it| it.as_bytes() == kind);
-            Err(missing.map_or_else(
-                || UsageError::Export(String::from_utf8_lossy(kind).into_owned()),
-                |kind| UsageError::NotBuilt(kind),
-            ))
-        }
+        _ => Err(unknown(kind, MISSING)),
+    }
+}
+
+/// Why there is no such kind.
+fn unknown(kind: &[u8], missing: &[&'static str]) -> UsageError {
+    match missing.iter().find(|it| it.as_bytes() == kind) {
+        Some(kind) => UsageError::NotBuilt(kind),
+        None => UsageError::Export(String::from_utf8_lossy(kind).into_owned()),
     }
 }
 
@@ -279,10 +281,12 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_that_this_build_lacks_is_reported_with_its_feature() {
+    fn a_kind_that_a_build_lacks_is_reported_with_its_feature() {
+        let error = unknown(b"parquet", &["otlp", "parquet"]).to_string();
+        assert!(error.contains("feature `parquet`"), "{error}");
+        assert!(matches!(unknown(b"xml", &["otlp"]), UsageError::Export(_)));
         for kind in MISSING {
-            let error = parse_text(kind).unwrap_err().to_string();
-            assert!(error.contains(&format!("feature `{kind}`")), "{error}");
+            assert!(matches!(parse_text(kind), Err(UsageError::NotBuilt(_))));
         }
     }
 

@@ -278,11 +278,12 @@ pub(crate) struct Books {
 /// The process that a tracer has made to read command lines, which it does not trace. It may do so
 /// still when tracing has begun.
 fn command_lines_reader(tracer: u32) -> Option<u32> {
+    // That of an earlier trace may be there as a zombie.
     let is_reader = |child: &u32| {
-        let name = std::fs::read_to_string(format!("/proc/{child}/comm"));
-        name.is_ok_and(|name| name == "command-lines\n")
+        let stat = std::fs::read_to_string(format!("/proc/{child}/stat"));
+        stat.is_ok_and(|stat| stat.contains(" (command-lines) ") && !stat.contains(") Z "))
     };
-    children(tracer).into_iter().find(is_reader)
+    children(tracer).into_iter().rfind(is_reader)
 }
 
 /// A traced run.

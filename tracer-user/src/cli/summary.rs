@@ -4,7 +4,11 @@
 use tracer_common::counter::Counter;
 
 use super::say;
-use crate::{ledger::Ledger, losses, span_record::LossPlace};
+use crate::{
+    ledger::Ledger,
+    losses,
+    span_record::{LossPlace, grouped},
+};
 
 /// Prints what was lost, and with `all` what was not.
 pub(super) fn print(ledger: &Ledger, all: bool) {
@@ -75,35 +79,4 @@ fn counted(ledger: &Ledger) -> Vec<String> {
         ));
     }
     lines
-}
-
-/// `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn long_numbers_are_grouped() {
-        for (number, text) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1,000"),
-            (12_345_678, "12,345,678"),
-            (100_000, "100,000"),
-        ] {
-            assert_eq!(grouped(number), text);
-        }
-    }
 }

@@ -145,9 +145,8 @@ impl Attached {
         if reader.is_busy() {
             return Ok(());
         }
-        if let Err(error) = self.load(program::COMMAND_LINES) {
-            without_command_lines(&error);
-            self.command_lines = None;
+        self.load_command_lines();
+        if self.command_lines.is_none() {
             return Ok(());
         }
         let tasks = self.tasks(program::COMMAND_LINES)?;
@@ -165,16 +164,21 @@ impl Attached {
     }
 
     /// Loads the programs that look at tasks, where none was needed at the start. To be called before a
-    /// process comes into scope: its calls do not wait meanwhile.
+    /// process comes into scope: calls that it makes while they load would come before its own record.
     pub fn look_at_tasks(&mut self) -> Result<(), KernelError> {
         self.load(program::ALIVE)?;
+        self.load_command_lines();
+        Ok(())
+    }
+
+    /// Where the kernel refuses it, there is nothing to read from now on.
+    fn load_command_lines(&mut self) {
         if self.command_lines.is_some()
             && let Err(error) = self.load(program::COMMAND_LINES)
         {
             without_command_lines(&error);
             self.command_lines = None;
         }
-        Ok(())
     }
 
     fn load(&mut self, name: &'static str) -> Result<(), KernelError> {

@@ -78,8 +78,8 @@ impl Loss {
     }
 }
 
-/// `3,105,519`
-fn grouped(count: u64) -> String {
+/// `3,105,519`.
+pub(crate) fn grouped(count: u64) -> String {
     let digits = count.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -94,6 +94,12 @@ fn grouped(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_numbers_are_grouped() {
+        let shown = [0, 999, 1000, 100_000, 12_345_678].map(grouped);
+        assert_eq!(shown, ["0", "999", "1,000", "100,000", "12,345,678"]);
+    }
 
     #[test]
     fn a_loss_is_said_in_words() {

@@ -14,6 +14,7 @@ mod syscall;
 #[cfg(test)]
 pub(crate) use file::tests::capture as file_capture;
 pub use file::{DescriptorFile, SocketFile};
+pub(crate) use loss::grouped;
 pub use loss::{Loss, LossPlace};
 pub use payload::Payload;
 pub use process::{Attribute, ProcessEnd, ProcessSpan, ProgramStart, Value};

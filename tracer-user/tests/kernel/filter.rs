@@ -153,3 +153,28 @@ fn errors_of_32_bits_have_failed() {
         assert!(spans.iter().all(|span| span.status_message() == "ENOSYS"));
     }
 }
+
+/// A trace in which no call captures memory has no code for it; who wants to choose others says so.
+#[test]
+fn calls_that_capture_are_refused_where_their_code_was_not_loaded() {
+    let open = syscalls("openat");
+    for can_change in [false, true] {
+        let workload = Workload::new(&["calls", "1"]);
+        workload.wait_until_it_waits();
+        let options = TraceOptions {
+            pids: vec![workload.pid()],
+            syscalls: syscalls("getppid"),
+            can_change,
+            ..TraceOptions::default()
+        };
+        let mut session = Session::start(&options);
+        session.edited();
+        let changed = session.trace.set_syscalls(&open);
+        assert_eq!(changed.is_ok(), can_change, "{changed:?}");
+        workload.run();
+        session.wait_for_end();
+        let (spans, _) = session.stop();
+        // What was refused has changed nothing.
+        assert_eq!(count(&spans, "getppid"), usize::from(!can_change));
+    }
+}

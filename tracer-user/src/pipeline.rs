@@ -59,8 +59,9 @@ pub struct TraceOptions {
     pub uids: Vec<u32>,
     /// Which syscalls.
     pub syscalls: SyscallFilter,
-    /// Whether cgroups may be added to `cgroups` and taken from it while tracing, if there are any, and
-    /// other calls be chosen that capture other kinds of memory. Costs time at the start.
+    /// Whether while tracing cgroups may be added to `cgroups` and taken from it, if there are any;
+    /// running processes be added to a command; and other calls be chosen that capture other kinds of
+    /// memory. Costs time at the start.
     pub can_change: bool,
     /// How much is captured of data, and of the arguments of programs.
     pub data: DataLimit,
@@ -122,7 +123,7 @@ impl TraceOptions {
         Settings {
             by_process: self.by_process(),
             follow: self.follow,
-            looks_at_tasks: !self.pids.is_empty() || !self.by_process(),
+            looks_at_tasks: !self.pids.is_empty() || !self.by_process() || self.can_change,
             launches: self.launched.is_some(),
             cgroups: self.cgroups.clone(),
             cgroups_change: self.by_cgroup() && (self.can_change || !self.containers.is_empty()),
@@ -291,7 +292,9 @@ impl Trace {
     pub fn add_process(&mut self, pid: u32) -> Result<(), TraceError> {
         let follow = self.follow;
         let processes = self.processes.as_mut().ok_or(TraceError::NotByProcess)?;
-        self.attached.look_at_tasks()?;
+        if !self.attached.looks_at_tasks() {
+            return Err(KernelError::NotLoaded.into());
+        }
         processes.add(pid, follow)?;
         self.attached.write_alive()?;
         Ok(self.attached.write_command_lines()?)

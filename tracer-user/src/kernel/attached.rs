@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd, AsRawFd},
 };
 
-use aya::{Btf, Ebpf, maps::PerCpuArray};
+use aya::{Ebpf, maps::PerCpuArray};
 use tracer_common::{
     abi::{map, program},
     counter::{COUNT, Counters},
@@ -145,10 +145,6 @@ impl Attached {
         if reader.is_busy() {
             return Ok(());
         }
-        self.load_command_lines();
-        if self.command_lines.is_none() {
-            return Ok(());
-        }
         let tasks = self.tasks(program::COMMAND_LINES)?;
         let Some(reader) = &mut self.command_lines else { return Ok(()) };
         reader
@@ -163,49 +159,21 @@ impl Attached {
         Ok(())
     }
 
-    /// Loads the programs that look at tasks, where none was needed at the start. To be called before a
-    /// process comes into scope: calls that it makes while they load would come before its own record.
-    pub fn look_at_tasks(&mut self) -> Result<(), KernelError> {
-        self.load(program::ALIVE)?;
-        self.load_command_lines();
-        Ok(())
-    }
-
-    /// Where the kernel refuses it, there is nothing to read from now on.
-    fn load_command_lines(&mut self) {
-        if self.command_lines.is_some()
-            && let Err(error) = self.load(program::COMMAND_LINES)
-        {
-            without_command_lines(&error);
-            self.command_lines = None;
-        }
-    }
-
-    fn load(&mut self, name: &'static str) -> Result<(), KernelError> {
-        let program = programs::iterator(&mut self.ebpf, name)?;
-        if program.fd().is_ok() {
-            return Ok(());
-        }
-        let failed = |source| KernelError::Program { action: "load", program: name, source };
-        let types = Btf::from_sys_fs().map_err(aya::EbpfError::from)?;
-        program.load("task", &types).map_err(failed)
+    /// Whether the programs that look at tasks were loaded, without which no process may come into scope
+    /// that runs already. They cannot be loaded later: maps have been given away by then.
+    pub fn looks_at_tasks(&mut self) -> bool {
+        programs::iterator(&mut self.ebpf, program::ALIVE).is_ok_and(|it| it.fd().is_ok())
     }
 
     /// The file of an iterator over all tasks, which runs as it is read.
     fn tasks(&mut self, name: &'static str) -> Result<File, KernelError> {
-        self.load(name)?;
-        let at = |action| move |source| KernelError::Program { action, program: name, source };
+        let at = |source| KernelError::Program { action: "run", program: name, source };
         let program = programs::iterator(&mut self.ebpf, name)?;
-        let id = program.attach().map_err(at("run"))?;
-        let link = program.take_link(id).map_err(at("run"))?;
+        let id = program.attach().map_err(at)?;
+        let link = program.take_link(id).map_err(at)?;
         link.into_file().map_err(|error| KernelError::System {
             action: "task iterator",
             source: io::Error::other(error),
         })
     }
-}
-
-/// Kernels before 5.18 have no means for it, and calls are traced without.
-pub(super) fn without_command_lines(error: &KernelError) {
-    log::info!("the command lines of processes that run already are not read: {error}");
 }

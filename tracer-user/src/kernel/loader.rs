@@ -14,7 +14,7 @@ use tracer_common::{
 
 use super::{
     KernelError,
-    attached::{Attached, without_command_lines},
+    attached::Attached,
     btf::KernelTypes,
     cgroup_scope::CgroupScope,
     command_lines::CommandLines,
@@ -106,8 +106,9 @@ impl Loaded {
                     log::warn!("cgroups are found by their ids alone while they exist: {error}");
                     self.hooks.retain(|it| *it != hook);
                 }
+                // Kernels before 5.18 have no means for it, and calls are traced without.
                 (ToLoad::Iterator(program::COMMAND_LINES), Err(error)) => {
-                    without_command_lines(&error);
+                    log::info!("the command lines of running processes are not read: {error}");
                     self.command_lines = None;
                 }
                 (_, done) => done?,

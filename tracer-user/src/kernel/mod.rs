@@ -67,9 +67,10 @@ pub enum KernelError {
         /// What aya and the kernel said.
         source: aya::programs::ProgramError,
     },
-    /// Other calls were to be traced, which capture memory of a kind that no call did at the start.
+    /// Other calls were to be traced, which capture memory of a kind that no call did at the start; or
+    /// a process that runs already, where none was in scope.
     #[error(
-        "these calls need kernel programs that were not loaded at the start; start the trace with \
+        "this needs kernel programs that were not loaded at the start; start the trace with \
          `can_change`"
     )]
     NotLoaded,

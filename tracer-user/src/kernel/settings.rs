@@ -15,8 +15,8 @@ pub struct Settings {
     pub by_process: bool,
     /// New processes take their parent's mark.
     pub follow: bool,
-    /// Tasks that are there when tracing begins may be in scope. Without this no program is loaded
-    /// that looks at them, until there is one to look at.
+    /// Tasks that run already may be in scope, from the beginning or later. Without this no program is
+    /// loaded that looks at them.
     pub looks_at_tasks: bool,
     /// A command is going to be launched, see [`super::ProcessScope::launch`].
     pub launches: bool,

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fs,
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::Path,
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     identity::base,
-    support::{Group, Running, Workload, json, json_lines, rounds},
+    support::{Group, Running, Workload, children, json, json_lines, rounds},
 };
 
 /// A client of the socket.
@@ -197,4 +198,44 @@ fn requests_that_cannot_be_done_are_answered_with_the_reason() {
     running.signal(libc::SIGINT);
     assert_eq!(running.finish().0, Some(0));
     assert!(!socket.exists());
+}
+
+/// A process that runs already comes into the scope of a command, and is known like one of its own.
+#[test]
+fn a_running_process_joins_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, socket) = (folder.path().join("out.json"), folder.path().join("socket"));
+    let other = Workload::new(&["calls", "25"]);
+    other.wait_until_it_waits();
+    let export = format!("json={}", out.display());
+    let running = Running::start(&[
+        "-e",
+        "getppid",
+        "--export",
+        &export,
+        "--control",
+        socket.to_str().unwrap(),
+        "--",
+        "sleep",
+        "300",
+    ]);
+    let mut control = Control::connect(&socket);
+    let pid = other.pid();
+    assert_eq!(control.ask(&format!("add pid {pid}")), "ok");
+    other.run();
+    // The command ends, and tracing with it.
+    for child in children(running.pid()) {
+        if fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "sleep\n") {
+            // SAFETY: the command of our own tracer.
+            assert_eq!(unsafe { libc::kill(child.cast_signed(), libc::SIGTERM) }, 0);
+        }
+    }
+    let (_, said) = running.finish();
+    let spans = json_lines(&out);
+    assert_eq!(spans.len(), 25, "{said}");
+    for span in spans {
+        assert_eq!(span["pid"], pid, "{span}");
+        let program = span["resource"]["executable"].as_str().or(span["executable"].as_str());
+        assert!(program.is_some_and(|it| it.ends_with("tracer-workload")), "{span}");
+    }
 }
